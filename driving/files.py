@@ -1,0 +1,65 @@
+"""Writing files so that a crash leaves either the old content or the new, never half of it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+@contextmanager
+def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a temporary file beside ``path`` and rename it to ``path`` when the block ends without an error.
+
+    Parent folders are made. On an error the temporary file is removed and an existing ``path`` stays as it was.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write bytes atomically."""
+    with atomic_writer(path) as stream:
+        stream.write(content)
+
+
+def write_text(path: str | os.PathLike[str], content: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = 2) -> None:
+    """Write one JSON value atomically; a name that ends in ``.gz`` is compressed without a time stamp, so that equal
+    values give equal bytes."""
+    content = json.dumps(value, indent=indent).encode("utf-8")
+    write_bytes(path, gzip.compress(content, compresslevel=6, mtime=0) if str(path).endswith(".gz") else content)
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read one JSON value, compressed if the name ends in ``.gz``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is truncated or not JSON; the message names the file.
+    """
+    content = Path(path).read_bytes()
+    try:
+        if str(path).endswith(".gz"):
+            content = gzip.decompress(content)
+        return json.loads(content)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path}: expected one complete JSON value, got {len(content)} bytes that do not parse: {error}") from error
