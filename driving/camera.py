@@ -61,7 +61,13 @@ class CameraRig:
         """The same camera moved ``lateral_m`` to the right and turned by ``yaw_deg`` (augmented viewpoint)."""
         x, y, z = self.position
         return CameraRig(
-            self.width, self.height, self.fov_deg, (x, y + lateral_m, z), self.pitch_deg, self.yaw_deg + yaw_deg, self.roll_deg
+            self.width,
+            self.height,
+            self.fov_deg,
+            (x, y + lateral_m, z),
+            self.pitch_deg,
+            self.yaw_deg + yaw_deg,
+            self.roll_deg,
         )
 
     def project(self, points: ArrayLike) -> tuple[Array, NDArray[np.bool_]]:

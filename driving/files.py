@@ -62,4 +62,6 @@ def read_json(path: str | os.PathLike[str]) -> Any:
             content = gzip.decompress(content)
         return json.loads(content)
     except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{path}: expected one complete JSON value, got {len(content)} bytes that do not parse: {error}") from error
+        raise ValueError(
+            f"{path}: expected one complete JSON value, got {len(content)} bytes that do not parse: {error}"
+        ) from error
