@@ -1,0 +1,145 @@
+"""Brings the data of all sensors of one tick together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from queue import Empty, Queue
+from typing import Any
+
+import carla
+import numpy as np
+from numpy.typing import NDArray
+
+SensorData = dict[str, tuple[int, Any]]
+"""``input_data`` of an agent: sensor id to (frame, payload)."""
+
+
+class SensorConfigurationInvalid(Exception):
+    """The sensors an agent asks for break the rules of its track."""
+
+
+class SensorReceivedNoData(Exception):
+    """The simulator did not deliver a sensor's data in time."""
+
+
+def camera_payload(image: carla.Image) -> NDArray[np.uint8]:
+    """(H, W, 4) BGRA picture."""
+    return np.frombuffer(image.raw_data, dtype=np.uint8).reshape(image.height, image.width, 4).copy()
+
+
+def lidar_payload(measurement: carla.LidarMeasurement) -> NDArray[np.float32]:
+    """(N, 4) points x, y, z, metres in the sensor frame, and intensity."""
+    return np.frombuffer(measurement.raw_data, dtype=np.float32).reshape(-1, 4).copy()
+
+
+def radar_payload(measurement: carla.RadarMeasurement) -> NDArray[np.float32]:
+    """(N, 4) detections: depth in metres, altitude and azimuth in radians, radial velocity in m/s."""
+    return np.frombuffer(measurement.raw_data, dtype=np.float32).reshape(-1, 4)[:, ::-1].copy()
+
+
+def gnss_payload(measurement: carla.GnssMeasurement) -> NDArray[np.float64]:
+    """(3,) latitude and longitude in degrees, altitude in metres."""
+    return np.array([measurement.latitude, measurement.longitude, measurement.altitude], dtype=np.float64)
+
+
+def imu_payload(measurement: carla.IMUMeasurement) -> NDArray[np.float64]:
+    """(7,) acceleration in m/s², angular velocity in rad/s, compass in radians."""
+    acceleration, gyroscope = measurement.accelerometer, measurement.gyroscope
+    return np.array(
+        [
+            acceleration.x, acceleration.y, acceleration.z,
+            gyroscope.x, gyroscope.y, gyroscope.z,
+            measurement.compass,
+        ],
+        dtype=np.float64,
+    )  # fmt: skip
+
+
+PAYLOADS: tuple[tuple[type[carla.SensorData], Callable[[Any], Any]], ...] = (
+    (carla.Image, camera_payload),
+    (carla.LidarMeasurement, lidar_payload),
+    (carla.RadarMeasurement, radar_payload),
+    (carla.GnssMeasurement, gnss_payload),
+    (carla.IMUMeasurement, imu_payload),
+)
+
+
+def payload(data: carla.SensorData) -> Any:
+    """What an agent receives for one measurement.
+
+    Raises:
+        TypeError: If the measurement is of a kind that agents may not carry.
+    """
+    for kind, convert in PAYLOADS:
+        if isinstance(data, kind):
+            return convert(data)
+    raise TypeError(f"no agent sensor delivers {type(data).__name__}")
+
+
+class SensorInterface:
+    """Collects measurements by frame. Client threads deliver, the tick loop waits."""
+
+    def __init__(self, wait_s: float = 10.0):
+        """Args: wait_s: Longest wait for the data of one tick, seconds of wall clock."""
+        self.wait_s = wait_s
+        self._tags: dict[str, Any] = {}
+        self._queue: Queue[tuple[str, int, Any]] = Queue()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Ids of the registered sensors in the order of registration."""
+        return tuple(self._tags)
+
+    def register_sensor(self, tag: str, sensor_type: str, sensor: Any) -> None:
+        """Announce a sensor whose data every tick must have.
+
+        Raises:
+            SensorConfigurationInvalid: If the id is taken.
+        """
+        if tag in self._tags:
+            raise SensorConfigurationInvalid(f"two sensors have the id {tag!r} (second: {sensor_type})")
+        self._tags[tag] = sensor
+
+    def update_sensor(self, tag: str, data: Any, frame: int) -> None:
+        """Deliver one payload.
+
+        Raises:
+            SensorConfigurationInvalid: If the sensor was not registered.
+        """
+        if tag not in self._tags:
+            raise SensorConfigurationInvalid(f"data came for sensor {tag!r}, which is not registered")
+        self._queue.put((tag, frame, data))
+
+    def get_data(self, frame: int) -> SensorData:
+        """Wait until every sensor has delivered the data of ``frame``; data of other frames are dropped.
+
+        Raises:
+            SensorReceivedNoData: If that takes longer than ``wait_s``; the message names the missing sensors.
+        """
+        received: SensorData = {}
+        deadline = time.monotonic() + self.wait_s
+        while len(received) < len(self._tags):
+            try:
+                tag, data_frame, data = self._queue.get(timeout=max(deadline - time.monotonic(), 0.001))
+            except Empty:
+                missing = sorted(set(self._tags) - set(received))
+                raise SensorReceivedNoData(
+                    f"no data of frame {frame} from {', '.join(missing)} within {self.wait_s:g} s; is the simulator alive?"
+                ) from None
+            if data_frame == frame:
+                received[tag] = (data_frame, data)
+        return received
+
+
+class CallBack:
+    """The listener of one simulator sensor."""
+
+    def __init__(self, tag: str, sensor_type: str, sensor: Any, interface: SensorInterface):
+        self._tag = tag
+        self._interface = interface
+        interface.register_sensor(tag, sensor_type, sensor)
+
+    def __call__(self, data: carla.SensorData) -> None:
+        """Convert a measurement and hand it over."""
+        self._interface.update_sensor(self._tag, payload(data), data.frame)
