@@ -1,7 +1,7 @@
 """Kinematic bicycle models of the ego vehicle and of other vehicles, and travel-time estimates.
 
-The bicycle constants and the ego speed polynomials are those published with "World on Rails" (Chen et al., 2021) for the
-Lincoln MKZ at 20 steps per second; the acceleration polynomial of `minimum_travel_time` is the one of PDM-Lite
+The bicycle constants and the ego speed polynomials are those published with "World on Rails" (Chen et al., 2021) for
+the Lincoln MKZ at 20 steps per second; the acceleration polynomial of `minimum_travel_time` is the one of PDM-Lite
 (`autonomousvision/carla_garage`, `team_code/autopilot.py`). All of them describe a flat road.
 
 Poses are in CARLA's world frame: x east, y south, yaw in radians from x towards y.
@@ -29,7 +29,7 @@ class BicycleModel:
         steer_gain: Wheel angle at full steer, radians.
         brake_acceleration: Acceleration under full brake, m/s².
         throttle_acceleration: Acceleration at full throttle, m/s².
-        throttle_coefficients: Ego speed after a throttle step from the terms v, v², t, t², vt, vt², v²t, v²t² (v in km/h).
+        throttle_coefficients: Ego speed after a throttle step from v, v², t, t², vt, vt², v²t, v²t² (v in km/h).
         brake_coefficients: Ego speed after a brake step from the powers 1 to 7 of the speed in km/h.
         throttle_threshold: Below this throttle the polynomial does not hold and the speed is kept.
     """

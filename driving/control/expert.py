@@ -1,7 +1,7 @@
 """The two controllers of the expert: speed by a fitted throttle polynomial, steering by a PID on the heading error.
 
-Constants are those published for PDM-Lite and SimLingo (`RenzKa/simlingo`, `team_code/config.py`); they were fitted on the
-Lincoln MKZ in CARLA at 20 steps per second.
+Constants are those published for PDM-Lite and SimLingo (`RenzKa/simlingo`, `team_code/config.py`); they were fitted on
+the Lincoln MKZ in CARLA at 20 steps per second.
 """
 
 from __future__ import annotations

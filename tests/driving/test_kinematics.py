@@ -70,7 +70,8 @@ def test_two_seconds_straight_at_twenty_is_forty_metres():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"), [((40, 13.889, 0.1), 3.214433), ((40, 13.889, 5), 3.022965), ((60, 11.111, 10), 5.405)]
+    ("arguments", "expected"),
+    [((40, 50 / 3.6, 0.1), 3.214433), ((40, 50 / 3.6, 5), 3.022965), ((60, 40 / 3.6, 10), 5.405)],
 )
 def test_minimum_travel_time(arguments, expected):
     assert minimum_travel_time(*arguments) == pytest.approx(expected, abs=5e-7)
