@@ -1,0 +1,318 @@
+"""The supervisor: hands routes to workers, counts attempts, keeps one outcome per route, resumes after any kill."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from jobs.executors import Executor, Handle
+from jobs.journal import Journal
+from jobs.results import Outcome, RouteResult, judge_missing, judge_record, last_progress, read_records
+from jobs.servers import ServerSpec
+from jobs.worker import Exit, JobOutcome, JobSpec, read_outcome, write_json_atomically
+
+PROGRESS_SUFFIX = ".progress.jsonl"
+"""Added to the name of the results file: the client's sign of life."""
+
+
+@dataclass(frozen=True)
+class RouteTask:
+    """One route to drive.
+
+    Attributes:
+        key: Unique within the run.
+        route_id: Id in the route file.
+        routes_file: The route file.
+        town: Town it lies in.
+        seed: Seed of simulator, traffic and agent.
+    """
+
+    key: str
+    route_id: str
+    routes_file: str
+    town: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class FleetConfig:
+    """How a run is spread.
+
+    Attributes:
+        out: Output folder; holds journal, job folders and results. Running again with the same folder resumes.
+        workers: Jobs at a time. A number in the file `workers` inside ``out`` overrides it while running.
+        attempts: How often a route may be started before a crash or time-out stands.
+        routes_per_job: Most routes that share one server and one client process.
+        server: How simulators are launched; None when the client brings its own.
+        hang_timeout_s: Wall time without progress after which a job is killed.
+        wall_timeout_s: Wall time limit of one job.
+        environment: Further environment variables of the client.
+        gpus: Number of graphics cards that servers are spread over.
+    """
+
+    out: Path
+    workers: int = 2
+    attempts: int = 3
+    routes_per_job: int = 10
+    server: ServerSpec | None = field(default_factory=ServerSpec)
+    hang_timeout_s: float = 180.0
+    wall_timeout_s: float = 24 * 3600.0
+    environment: dict[str, str] = field(default_factory=dict)
+    gpus: int = 1
+
+
+ClientCommand = Callable[[Sequence[RouteTask], Path], tuple[str, ...]]
+"""Makes the client's command from the tasks of a job and the path of its results file; may hold `{port}`, `{tm_port}`."""
+
+
+@dataclass
+class RunningJob:
+    """A job under way, as the live view sees it."""
+
+    folder: Path
+    tasks: list[RouteTask]
+    handle: Handle
+    started: float
+
+    @property
+    def progress(self) -> dict[str, Any] | None:
+        """Last line of the client's progress file."""
+        return last_progress(results_path(self.folder).with_name("results.json" + PROGRESS_SUFFIX))
+
+
+def results_path(folder: Path) -> Path:
+    """The official results file of a job."""
+    return folder / "results.json"
+
+
+class Fleet:
+    """Runs tasks to one outcome each.
+
+    Args:
+        config: How the run is spread.
+        tasks: All routes of the run; keys must be unique.
+        client: Makes the client's command of a job.
+        executor: Where jobs run.
+
+    Raises:
+        ValueError: If two tasks have the same key.
+        jobs.journal.JournalBusy: If another supervisor works in the same folder.
+    """
+
+    def __init__(
+        self, config: FleetConfig, tasks: Iterable[RouteTask], client: ClientCommand, executor: Executor
+    ) -> None:
+        self.config = config
+        self.tasks = {task.key: task for task in tasks}
+        self.results: dict[str, RouteResult] = {}
+        self.attempts: dict[str, int] = {}
+        self.running: list[RunningJob] = []
+        self._client = client
+        self._executor = executor
+        self._journal = Journal(config.out / "journal.jsonl")
+        self._jobs_started = 0
+        self._resume()
+
+    # -- state from the journal ------------------------------------------------------------------------------------------
+
+    def _resume(self) -> None:
+        open_jobs: dict[str, dict[str, Any]] = {}
+        for event in self._journal.events:
+            if event["event"] == "job":
+                open_jobs[event["job"]] = event
+                self._jobs_started = max(self._jobs_started, int(event["job"]) + 1)
+            elif event["event"] == "submitted":
+                open_jobs[event["job"]]["reference"] = event["reference"]
+            elif event["event"] == "attempt":
+                self.attempts[event["key"]] = event["attempts"]
+            elif event["event"] == "outcome":
+                result = RouteResult(
+                    event["key"], Outcome(event["outcome"]), event["reason"], event["attempts"], event["job"]
+                )
+                self.results[result.key] = result
+            elif event["event"] == "harvested":
+                open_jobs.pop(event["job"], None)
+        for name, event in open_jobs.items():
+            self._reattach(name, event)
+
+    def _reattach(self, name: str, event: dict[str, Any]) -> None:
+        folder = self.config.out / "jobs" / name
+        tasks = [self.tasks[key] for key in event["keys"] if key in self.tasks]
+        handle = self._executor.attach(folder, event.get("reference", ""))
+        if handle is None:
+            self._harvest(folder, tasks)
+        else:
+            self.running.append(RunningJob(folder, tasks, handle, time.monotonic()))
+
+    # -- the loop --------------------------------------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> list[RouteTask]:
+        """Tasks without an outcome that no job holds, in the order given."""
+        held = {task.key for job in self.running for task in job.tasks}
+        return [task for key, task in self.tasks.items() if key not in self.results and key not in held]
+
+    def step(self) -> bool:
+        """Harvest what has ended and start what may start. Returns False when nothing is left to do."""
+        for job in [job for job in self.running if job.handle.done()]:
+            self.running.remove(job)
+            self._harvest(job.folder, job.tasks)
+        while self.pending and len(self.running) < self._workers():
+            self._start_job()
+        return bool(self.running or self.pending)
+
+    def run(self, watch: Callable[[Fleet], None] = lambda fleet: None, interval_s: float = 0.2) -> list[RouteResult]:
+        """Work until every task has an outcome.
+
+        Args:
+            watch: Called after every step, for a live view.
+            interval_s: Wall time between steps.
+
+        On an interrupt all workers are ended; running again resumes.
+        """
+        try:
+            while self.step():
+                watch(self)
+                time.sleep(interval_s)
+            watch(self)
+        finally:
+            for job in self.running:
+                job.handle.cancel()
+            self._journal.close()
+        return [self.results[key] for key in self.tasks]
+
+    def _workers(self) -> int:
+        """The number of parallel jobs, which a file in the output folder may change at any time."""
+        override = self.config.out / "workers"
+        try:
+            return max(0, int(override.read_text()))
+        except (FileNotFoundError, ValueError):
+            return self.config.workers
+
+    def _start_job(self) -> None:
+        tasks = self._next_chunk()
+        name = f"{self._jobs_started:04d}"
+        self._jobs_started += 1
+        folder = self.config.out / "jobs" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        results = results_path(folder)
+        spec = JobSpec(
+            folder=str(folder),
+            server=self.config.server,
+            client=self._client(tasks, results),
+            town=tasks[0].town,
+            seed=tasks[0].seed,
+            progress=str(results.with_name(results.name + PROGRESS_SUFFIX)),
+            hang_timeout_s=self.config.hang_timeout_s,
+            wall_timeout_s=self.config.wall_timeout_s,
+            gpu=int(name) % self.config.gpus,
+            environment=self.config.environment,
+        )
+        write_json_atomically(folder / "job.json", spec.to_json())
+        self._journal.append("job", job=name, keys=[task.key for task in tasks])
+        handle = self._executor.submit(folder)
+        self._journal.append("submitted", job=name, reference=handle.reference())
+        self.running.append(RunningJob(folder, tasks, handle, time.monotonic()))
+
+    def _next_chunk(self) -> list[RouteTask]:
+        """Tasks for one job: same file, seed and town as the first pending one, so that server and client serve them all.
+
+        A route that was started before runs alone, so that a crash it causes takes no other route with it.
+        """
+        pending = self.pending
+        first = pending[0]
+        if self.attempts.get(first.key, 0):
+            return [first]
+        alike = [
+            task
+            for task in pending
+            if (task.routes_file, task.seed, task.town) == (first.routes_file, first.seed, first.town)
+            and not self.attempts.get(task.key, 0)
+        ]
+        share = math.ceil(len(pending) / max(1, self._workers()))
+        return alike[: max(1, min(self.config.routes_per_job, share))]
+
+    # -- outcomes --------------------------------------------------------------------------------------------------------
+
+    def _harvest(self, folder: Path, tasks: Sequence[RouteTask]) -> None:
+        job = read_outcome(folder)
+        records = read_records(results_path(folder))
+        progress = last_progress(results_path(folder).with_name("results.json" + PROGRESS_SUFFIX))
+        blamed = _blamed(tasks, records, progress, job)
+        for task in tasks:
+            if task.key in self.results:
+                continue
+            if task.route_id in records:
+                self._settle(task, *judge_record(records[task.route_id]), job=folder.name)
+            elif task.key in blamed:
+                self._settle(task, *judge_missing(job), job=folder.name)
+        self._journal.append("harvested", job=folder.name)
+
+    def _settle(self, task: RouteTask, outcome: Outcome, reason: str, job: str) -> None:
+        attempts = self.attempts.get(task.key, 0) + 1
+        self.attempts[task.key] = attempts
+        if not outcome.is_verdict and attempts < self.config.attempts:
+            self._journal.append(
+                "attempt", key=task.key, attempts=attempts, outcome=outcome.value, reason=reason, job=job
+            )
+            return
+        result = RouteResult(task.key, outcome, reason, attempts, job)
+        self.results[task.key] = result
+        self._journal.append("outcome", key=task.key, outcome=outcome.value, reason=reason, attempts=attempts, job=job)
+
+
+def _blamed(
+    tasks: Sequence[RouteTask],
+    records: dict[str, Any],
+    progress: dict[str, Any] | None,
+    job: JobOutcome | None,
+) -> set[str]:
+    """Keys of the tasks whose attempt counts although they left no record.
+
+    That is the route under way when the job ended; if none had begun, the first in line; and all of them when the
+    simulator itself did not start, since then no route is at fault and trying for ever must be ruled out.
+    """
+    missing = [task for task in tasks if task.route_id not in records]
+    if not missing:
+        return set()
+    if job is not None and job.exit is Exit.SERVER_FAILED:
+        return {task.key for task in missing}
+    under_way = str((progress or {}).get("route", ""))
+    named = {task.key for task in missing if task.route_id == route_id_of(under_way)}
+    return named or {missing[0].key}
+
+
+def route_id_of(name: str) -> str:
+    """The id in `RouteScenario_<id>_rep<k>`; a bare id is returned as it is."""
+    return name.removeprefix("RouteScenario_").rsplit("_rep", 1)[0]
+
+
+def record_of(out: Path, result: RouteResult, route_id: str) -> dict[str, Any] | None:
+    """The official route record behind a result, or None when the route left none."""
+    return read_records(results_path(out / "jobs" / result.job)).get(route_id) if result.job else None
+
+
+def summarise(results: Sequence[RouteResult]) -> dict[str, int]:
+    """How many routes have each outcome; every outcome is named."""
+    return {outcome.value: sum(result.outcome is outcome for result in results) for outcome in Outcome}
+
+
+def with_seed(task: RouteTask, seed: int) -> RouteTask:
+    """The same route under another seed, with a key of its own."""
+    return replace(task, key=f"seed{seed}/{task.route_id}", seed=seed)
+
+
+def write_outcomes(path: Path, results: Sequence[RouteResult]) -> None:
+    """Write results as JSON, one object per route."""
+    rows = [{**result.__dict__, "outcome": result.outcome.value} for result in results]
+    write_json_atomically(path, rows)
+
+
+def read_outcomes(path: Path) -> list[RouteResult]:
+    """Read what `write_outcomes` wrote."""
+    return [RouteResult(**{**row, "outcome": Outcome(row["outcome"])}) for row in json.loads(path.read_text())]

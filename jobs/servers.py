@@ -1,0 +1,97 @@
+"""Simulator servers as child processes: the embedded one and CARLA behave alike from here."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobs import processes
+
+EMBEDDED_COMMAND = (sys.executable, "-m", "carla_server", "--port", "{port}", "--town", "{town}", "--seed", "{seed}")
+CARLA_COMMAND = (
+    "{carla_root}/CarlaUE4.sh", "-RenderOffScreen", "-nosound", "-carla-rpc-port={port}", "-graphicsadapter={gpu}",
+)  # fmt: skip
+
+
+class ServerError(RuntimeError):
+    """The simulator did not start or did not stay."""
+
+
+@dataclass(frozen=True)
+class ServerSpec:
+    """How a simulator is launched.
+
+    Attributes:
+        kind: `embedded` or `carla`.
+        command: Program and arguments; `{port}`, `{town}`, `{seed}`, `{gpu}` and `{carla_root}` are filled in.
+        ready_timeout_s: Wall time within which it must answer on its RPC port.
+        settle_s: Wall time to wait after the port answers (CARLA loads its map after opening the port).
+        environment: Further environment variables.
+    """
+
+    kind: str = "embedded"
+    command: tuple[str, ...] = EMBEDDED_COMMAND
+    ready_timeout_s: float = 120.0
+    settle_s: float = 0.0
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def carla(cls, command: tuple[str, ...] = CARLA_COMMAND, ready_timeout_s: float = 180.0) -> ServerSpec:
+        """A real CARLA server, found through the environment variable CARLA_ROOT."""
+        return cls("carla", command, ready_timeout_s, settle_s=5.0)
+
+    def fill(self, port: int, town: str, seed: int, gpu: int = 0) -> list[str]:
+        """The command with its placeholders filled.
+
+        Raises:
+            ServerError: If the command needs CARLA_ROOT and it is not set.
+        """
+        root = os.environ.get("CARLA_ROOT", "")
+        if not root and any("{carla_root}" in part for part in self.command):
+            raise ServerError(
+                "simulator=carla needs the environment variable CARLA_ROOT: the folder that holds CarlaUE4.sh"
+            )
+        return [part.format(port=port, town=town, seed=seed, gpu=gpu, carla_root=root) for part in self.command]
+
+
+def port_answers(port: int, timeout_s: float = 0.5) -> bool:
+    """Whether something accepts TCP connections on a local port."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def launch(
+    spec: ServerSpec, port: int, town: str, seed: int, log: Path, token: str, gpu: int = 0
+) -> subprocess.Popen[bytes]:
+    """Start a server and wait until it answers on its RPC port.
+
+    Raises:
+        ServerError: If it exits early or stays silent; the message ends with the last lines of its log. The process is gone
+            in both cases.
+    """
+    command = spec.fill(port, town, seed, gpu)
+    try:
+        process = processes.start(command, log, token, spec.environment)
+    except OSError as error:
+        raise ServerError(f"cannot start the simulator `{' '.join(command)}`: {error}") from error
+    answered = processes.wait_until(
+        lambda: process.poll() is not None or port_answers(port), spec.ready_timeout_s, interval_s=0.05
+    )
+    if answered and process.poll() is None:
+        time.sleep(spec.settle_s)
+        return process
+    reason = (
+        f"ended with {processes.describe_exit(process.returncode)}"
+        if process.poll() is not None
+        else f"did not answer on port {port} within {spec.ready_timeout_s:g} s"
+    )
+    processes.stop(process)
+    raise ServerError(f"the simulator {reason}. Its log {log} ends:\n{processes.tail(log)}")
