@@ -1,0 +1,91 @@
+"""Do forecast boxes overlap at equal times?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BoxTracks:
+    """Oriented boxes of N actors at T future times.
+
+    Attributes:
+        centers: (T, N, 3) world positions, metres.
+        extents: (T, N, 3) half sizes along the box axes, metres.
+        axes: (T, N, 3, 3) unit box axes in the world; row k is axis k (forward, right, up).
+    """
+
+    centers: Array
+    extents: Array
+    axes: Array
+
+    @property
+    def num_actors(self) -> int:
+        return int(self.centers.shape[1])
+
+
+def axes_from_angles(pitch: Array, yaw: Array, roll: Array) -> Array:
+    """Forward, right and up axes (..., 3, 3), as rows, of CARLA rotations given in radians (broadcast together)."""
+    pitch, yaw, roll = np.broadcast_arrays(pitch, yaw, roll)
+    cp, sp, cy, sy, cr, sr = np.cos(pitch), np.sin(pitch), np.cos(yaw), np.sin(yaw), np.cos(roll), np.sin(roll)
+    axes = np.empty((*np.shape(yaw), 3, 3))
+    axes[..., 0, 0], axes[..., 0, 1], axes[..., 0, 2] = cp * cy, cp * sy, sp
+    axes[..., 1, 0], axes[..., 1, 1], axes[..., 1, 2] = cy * sp * sr - sy * cr, sy * sp * sr + cy * cr, -cp * sr
+    axes[..., 2, 0], axes[..., 2, 1], axes[..., 2, 2] = -cy * sp * cr - sy * sr, -sy * sp * cr + cy * sr, cp * cr
+    return axes
+
+
+def boxes_overlap(
+    center_a: Array, extent_a: Array, axes_a: Array, center_b: Array, extent_b: Array, axes_b: Array
+) -> NDArray[np.bool_]:
+    """Separating-axis test of K pairs of boxes (Gottschalk et al., 1996); touching counts as overlap.
+
+    Args:
+        center_a, center_b: (K, 3), metres.
+        extent_a, extent_b: (K, 3) half sizes, metres.
+        axes_a, axes_b: (K, 3, 3) unit axes as rows.
+
+    Returns:
+        (K,) whether each pair overlaps.
+    """
+    crosses = np.cross(axes_a[:, :, None, :], axes_b[:, None, :, :]).reshape(-1, 9, 3)
+    normals = np.concatenate([axes_a, axes_b, crosses], axis=1)
+    distance = np.abs(np.einsum("kd,knd->kn", center_b - center_a, normals))
+    reach = np.einsum("kna,ka->kn", np.abs(np.einsum("knd,kad->kna", normals, axes_a)), extent_a)
+    reach += np.einsum("kna,ka->kn", np.abs(np.einsum("knd,kad->kna", normals, axes_b)), extent_b)
+    return ~np.any(distance > reach, axis=1)
+
+
+def first_overlaps(ego: BoxTracks, others: BoxTracks) -> NDArray[np.int64]:
+    """First future step at which each actor's box overlaps the ego's.
+
+    Args:
+        ego: Tracks of the ego alone (N = 1).
+        others: Tracks of N actors over the same times.
+
+    Returns:
+        (N,) step index, -1 where the boxes never overlap.
+
+    Raises:
+        ValueError: If the number of times differs.
+    """
+    if len(ego.centers) != len(others.centers):
+        raise ValueError(f"forecasts differ in length: ego {len(ego.centers)} steps, others {len(others.centers)}")
+    first = np.full(others.num_actors, -1, dtype=np.int64)
+    reach = np.linalg.norm(ego.extents, axis=-1) + np.linalg.norm(others.extents, axis=-1)
+    near = np.sum((others.centers - ego.centers) ** 2, axis=-1) <= reach**2
+    times, actors = np.nonzero(near)
+    if len(times) == 0:
+        return first
+    hit = boxes_overlap(
+        ego.centers[times, 0], ego.extents[times, 0], ego.axes[times, 0],
+        others.centers[times, actors], others.extents[times, actors], others.axes[times, actors],
+    )  # fmt: skip
+    for time, actor in zip(times[hit][::-1], actors[hit][::-1]):
+        first[actor] = time
+    return first
