@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pose = tuple[float, float, float, float, float, float]
-NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 
 class Tag(IntEnum):
@@ -106,7 +104,7 @@ class ActorView:
     transform: Pose
     extent: tuple[float, float, float]
     center: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    attributes: Mapping[str, str] = NO_ATTRIBUTES
+    attributes: Mapping[str, str] = field(default_factory=dict)
     velocity: tuple[float, float, float] = (0.0, 0.0, 0.0)
     lights: int = 0
     steer_deg: float = 0.0
