@@ -1,0 +1,1 @@
+"""Small drivers for vehicles that scenarios control themselves."""

@@ -1,0 +1,1 @@
+"""The smallest steps of scenarios: behaviours, conditions, flows, all py_trees nodes."""

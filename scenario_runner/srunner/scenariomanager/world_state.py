@@ -1,0 +1,275 @@
+"""One route's view of the simulator: actors it owns, their motion in the current tick, blueprint choice, spawning.
+
+`CarlaDataProvider` is a facade over the current `WorldState` for agents that expect CARLA's scenario runner.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import carla
+
+from srunner.tools.route_planner import GlobalRoutePlanner
+
+LOG = logging.getLogger(__name__)
+
+SPAWN_LIFT = 0.2
+"""Models other than props are spawned this far above the asked pose, metres, so that wheels do not touch the road."""
+
+DEFAULT_MODELS = {
+    "car": "vehicle.tesla.model3",
+    "van": "vehicle.volkswagen.t2",
+    "bus": "vehicle.volkswagen.t2",
+    "truck": "vehicle.carlamotors.carlacola",
+    "motorcycle": "vehicle.kawasaki.ninja",
+    "bicycle": "vehicle.diamondback.century",
+    "pedestrian": "walker.pedestrian.0001",
+    "misc": "static.prop.streetbarrier",
+}
+"""Stand-ins for models a simulator does not know, by category (carla-simulator/scenario_runner)."""
+
+
+class SpawnError(RuntimeError):
+    """The simulator refused to create an actor."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Pose and velocity of an actor in one tick, world frame."""
+
+    transform: carla.Transform
+    velocity: carla.Vector3D
+
+    @property
+    def location(self) -> carla.Location:
+        """Position, metres."""
+        return self.transform.location
+
+    @property
+    def speed(self) -> float:
+        """Horizontal speed, m/s; vertical motion does not count."""
+        return math.hypot(self.velocity.x, self.velocity.y)
+
+
+def _category(model: str) -> str:
+    if model.startswith("walker"):
+        return "pedestrian"
+    if model.startswith("static"):
+        return "misc"
+    return "car"
+
+
+def _matches(blueprint: Any, attributes: Mapping[str, Any]) -> bool:
+    for name, wanted in attributes.items():
+        if not blueprint.has_attribute(name):
+            return False
+        value = blueprint.get_attribute(name)
+        if isinstance(wanted, bool):
+            equal = value.as_bool() == wanted if value.type == carla.ActorAttributeType.Bool else str(value.as_str()) == str(wanted).lower()
+        elif isinstance(wanted, (int, float)):
+            equal = math.isclose(float(value.as_int() if value.type == carla.ActorAttributeType.Int else value.as_float()), wanted)
+        else:
+            equal = value.as_str() == wanted
+        if not equal:
+            return False
+    return True
+
+
+class WorldState:
+    """Actors of one route.
+
+    Args:
+        client: `carla.Client`; may be None where no traffic manager is used.
+        world: `carla.World` in synchronous mode.
+        road_map: `carla.Map`; None takes the world's.
+    """
+
+    def __init__(self, client: Any, world: Any, road_map: Any = None) -> None:
+        self.client = client
+        self.world = world
+        self.map = road_map if road_map is not None else world.get_map()
+        self._pool: dict[int, Any] = {}
+        self._fresh: dict[int, carla.Transform] = {}
+        self._motions: dict[int, Motion] = {}
+        self._all_actors: list[Any] | None = None
+        self._planners: dict[float, GlobalRoutePlanner] = {}
+        self._before_destroy: dict[int, list[Callable[[Any], None]]] = {}
+
+    def planner(self, resolution: float = 2.0) -> GlobalRoutePlanner:
+        """The route planner of this map at a resolution in metres, built once."""
+        if resolution not in self._planners:
+            self._planners[resolution] = GlobalRoutePlanner(self.map, resolution)
+        return self._planners[resolution]
+
+    # ---- motion -------------------------------------------------------------------------------------------------
+
+    def on_tick(self) -> None:
+        """Forget what was read in the last tick, and actors that the simulator removed."""
+        self._motions.clear()
+        self._fresh.clear()
+        self._all_actors = None
+        for actor_id in [key for key, actor in self._pool.items() if not actor.is_alive]:
+            self._forget(actor_id)
+
+    def register(self, actor: Any, transform: carla.Transform | None = None) -> None:
+        """Note the pose of an actor that was created since the last tick; the simulator reports zeros until then."""
+        if transform is not None:
+            self._fresh[actor.id] = transform
+
+    def motion(self, actor: Any) -> Motion:
+        """Pose and velocity of an actor, read once per tick."""
+        motion = self._motions.get(actor.id)
+        if motion is None:
+            fresh = self._fresh.get(actor.id)
+            motion = Motion(fresh, carla.Vector3D()) if fresh else Motion(actor.get_transform(), actor.get_velocity())
+            self._motions[actor.id] = motion
+        return motion
+
+    def transform(self, actor: Any) -> carla.Transform:
+        """Pose of an actor in the world frame."""
+        return self.motion(actor).transform
+
+    def location(self, actor: Any) -> carla.Location:
+        """Position of an actor in the world frame, metres."""
+        return self.motion(actor).transform.location
+
+    def speed(self, actor: Any) -> float:
+        """Horizontal speed of an actor, m/s."""
+        return self.motion(actor).speed
+
+    def move(self, actor: Any, transform: carla.Transform) -> None:
+        """Set an actor's pose and let this tick's readers see it."""
+        actor.set_transform(transform)
+        self._fresh[actor.id] = transform
+        self._motions.pop(actor.id, None)
+
+    def actors(self) -> list[Any]:
+        """All actors of the simulator, listed once per tick, in order of their ids."""
+        if self._all_actors is None:
+            self._all_actors = sorted(self.world.get_actors(), key=lambda actor: actor.id)
+        return self._all_actors
+
+    def vehicles(self) -> list[Any]:
+        """All vehicles of the simulator, in order of their ids."""
+        return [actor for actor in self.actors() if actor.type_id.startswith("vehicle.")]
+
+    def hero(self) -> Any | None:
+        """The vehicle whose role is ``hero``, if there is one."""
+        return next((actor for actor in self.vehicles() if actor.attributes.get("role_name") == "hero"), None)
+
+    # ---- blueprints ---------------------------------------------------------------------------------------------
+
+    def choose_blueprint(
+        self,
+        model: str,
+        rng: random.Random,
+        role: str = "scenario",
+        attributes: Mapping[str, Any] | None = None,
+        color: str | None = None,
+    ) -> Any:
+        """A blueprint that matches a pattern and attribute values, chosen and coloured at random.
+
+        Args:
+            model: Blueprint id or pattern such as ``vehicle.*``.
+            rng: Source of the choice.
+            role: Value of ``role_name``.
+            attributes: Wanted values, for instance ``{"base_type": "car", "generation": 2}``. Values no blueprint of the
+                simulator offers are given up one after another, the last first.
+            color: ``"R,G,B"``, or None for a recommended colour.
+
+        Returns:
+            `carla.ActorBlueprint`; one of `DEFAULT_MODELS` if the pattern is unknown.
+        """
+        library = self.world.get_blueprint_library()
+        wanted = dict(attributes or {})
+        candidates = sorted(library.filter(model), key=lambda blueprint: blueprint.id)
+        found = [blueprint for blueprint in candidates if _matches(blueprint, wanted)]
+        while not found and wanted and candidates:
+            LOG.info("no blueprint of %s has %s; choosing without it", model, wanted)
+            wanted.popitem()
+            found = [blueprint for blueprint in candidates if _matches(blueprint, wanted)]
+        if not found:
+            default = DEFAULT_MODELS[_category(model)]
+            LOG.warning("no blueprint matches %s; using %s", model, default)
+            found = [library.find(default)]
+        blueprint = rng.choice(found)
+        self._dress(blueprint, rng, role, color)
+        return blueprint
+
+    @staticmethod
+    def _dress(blueprint: Any, rng: random.Random, role: str, color: str | None) -> None:
+        if blueprint.has_attribute("color"):
+            recommended = list(blueprint.get_attribute("color").recommended_values)
+            if color is None and role != "hero" and recommended:
+                color = rng.choice(recommended)
+            if color is not None:
+                blueprint.set_attribute("color", color)
+        if blueprint.has_attribute("is_invincible"):
+            blueprint.set_attribute("is_invincible", "false")
+        if blueprint.has_attribute("role_name"):
+            blueprint.set_attribute("role_name", role)
+
+    # ---- life ---------------------------------------------------------------------------------------------------
+
+    def try_spawn(self, blueprint: Any, transform: carla.Transform, lift: float = SPAWN_LIFT) -> Any | None:
+        """Create an actor that this route owns, or None if the place is taken. Props are not lifted."""
+        pose = carla.Transform(carla.Location(transform.location), transform.rotation)
+        if "prop" not in blueprint.id:
+            pose.location.z += lift
+        actor = self.world.try_spawn_actor(blueprint, pose)
+        if actor is not None:
+            self._pool[actor.id] = actor
+            self._fresh[actor.id] = pose
+            self._all_actors = None
+        return actor
+
+    def adopt(self, actor: Any) -> None:
+        """Own an actor that somebody else created, so that clean-up removes it."""
+        self._pool[actor.id] = actor
+
+    def before_destroy(self, actor: Any, call: Callable[[Any], None]) -> None:
+        """Have ``call(actor)`` made just before the actor is removed, for instance to destroy a sensor on it."""
+        self._before_destroy.setdefault(actor.id, []).append(call)
+
+    def owns(self, actor: Any) -> bool:
+        """Whether this route owns the actor and has not removed it."""
+        return actor.id in self._pool
+
+    def is_alive(self, actor: Any) -> bool:
+        """Whether the simulator still has the actor."""
+        return bool(actor.is_alive)
+
+    def remove(self, actor: Any) -> None:
+        """Destroy an owned actor; nothing happens the second time."""
+        if self._pool.pop(actor.id, None) is None:
+            return
+        for call in self._before_destroy.get(actor.id, []):
+            call(actor)
+        self._forget(actor.id)
+        if actor.is_alive:
+            actor.destroy()
+
+    def remove_all(self, actors: Iterable[Any] | None = None) -> None:
+        """Destroy the given actors, or all that this route owns."""
+        for actor in list(self._pool.values()) if actors is None else list(actors):
+            self.remove(actor)
+
+    def owned(self) -> list[Any]:
+        """Living actors of this route."""
+        return list(self._pool.values())
+
+    def find_owned(self, actor_id: int) -> Any | None:
+        """The owned actor with this id."""
+        return self._pool.get(actor_id)
+
+    def _forget(self, actor_id: int) -> None:
+        self._pool.pop(actor_id, None)
+        self._fresh.pop(actor_id, None)
+        self._motions.pop(actor_id, None)
+        self._before_destroy.pop(actor_id, None)
+        self._all_actors = None

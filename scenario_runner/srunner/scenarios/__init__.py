@@ -1,0 +1,1 @@
+"""Scenario types in families; `srunner.scenarios.registry` names them all."""

@@ -1,0 +1,1 @@
+"""Map helpers: route planning, placing along lanes, junction entries and exits."""

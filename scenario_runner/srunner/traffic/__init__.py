@@ -1,0 +1,1 @@
+"""Background traffic around the ego vehicle, in the frame of its route."""
