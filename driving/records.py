@@ -55,7 +55,7 @@ class _Record:
     @classmethod
     def _prepare(cls) -> None:
         """Sort the fields into those a file must hold and those that have a default."""
-        rows = [row for row in fields(cls) if row.name != "source"]  # type: ignore[arg-type]
+        rows = [row for row in fields(cls) if row.name not in ("source", "extra")]  # type: ignore[arg-type]
         cls._required = frozenset(row.name for row in rows if row.default is MISSING and row.default_factory is MISSING)
         cls._optional = {row.name: row.default for row in rows if row.default is not MISSING}
 
@@ -114,6 +114,8 @@ class Measurement(_Record):
         augmentation_translation: Lateral shift of the augmented camera, metres.
         augmentation_rotation: Its yaw, degrees.
         ego_matrix: (4, 4) from the ego frame to the world.
+        extra: Further keys of our own recorder, written after the published ones; readers of the published format ignore
+            them.
         source: The JSON object this was read from, or None.
     """
 
@@ -151,7 +153,21 @@ class Measurement(_Record):
     augmentation_translation: float
     augmentation_rotation: float
     ego_matrix: Matrix
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     source: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Measurement:
+        """As in the base class; keys the published format lacks go to ``extra``."""
+        record = super().from_dict(values)
+        record.__dict__["extra"] = {key: values[key] for key in values.keys() - cls._required}
+        return record
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object: published keys in published order, then ``extra``."""
+        values = super().to_dict()
+        extra = values.pop("extra")
+        return {**values, **extra}
 
 
 def _keys(names: str) -> tuple[str, ...]:
@@ -611,13 +627,27 @@ def read_boxes(path: str | os.PathLike[str]) -> list[Box]:
 
 
 def write_measurement(path: str | os.PathLike[str], measurement: Measurement) -> None:
-    """Write one measurement file atomically, as the published recorder does (gzip, indent 4)."""
+    """Write one measurement file atomically, as the published recorder does (gzip, indent 4).
+
+    Raises:
+        ValueError: If a number is not finite, which JSON cannot hold.
+    """
     write_json(path, measurement.to_dict(), indent=4)
 
 
-def write_boxes(path: str | os.PathLike[str], boxes: Iterable[Box]) -> None:
-    """Write one box file atomically, as the published recorder does (gzip, indent 4)."""
-    write_json(path, [box.to_dict() for box in boxes], indent=4)
+def write_boxes(path: str | os.PathLike[str], boxes: Iterable[Box | Mapping[str, Any]]) -> None:
+    """Write one box file atomically, as the published recorder does (gzip, indent 4).
+
+    Plain mappings are checked to be readable boxes and written as they are.
+
+    Raises:
+        RecordError: If a mapping is no box.
+    """
+    entries = []
+    for box in boxes:
+        typed = box if isinstance(box, Box) else box_from_dict(box)
+        entries.append(typed.to_dict() if box is typed else box)
+    write_json(path, entries, indent=4)
 
 
 MIN_SPEED_INFRACTIONS = "min_speed_infractions"
@@ -667,6 +697,32 @@ def read_result(path: str | os.PathLike[str]) -> RouteResult:
         )
     except (KeyError, TypeError) as error:
         raise RecordError(f"{path}: not a route result, {error!r} is missing; record the route again") from error
+
+
+def training_rejection(result: RouteResult) -> str | None:
+    """Why a run is not used for training, or None if it is.
+
+    The published loader (``simlingo_training/dataloader/dataset_base.py``) keeps a perfect score, or more than 94 % of the
+    route with nothing but low-speed and outside-lane entries.
+    """
+    if result.score_composed >= 100:
+        return None
+    if result.score_route <= 94:
+        return f"route completion {result.score_route:g} % is not above 94 %"
+    mild = sum(len(result.infractions.get(kind, ())) for kind in (MIN_SPEED_INFRACTIONS, "outside_route_lanes"))
+    if result.num_infractions != mild:
+        return "it has infractions other than low speed and leaving the lane"
+    return None
+
+
+def label_rejection(result: RouteResult) -> str | None:
+    """Why a run gets no labels, or None if it does: the rule of the published label generators, which accept an
+    infraction only when both the route and the composed score reach 98."""
+    if result.score_route < 98:
+        return f"route completion {result.score_route:g} % is below 98 %"
+    if result.has_infraction and result.score_composed < 98:
+        return f"it has infractions and a score of {result.score_composed:g}, below 98"
+    return None
 
 
 @dataclass(frozen=True)
