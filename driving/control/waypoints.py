@@ -1,0 +1,127 @@
+"""Control of the driving model: steering along the predicted path, speed from the predicted waypoints.
+
+Constants are those published with SimLingo (`RenzKa/simlingo`, `team_code/config_simlingo.py`). The steering controller is
+the expert's, fed with the predicted path in the ego frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import PchipInterpolator
+
+from driving.control.expert import LateralPid
+
+Array = NDArray[np.float64]
+
+ROUTE_STEP_M = 0.1
+"""Spacing of the path that the steering controller expects, metres."""
+
+
+@dataclass(frozen=True)
+class SpeedConfig:
+    """Constants of the speed controller.
+
+    Attributes:
+        kp, ki, kd: Gains on the speed error (m/s), its mean over the window, and its change per tick.
+        window: Number of errors in the mean; the window starts filled with zeros.
+        max_error: Largest error that is used, m/s.
+        brake_speed: Desired speed below which the car brakes, m/s.
+        brake_ratio: Current over desired speed above which it brakes.
+        first, last: Waypoints whose distance gives the desired speed.
+        seconds_between: Time between these two, seconds.
+    """
+
+    kp: float = 1.75
+    ki: float = 1.0
+    kd: float = 2.0
+    window: int = 20
+    max_error: float = 1.0
+    brake_speed: float = 0.4
+    brake_ratio: float = 1.1
+    first: int = 0
+    last: int = 2
+    seconds_between: float = 0.5
+
+
+class SpeedPid:
+    """Throttle from a speed error."""
+
+    def __init__(self, config: SpeedConfig | None = None) -> None:
+        self.config = config or SpeedConfig()
+        self._errors: deque[float] = deque([0.0] * self.config.window, maxlen=self.config.window)
+
+    def step(self, error: float) -> float:
+        """Throttle in [0, 1] for an error in m/s; advances the window."""
+        self._errors.append(error)
+        integral = sum(self._errors) / len(self._errors)
+        derivative = self._errors[-1] - self._errors[-2]
+        output = self.config.kp * error + self.config.ki * integral + self.config.kd * derivative
+        return float(np.clip(output, 0.0, 1.0))
+
+
+def desired_speed(waypoints: ArrayLike, config: SpeedConfig | None = None) -> float:
+    """Speed that the waypoints ask for between 0.25 s and 0.75 s, m/s.
+
+    Args:
+        waypoints: (>= 3, 2) ego-frame positions every 0.25 s, metres.
+        config: Which waypoints are compared.
+    """
+    c = config or SpeedConfig()
+    points = np.asarray(waypoints, dtype=np.float64)
+    return float(np.linalg.norm(points[c.first] - points[c.last]) / c.seconds_between)
+
+
+def densify_path(path: ArrayLike) -> Array:
+    """Resample a predicted path every 0.1 m with a shape-preserving cubic.
+
+    Args:
+        path: (N, 2) ego-frame points, metres; the ego's own position is put in front.
+
+    Returns:
+        (M, 2) points at arc lengths 0.1, 0.2, … below the length of the path; the last predicted point when it is shorter.
+    """
+    points = np.concatenate([np.zeros((1, 2)), np.asarray(path, dtype=np.float64)])
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    # The small slope keeps the abscissa strictly increasing where the model predicts the same point twice.
+    arc = np.concatenate([[0.0], np.cumsum(steps)]) + 1e-4 * np.arange(len(points))
+    samples = np.arange(ROUTE_STEP_M, arc[-1], ROUTE_STEP_M)
+    if samples.size == 0:
+        return points[-1:]
+    return np.asarray(PchipInterpolator(arc, points, axis=0)(samples))
+
+
+class WaypointController:
+    """Steer, throttle and brake from the model's two outputs. One instance drives one route."""
+
+    def __init__(self, speed_config: SpeedConfig | None = None) -> None:
+        self._speed = SpeedPid(speed_config)
+        self._steering = LateralPid()
+
+    def step(self, path: ArrayLike, waypoints: ArrayLike, speed: float) -> tuple[float, float, float]:
+        """Control for one tick.
+
+        Args:
+            path: (20, 2) ego-frame path, 1 m apart.
+            waypoints: (10, 2) ego-frame positions, 0.25 s apart.
+            speed: m/s.
+
+        Returns:
+            steer in [-1, 1] rounded to three decimals, throttle in [0, 1], brake 0.0 or 1.0.
+
+        Raises:
+            ValueError: If a prediction is not finite.
+        """
+        if not (np.all(np.isfinite(path)) and np.all(np.isfinite(waypoints))):
+            raise ValueError(
+                "the model predicted a path or waypoints with values that are not finite; its weights are broken"
+            )
+        config = self._speed.config
+        desired = desired_speed(waypoints, config)
+        braking = desired < config.brake_speed or speed / desired > config.brake_ratio
+        throttle = self._speed.step(float(np.clip(desired - speed, 0.0, config.max_error)))
+        steer = self._steering.step(densify_path(path), 0.0, 0.0, 0.0, speed)
+        return round(float(np.clip(steer, -1.0, 1.0)), 3), 0.0 if braking else throttle, float(braking)
