@@ -19,6 +19,8 @@ the ego in radians, speeds are m/s, unless a field says otherwise.
 from __future__ import annotations
 
 import difflib
+import gzip
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +29,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from driving.files import read_json, write_json
+from driving.files import read_json, write_bytes
 
 Point = Sequence[float]
 Matrix = Sequence[Sequence[float]]
@@ -627,27 +629,38 @@ def read_boxes(path: str | os.PathLike[str]) -> list[Box]:
 
 
 def write_measurement(path: str | os.PathLike[str], measurement: Measurement) -> None:
-    """Write one measurement file atomically, as the published recorder does (gzip, indent 4).
+    """Write one measurement file atomically, as the published recorder does.
 
     Raises:
-        ValueError: If a number is not finite, which JSON cannot hold.
+        RecordError: If a number is not finite, which JSON cannot hold.
     """
-    write_json(path, measurement.to_dict(), indent=4)
+    _write_published(path, measurement.to_dict(), escape_slashes=True)
 
 
 def write_boxes(path: str | os.PathLike[str], boxes: Iterable[Box | Mapping[str, Any]]) -> None:
-    """Write one box file atomically, as the published recorder does (gzip, indent 4).
+    """Write one box file atomically, as the published recorder does.
 
     Plain mappings are checked to be readable boxes and written as they are.
 
     Raises:
-        RecordError: If a mapping is no box.
+        RecordError: If a mapping is no box or a number is not finite.
     """
     entries = []
     for box in boxes:
         typed = box if isinstance(box, Box) else box_from_dict(box)
         entries.append(typed.to_dict() if box is typed else box)
-    write_json(path, entries, indent=4)
+    _write_published(path, entries)
+
+
+def _write_published(path: str | os.PathLike[str], value: Any, escape_slashes: bool = False) -> None:
+    """Write ``value`` as the published recorder does: gzip, indent 4; measurements come from a library that escapes ``/``."""
+    try:
+        text = json.dumps(value, indent=4, allow_nan=False)
+    except ValueError as error:
+        raise RecordError(f"{path}: JSON holds finite numbers only; look for NaN or infinity in the record") from error
+    if escape_slashes:
+        text = text.replace("/", "\\/")
+    write_bytes(path, gzip.compress(text.encode("utf-8"), compresslevel=6, mtime=0))
 
 
 MIN_SPEED_INFRACTIONS = "min_speed_infractions"
