@@ -8,11 +8,10 @@ as ``<OBJECT>``, and what each stands for, so that paraphrases can be filled in 
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from json import JSONEncoder
-from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from driving.files import read_json, write_bytes
@@ -25,30 +24,10 @@ QUESTION_TYPES = ("perception", "prediction", "planning", "behavior")
 
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
 
-_encode_inline = JSONEncoder().encode
-
-
-def _indented(value: Any, pad: str) -> str:
-    """JSON text of ``value`` with indent 4, as ``json.dumps(value, indent=4)`` writes it, about four times faster."""
-    if isinstance(value, str):
-        return encode_basestring_ascii(value)
-    if isinstance(value, Mapping):
-        if not value:
-            return "{}"
-        deeper = pad + "    "
-        rows = (f"{encode_basestring_ascii(key)}: {_indented(item, deeper)}" for key, item in value.items())
-        return "{\n" + deeper + f",\n{deeper}".join(rows) + f"\n{pad}}}"
-    if isinstance(value, (list, tuple)):
-        if not value:
-            return "[]"
-        deeper = pad + "    "
-        return "[\n" + deeper + f",\n{deeper}".join(_indented(item, deeper) for item in value) + f"\n{pad}]"
-    return _encode_inline(value)
-
 
 def write_label(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
     """Write one label object atomically in the published form: gzip, indent 4, no time stamp."""
-    write_bytes(path, gzip.compress(_indented(value, "").encode("ascii"), compresslevel=4, mtime=0))
+    write_bytes(path, gzip.compress(json.dumps(value, indent=4).encode("ascii"), compresslevel=4, mtime=0))
 
 
 @dataclass(frozen=True)
