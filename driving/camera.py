@@ -103,8 +103,8 @@ def cut_bonnet(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return image[: height - int(height * BONNET_SHARE)]
 
 
-def jpeg_round_trip(image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Encode and decode a BGR image as the recorder does (JPEG quality 95), so driving sees what training saw.
+def encode_jpeg(image_bgr: NDArray[np.uint8]) -> bytes:
+    """Encode a BGR image as the recorder does (JPEG quality 95).
 
     Raises:
         ValueError: If the image cannot be encoded.
@@ -112,4 +112,21 @@ def jpeg_round_trip(image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     done, encoded = cv2.imencode(".jpg", image_bgr)
     if not done:
         raise ValueError(f"expected an 8-bit BGR image, got shape {image_bgr.shape} and type {image_bgr.dtype}")
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), dtype=np.uint8)
+    return encoded.tobytes()
+
+
+def decode_jpeg(content: bytes) -> NDArray[np.uint8]:
+    """Decode a JPEG into a (H, W, 3) BGR image.
+
+    Raises:
+        ValueError: If the content is not a complete image.
+    """
+    image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"expected a JPEG image, got {len(content)} bytes that do not decode")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def jpeg_round_trip(image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Encode and decode a BGR image, so that driving sees what training saw. Raises ValueError as `encode_jpeg`."""
+    return decode_jpeg(encode_jpeg(image_bgr))
