@@ -1,0 +1,1 @@
+"""Controllers: the expert's and the driving model's."""
