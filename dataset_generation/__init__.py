@@ -1,0 +1,1 @@
+"""From routes to training data: collection, cleaning, index, language labels, dreaming, buckets."""

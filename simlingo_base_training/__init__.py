@@ -1,0 +1,1 @@
+"""SimLingo-Base, the driver without language: what differs from SimLingo."""

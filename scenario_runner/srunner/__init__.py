@@ -1,0 +1,1 @@
+"""Traffic scenarios: what happens around the ego on a route."""
