@@ -1,0 +1,1 @@
+"""SimLingo: model, data, training, open-loop evaluation and inference."""

@@ -1,0 +1,355 @@
+"""Settings of a training run: types, defaults, meaning. The values of each experiment stand in ``config/``.
+
+Hydra composes them; `from_hydra` turns the composed configuration into these objects, which check themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+
+from simlingo_training.data.images import TileSpec
+
+NUM_PATH_POINTS = 20
+"""Path points, one metre apart, the first at the ego vehicle."""
+
+NUM_SPEED_WAYPOINTS = 10
+"""Waypoints in time."""
+
+WAYPOINT_STEP_S = 0.25
+"""Time between two waypoints and between two recorded frames, seconds."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass
+class LoraSettings:
+    """Low-rank adapters on all linear layers of the language model.
+
+    Attributes:
+        enabled: False leaves the whole language model trainable (how the tiny presets train from scratch).
+        rank: Inner dimension.
+        alpha: The update is scaled by alpha / rank.
+        dropout: On the adapter input, in training only.
+    """
+
+    enabled: bool = True
+    rank: int = 32
+    alpha: int = 64
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(self.rank >= 1, f"LoRA rank counts from 1; got {self.rank}")
+        require(0 <= self.dropout < 1, f"LoRA dropout lies in [0, 1); got {self.dropout}")
+
+
+@dataclass
+class ModelSettings:
+    """Architecture.
+
+    Attributes:
+        backbone: Name of a packaged configuration (``internvl2_1b``, ``tiny``), a local folder, or a model on the
+            Hugging Face hub; a folder or hub model may use InternVL's original or transformers' file layout.
+        pretrained: Load the backbone's weights (folder or hub). False starts from random weights.
+        tokenizer: Folder or hub name of the tokenizer; ``packaged`` is the small one shipped with this package.
+        lora: Adapters of the language model.
+        freeze_vision: Train only the projector of the vision side.
+        path_queries: False drops the path output (ablation: waypoints only).
+        tiles: Image tiling.
+        max_new_tokens: Limit of a generated answer.
+        attention: Attention kernel: ``sdpa``, ``eager`` or ``flash_attention_2``.
+        overrides: Sizes that replace those of the backbone configuration, by section (``vision``, ``text``).
+    """
+
+    backbone: str = "internvl2_1b"
+    pretrained: bool = False
+    tokenizer: str = "packaged"
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    freeze_vision: bool = False
+    path_queries: bool = True
+    tiles: TileSpec = field(default_factory=TileSpec)
+    max_new_tokens: int = 100
+    attention: str = "sdpa"
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = ("sdpa", "eager", "flash_attention_2")
+        require(self.attention in known, f"attention is one of {known}; got {self.attention!r}")
+
+
+@dataclass
+class AugmentationSettings:
+    """Changes of the picture in training.
+
+    Attributes:
+        shift: Use the recorded shifted and turned camera in a share of the samples.
+        shift_probability: That share.
+        colour: Blur, noise, dropout, brightness, contrast, grey, elastic; each with ``colour_probability``.
+        colour_probability: Chance of each operator.
+        before_tiling: Change the full-resolution image as the published loader does; otherwise the tiles are
+            changed, which costs less and allows the tile cache.
+    """
+
+    shift: bool = True
+    shift_probability: float = 0.5
+    colour: bool = True
+    colour_probability: float = 0.5
+    before_tiling: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("shift_probability", "colour_probability"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"{name} lies in [0, 1]; got {value}")
+
+
+@dataclass
+class TaskShares:
+    """How often a driving sample becomes which task; normalised over the enabled ones with labels.
+
+    Attributes:
+        driving: Waypoints without text.
+        commentary: Commentary predicted or (one in five) given.
+        vqa: One question about the scene.
+    """
+
+    driving: float = 1 / 3
+    commentary: float = 1 / 3
+    vqa: float = 1 / 3
+
+    def __post_init__(self) -> None:
+        require(min(self.driving, self.commentary, self.vqa) >= 0, f"task shares are not negative; got {self}")
+        require(self.driving + self.commentary + self.vqa > 0, "at least one task share is positive")
+
+
+@dataclass
+class CacheSettings:
+    """Ways to avoid reading the data set from a slow disk twice.
+
+    Attributes:
+        use_disk_cache: Keep the tiles of every image read in ``cache_dir``.
+        cache_dir: Node-local folder of the cache and of the pre-staged copy.
+        dataset_cache_size_gb: The cache stops growing there, gigabytes.
+        use_data_prestage: Copy the data set to ``cache_dir`` before training starts.
+        in_memory: Keep tiles in the memory of each worker (small data sets).
+    """
+
+    use_disk_cache: bool = False
+    cache_dir: str = "${oc.env:TMPDIR,/tmp}/simlingo_cache"
+    dataset_cache_size_gb: float = 100.0
+    use_data_prestage: bool = False
+    in_memory: bool = False
+
+
+@dataclass
+class DataSettings:
+    """Which samples are drawn and how.
+
+    Attributes:
+        root: Data root; contains ``data/``, and beside it ``commentary/``, ``drivelm/``, ``dreamer/``.
+        buckets: File of the buckets; None draws every frame equally.
+        templates: Folder of the paraphrase files; missing files switch their paraphrases off.
+        bucket_weights: Share of each bucket of the driving samples; empty means ``{"all": 1}``.
+        bucket_sampling: ``intended`` makes the realised shares equal to the weights; ``published`` gives every
+            sample of a bucket the bucket's weight, as the released weights were trained.
+        dreamer_share: Share of instruction (dreaming) samples; 0 leaves them out.
+        tasks: Shares of the driving samples.
+        samples_per_epoch: Draws per epoch; None takes the published rule (min over buckets of size / weight).
+        batch_size: Per device.
+        num_workers: Loader processes per device; 0 loads in the training process.
+        hist_len: Frames in; only 1 is supported by the model.
+        pred_len: Future frames read; the last one is not used, so 11 gives 10 waypoints.
+        skip_first_n_frames: Frames left out at the start of each route.
+        use_old_towns, use_town13: Include routes of the ``lb1_split`` group; train on Town13.
+        val_fraction: Share of the routes held out (by a hash of the route's path).
+        split_by_town: Train on ``routes_training`` and validate on ``routes_validation`` groups instead.
+        filter_results: Leave out routes that the expert did not drive cleanly.
+        cut_bonnet: Drop the bonnet rows.
+        use_safety_flag: Half of the instruction samples may refuse.
+        route_as: Kinds of navigation sentence, see `prompts.navigation_options`.
+        use_free_sentences: Offer paraphrased navigation sentences.
+        paraphrase_probability: Chance that a commentary or question is replaced by a paraphrase.
+        augmentation: Picture changes.
+        cache: Tile cache and pre-staging.
+        val_samples: Most validation samples, spread evenly; None takes all.
+    """
+
+    root: str = "database/simlingo"
+    buckets: str | None = None
+    templates: str = "data/augmented_templates"
+    bucket_weights: dict[str, float] = field(default_factory=dict)
+    bucket_sampling: str = "intended"
+    dreamer_share: float = 0.5
+    tasks: TaskShares = field(default_factory=TaskShares)
+    samples_per_epoch: int | None = None
+    batch_size: int = 8
+    num_workers: int = 8
+    hist_len: int = 1
+    pred_len: int = 11
+    skip_first_n_frames: int = 10
+    use_old_towns: bool = True
+    use_town13: bool = True
+    val_fraction: float = 0.01
+    split_by_town: bool = False
+    filter_results: bool = True
+    cut_bonnet: bool = True
+    use_safety_flag: bool = True
+    route_as: str = "target_point_command"
+    use_free_sentences: bool = True
+    paraphrase_probability: float = 0.6
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    val_samples: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self.hist_len == 1, f"the model takes one image, so hist_len is 1; got {self.hist_len}")
+        needed = NUM_SPEED_WAYPOINTS + 1
+        require(self.pred_len >= needed, f"pred_len is at least {needed}; got {self.pred_len}")
+        known = ("intended", "published")
+        require(self.bucket_sampling in known, f"bucket_sampling is one of {known}; got {self.bucket_sampling!r}")
+        require(0 <= self.dreamer_share <= 1, f"dreamer_share lies in [0, 1]; got {self.dreamer_share}")
+        require(0 <= self.val_fraction < 1, f"val_fraction lies in [0, 1); got {self.val_fraction}")
+        require(self.batch_size >= 1, f"batch_size counts from 1; got {self.batch_size}")
+
+
+@dataclass
+class OptimSettings:
+    """Optimiser and schedule (AdamW, one-cycle cosine).
+
+    Attributes:
+        lr: Peak learning rate.
+        vision_lr: Peak learning rate of the vision side; None takes ``lr``.
+        weight_decay: Decoupled weight decay.
+        betas: Decay rates of the moments.
+        pct_start: Share of the steps spent warming up.
+        cycle_momentum: Let the schedule move the first beta between 0.95 and 0.85, as the published run did.
+        decay_all: Decay biases, norms and queries too, as the published run did.
+        gradient_clip: Largest gradient norm.
+        fused: Use the fused optimiser kernel where there is one.
+        ema_decay: Keep an exponential moving average of the weights with this decay; 0 keeps none.
+        path_weight, speed_weight, language_weight: Factors of the three losses.
+    """
+
+    lr: float = 3e-5
+    vision_lr: float | None = None
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.999)
+    pct_start: float = 0.05
+    cycle_momentum: bool = False
+    decay_all: bool = True
+    gradient_clip: float = 0.3
+    fused: bool = True
+    ema_decay: float = 0.0
+    path_weight: float = 1.0
+    speed_weight: float = 1.0
+    language_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0, f"lr is positive; got {self.lr}")
+        require(0 < self.pct_start < 1, f"pct_start lies in (0, 1); got {self.pct_start}")
+
+
+@dataclass
+class TrainerSettings:
+    """How long and on what.
+
+    Attributes:
+        max_epochs: Passes of ``samples_per_epoch`` samples.
+        max_steps: Stop after that many optimiser steps; -1 for no limit.
+        max_minutes: Plan the run to end after that many minutes of optimiser steps, measured on the first steps; None
+            for no limit.
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        devices: Devices per node.
+        num_nodes: Machines.
+        precision: Lightning's name: ``32-true``, ``bf16-mixed``, ``16-mixed``, ``bf16-true``.
+        strategy: Lightning's name: ``auto``, ``ddp``, ``fsdp``, ``deepspeed_stage_2``.
+        accumulate: Batches per optimiser step.
+        compile: Compile the model with torch.compile.
+        checkpoint_activations: Recompute activations of vision layers in the backward pass.
+        val_every_n_epochs: Validation and checkpoint interval.
+        keep_all: Keep every stored checkpoint, not only the best and the last.
+        log_every_n_steps: Interval of step metrics.
+        visualise: Draw predictions of a few samples at every validation.
+        threads: Threads of torch on the CPU; 0 leaves torch's choice.
+    """
+
+    max_epochs: int = 15
+    max_steps: int = -1
+    max_minutes: float | None = None
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    precision: str = "bf16-mixed"
+    strategy: str = "auto"
+    accumulate: int = 1
+    compile: bool = False
+    checkpoint_activations: bool = False
+    val_every_n_epochs: int = 2
+    keep_all: bool = False
+    log_every_n_steps: int = 10
+    visualise: bool = True
+    threads: int = 0
+
+
+@dataclass
+class LoggingSettings:
+    """Where metrics go.
+
+    Attributes:
+        wandb: Log to Weights & Biases; offline unless logged in.
+        wandb_project: Project name.
+        tensorboard: Write TensorBoard events.
+        csv: Write ``metrics.csv``.
+    """
+
+    wandb: bool = True
+    wandb_project: str = "simlingo"
+    tensorboard: bool = True
+    csv: bool = True
+
+
+@dataclass
+class TrainSettings:
+    """One training run.
+
+    Attributes:
+        name: Label of the run.
+        output_dir: Everything the run writes.
+        kind: ``simlingo`` or ``simlingo_base``.
+        seed: Decides weights, order and draws.
+        resume: Continue from ``last`` in ``output_dir`` when it exists.
+        init_from: Checkpoint directory or released file whose weights the run starts from.
+        model, data, optim, trainer, logging: See there.
+    """
+
+    name: str = MISSING
+    output_dir: str = "outputs/${name}"
+    kind: str = "simlingo"
+    seed: int = 42
+    resume: bool = True
+    init_from: str | None = None
+    model: ModelSettings = field(default_factory=ModelSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    logging: LoggingSettings = field(default_factory=LoggingSettings)
+
+
+def from_hydra(config: Any) -> TrainSettings:
+    """Resolve a composed configuration and build the typed settings.
+
+    Raises:
+        omegaconf.errors.OmegaConfBaseException: For an unknown key or a value of the wrong type.
+        ValueError: If settings contradict each other.
+    """
+    schema = OmegaConf.structured(TrainSettings)
+    OmegaConf.set_struct(schema, True)
+    values = OmegaConf.create({key: config[key] for key in config if key not in ("hydra", "cluster")})
+    settings = OmegaConf.to_object(OmegaConf.merge(schema, values))
+    assert isinstance(settings, TrainSettings)
+    return settings

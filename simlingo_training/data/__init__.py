@@ -1,0 +1,1 @@
+"""From recorded frames to batches; the image and prompt functions here are also those of the driving agents."""

@@ -1,0 +1,177 @@
+"""A decoder with a key-value cache that is written in place.
+
+The layers are those of Qwen2 and Llama (RMS norm, rotary positions, grouped-query attention, gated MLP). Weights are taken
+from transformers' module once, with adapters merged, the three attention projections joined to one matrix and the two
+gate projections to another. Dimension letters: B rows, N new tokens, M cache places, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+@dataclass
+class LayerWeights:
+    """One decoder block; matrices are (out, in)."""
+
+    attention_norm: torch.Tensor
+    qkv: torch.Tensor
+    qkv_bias: torch.Tensor | None
+    output: torch.Tensor
+    mlp_norm: torch.Tensor
+    gate_up: torch.Tensor
+    down: torch.Tensor
+
+
+def merged_weight(layer: nn.Module) -> torch.Tensor:
+    """Weight (out, in) of a linear layer with its adapter added: W + alpha / rank * B A (Hu et al., LoRA, 2021)."""
+    base = getattr(layer, "base_layer", None)
+    if base is None:
+        weight = layer.weight
+        assert isinstance(weight, torch.Tensor)
+        return weight.detach()
+    merged = base.weight.detach()
+    for name in layer.active_adapters:
+        delta = layer.lora_B[name].weight.detach().float() @ layer.lora_A[name].weight.detach().float()
+        merged = (merged.float() + layer.scaling[name] * delta).to(merged.dtype)
+    return merged
+
+
+def bias_of(layer: nn.Module) -> torch.Tensor | None:
+    """Bias of a linear layer, with or without an adapter around it."""
+    bias = getattr(getattr(layer, "base_layer", layer), "bias", None)
+    return None if bias is None else bias.detach()
+
+
+def layer_weights(block: nn.Module) -> LayerWeights:
+    """Collect the weights of one transformers decoder block."""
+    attention, mlp = block.self_attn, block.mlp
+    projections = [attention.q_proj, attention.k_proj, attention.v_proj]
+    biases = [bias_of(layer) for layer in projections]
+    present = [bias for bias in biases if bias is not None]
+    if present and len(present) != len(biases):
+        raise ValueError("expected a bias on all or none of the query, key and value projections")
+    return LayerWeights(
+        attention_norm=block.input_layernorm.weight.detach(),
+        qkv=torch.cat([merged_weight(layer) for layer in projections]),
+        qkv_bias=torch.cat(present) if present else None,
+        output=merged_weight(attention.o_proj),
+        mlp_norm=block.post_attention_layernorm.weight.detach(),
+        gate_up=torch.cat([merged_weight(mlp.gate_proj), merged_weight(mlp.up_proj)]),
+        down=merged_weight(mlp.down_proj),
+    )
+
+
+class CachedDecoder:
+    """The language model of a SimLingo checkpoint, for inference.
+
+    A place of the cache may be written again: tokens that were tried and rejected are simply overwritten, because a query
+    only sees places up to its own position.
+    """
+
+    def __init__(self, decoder: nn.Module) -> None:
+        """Take the weights of a transformers Qwen2 or Llama model, adapters merged.
+
+        Raises:
+            ValueError: If its layers are of another kind.
+        """
+        config = decoder.config
+        if getattr(config, "hidden_act", "silu") != "silu":
+            raise ValueError(f"expected a decoder with SiLU gates, got {config.hidden_act!r}")
+        self.layers = [layer_weights(block) for block in decoder.layers]
+        self.final_norm = decoder.norm.weight.detach()
+        self.eps = float(config.rms_norm_eps)
+        self.heads = int(config.num_attention_heads)
+        self.kv_heads = int(config.num_key_value_heads)
+        self.head_size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+        self._rotary = decoder.rotary_emb
+        self._keys = self._values = torch.empty(0)
+        self._cos = self._sin = torch.empty(0)
+
+    @property
+    def places(self) -> int:
+        """Cache places M of each row."""
+        return self._keys.shape[3] if self._keys.ndim == 5 else 0
+
+    @property
+    def rows(self) -> int:
+        """Rows B that the cache holds."""
+        return self._keys.shape[1] if self._keys.ndim == 5 else 0
+
+    def reserve(self, rows: int, places: int) -> None:
+        """Make room for ``rows`` sequences of ``places`` tokens; what the cache held is lost when it grows."""
+        if rows <= self.rows and places <= self.places:
+            return
+        rows, places = max(rows, self.rows), max(places, self.places)
+        weight = self.final_norm
+        shape = (len(self.layers), rows, self.kv_heads, places, self.head_size)
+        self._keys, self._values = (torch.zeros(shape, dtype=weight.dtype, device=weight.device) for _ in range(2))
+        positions = torch.arange(places, device=weight.device)[None]
+        cos, sin = self._rotary(weight, positions)
+        self._cos, self._sin = cos[0], sin[0]
+
+    def forward(self, embeddings: torch.Tensor, positions: torch.Tensor, visible: int) -> torch.Tensor:
+        """Run new tokens and remember them.
+
+        Args:
+            embeddings: (B, N, D) of the new tokens.
+            positions: (B, N) place of each of them; places before must have been written.
+            visible: Cache places looked at; more than the largest position.
+
+        Returns:
+            (B, N, D) hidden states after the final norm.
+        """
+        hidden = embeddings
+        rows = torch.arange(embeddings.shape[0], device=embeddings.device)[:, None]
+        cos, sin = self._cos[positions][:, None], self._sin[positions][:, None]
+        mask = None
+        if embeddings.shape[0] > 1 or embeddings.shape[1] > 1 or visible == self.places:
+            places = torch.arange(visible, device=embeddings.device)
+            mask = places[None, None, None, :] <= positions[:, None, :, None]
+        for number, layer in enumerate(self.layers):
+            hidden = hidden + self._attend(number, layer, hidden, rows, positions, cos, sin, mask, visible)
+            normed = self._norm(hidden, layer.mlp_norm)
+            gate, up = functional.linear(normed, layer.gate_up).chunk(2, dim=-1)
+            hidden = hidden + functional.linear(functional.silu(gate) * up, layer.down)
+        return self._norm(hidden, self.final_norm)
+
+    def _norm(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        wide = hidden.float()
+        scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
+        return weight * scaled.to(hidden.dtype)
+
+    def _attend(
+        self,
+        number: int,
+        layer: LayerWeights,
+        hidden: torch.Tensor,
+        rows: torch.Tensor,
+        positions: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        mask: torch.Tensor | None,
+        visible: int,
+    ) -> torch.Tensor:
+        """Attention of one block over the cache; writes the new keys and values first."""
+        batch, new, _ = hidden.shape
+        projected = functional.linear(self._norm(hidden, layer.attention_norm), layer.qkv, layer.qkv_bias)
+        projected = projected.view(batch, new, self.heads + 2 * self.kv_heads, self.head_size).transpose(1, 2)
+        query, key, value = projected.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
+        query, key = turn(query, cos, sin), turn(key, cos, sin)
+        keys, values = self._keys[number, :batch], self._values[number, :batch]
+        keys.transpose(1, 2)[rows, positions] = key.transpose(1, 2)
+        values.transpose(1, 2)[rows, positions] = value.transpose(1, 2)
+        mixed = functional.scaled_dot_product_attention(
+            query, keys[:, :, :visible], values[:, :, :visible], attn_mask=mask, enable_gqa=True
+        )
+        return functional.linear(mixed.transpose(1, 2).reshape(batch, new, -1), layer.output)
+
+
+def turn(vectors: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary positions (Su et al., RoFormer, 2021), halves paired: (B, heads, N, size) turned by the angles."""
+    first, second = vectors.chunk(2, dim=-1)
+    return vectors * cos + torch.cat([-second, first], dim=-1) * sin

@@ -1,0 +1,285 @@
+"""The policy that agents call: image, speed, target points and prompt in; text, path and waypoints out.
+
+One pass over prompt, drafted answer and action queries often does the whole tick: when the drafted tokens (the previous
+answer, or the expected short answer) turn out to be what greedy decoding chooses, the queries behind them are valid too.
+Otherwise the first wrong token is corrected and the rest is tried again. The answer is always the greedy one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from simlingo_training.data.images import camera_to_tiles
+from simlingo_training.data.prompts import WAYPOINTS_ANSWER
+from simlingo_training.inference.decoder import CachedDecoder
+from simlingo_training.inference.records import Observation, Prediction
+from simlingo_training.models import checkpoint as checkpoints
+
+
+@dataclass
+class Session:
+    """What a policy remembers of one car between ticks.
+
+    Attributes:
+        draft: Tokens of the previous answer.
+        ticks_since_text: Ticks since the answer was last generated.
+    """
+
+    draft: tuple[int, ...] = ()
+    ticks_since_text: int = 0
+
+
+@dataclass
+class _Row:
+    """Decoding state of one row of a batch.
+
+    Attributes:
+        written: Valid cache places.
+        answer: Accepted tokens.
+        inputs: Embeddings (n, D) to run next.
+        tried: Draft tokens among them, right behind the first ``certain`` ones.
+        certain: Inputs that are known to be right (prompt, or the last accepted token).
+        with_queries: Whether the action queries close the inputs.
+        states: Hidden states (Q, D) of the queries once the answer is complete.
+    """
+
+    inputs: torch.Tensor
+    written: int = 0
+    answer: list[int] = field(default_factory=list)
+    tried: tuple[int, ...] = ()
+    certain: int = 0
+    with_queries: bool = False
+    states: torch.Tensor | None = None
+
+
+class Policy:
+    """A loaded checkpoint that drives. Not thread-safe; make one `Session` per car."""
+
+    def __init__(
+        self,
+        checkpoint: checkpoints.Checkpoint,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        text_every: int = 1,
+        use_drafts: bool = True,
+    ) -> None:
+        """Prepare a checkpoint for inference.
+
+        Args:
+            checkpoint: Model, settings and tokenizer.
+            device: Where to run.
+            dtype: Type of the weights; heads and outputs stay float32.
+            text_every: Generate the answer every that many ticks and keep it in between.
+            use_drafts: Try the previous answer first. The result is the same, the time is not.
+
+        Raises:
+            ValueError: If ``text_every`` is below 1.
+        """
+        if text_every < 1:
+            raise ValueError(f"text_every counts ticks from 1; got {text_every}")
+        self.tokenizer = checkpoint.tokenizer
+        self.settings = checkpoint.settings
+        self.cut_bonnet = checkpoint.cut_bonnet
+        self.device = torch.device(device)
+        self.text_every = text_every
+        self.use_drafts = use_drafts
+        self.model = checkpoint.model.to(self.device).eval().requires_grad_(False)
+        self.model.backbone.to(dtype)
+        self.decoder = CachedDecoder(self.model.backbone.decoder())
+        self.output_weight = self.model.backbone.output_layer().weight.detach()
+        self.num_queries = self.model.heads.num_queries
+        self._queries = self.model.heads.queries().detach().to(dtype)
+        self._short = (*self.tokenizer.encode(WAYPOINTS_ANSWER), self.tokenizer.end_token)
+        self._session = Session()
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], device: str = "cpu", **options: object) -> Policy:
+        """Load a checkpoint directory; ``options`` are those of the constructor.
+
+        Raises:
+            simlingo_training.models.checkpoint.CheckpointError: If the directory is no SimLingo checkpoint.
+        """
+        return cls(checkpoints.load(folder), device, **options)  # type: ignore[arg-type]
+
+    def reset(self) -> None:
+        """Forget the previous answer; call it when a new route starts."""
+        self._session = Session()
+
+    def act(self, observation: Observation, session: Session | None = None) -> Prediction:
+        """Predict for one car. ``session`` defaults to one that belongs to this policy."""
+        return self.act_batch([observation], [session or self._session])[0]
+
+    @torch.inference_mode()
+    def act_batch(self, observations: Sequence[Observation], sessions: Sequence[Session]) -> list[Prediction]:
+        """Predict for several cars in one batch.
+
+        Args:
+            observations: One per car.
+            sessions: Memory of each car, updated.
+
+        Returns:
+            One prediction per car, in order; equal to what each would get alone.
+
+        Raises:
+            ValueError: If the numbers differ or an image cannot be tiled.
+        """
+        if len(observations) != len(sessions) or not observations:
+            raise ValueError(f"expected one session per observation, got {len(sessions)} for {len(observations)}")
+        clock = StageClock(self.device)
+        with clock.stage("preprocess"):
+            tiles, chat = self._prepare(observations)
+        with clock.stage("vision"):
+            prompts = self._embed(observations, tiles, chat)
+        rows = [self._start(prompt, session) for prompt, session in zip(prompts, sessions)]
+        keep = [self._keeps_text(session) for session in sessions]
+        longest = max(len(prompt) for prompt in prompts)
+        self.decoder.reserve(len(rows), longest + self.settings.max_new_tokens + 1 + self.num_queries)
+        with clock.stage("prefill"):
+            self._round(rows, keep)
+        with clock.stage("text"):
+            while any(row.states is None for row in rows):
+                self._round(rows, keep)
+        with clock.stage("action"):
+            return self._finish(rows, sessions, keep, clock)
+
+    def _prepare(self, observations: Sequence[Observation]) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
+        tiles = np.stack([camera_to_tiles(o.image, self.settings.tiles, self.cut_bonnet) for o in observations])
+        tokens = tiles.shape[1] * self.model.backbone.tokens_per_tile
+        return torch.from_numpy(tiles).to(self.device), [self.tokenizer.row(o.prompt, tokens).ids for o in observations]
+
+    def _embed(
+        self, observations: Sequence[Observation], tiles: torch.Tensor, chat: list[tuple[int, ...]]
+    ) -> list[torch.Tensor]:
+        """Prompt embeddings (n, D) of each row."""
+        longest = max(map(len, chat))
+        ids = torch.tensor([[*row, *[self.tokenizer.padding_token] * (longest - len(row))] for row in chat])
+        points = torch.tensor(np.stack([o.target_points for o in observations]), dtype=torch.float32)
+        embedded = self.model.embed_text(ids.to(self.device), tiles, points.to(self.device))
+        return [embedded[number, : len(row)] for number, row in enumerate(chat)]
+
+    def _keeps_text(self, session: Session) -> bool:
+        """Whether this tick reuses the previous answer unchecked."""
+        return bool(session.draft) and session.ticks_since_text + 1 < self.text_every
+
+    def _start(self, prompt: torch.Tensor, session: Session) -> _Row:
+        draft = session.draft or self._short
+        if not self.use_drafts and not self._keeps_text(session):
+            draft = ()
+        return self._extend(_Row(prompt[:0]), prompt, draft)
+
+    def _extend(self, row: _Row, certain: torch.Tensor, draft: tuple[int, ...], ended: bool = False) -> _Row:
+        """Set the next inputs of a row: certain embeddings, draft tokens, and the queries where they may be valid."""
+        room = self.settings.max_new_tokens - len(row.answer)
+        row.tried = draft[:room]
+        row.certain = len(certain)
+        complete = bool(row.tried) and row.tried[-1] == self.tokenizer.end_token
+        row.with_queries = ended or complete
+        parts = [certain]
+        if row.tried:
+            parts.append(self._token_embeddings(row.tried))
+        if row.with_queries:
+            parts.append(self._queries)
+        row.inputs = torch.cat(parts)
+        return row
+
+    def _token_embeddings(self, tokens: Sequence[int]) -> torch.Tensor:
+        ids = torch.tensor(tokens, device=self.device)
+        return self.model.backbone.embed(ids).to(self._queries.dtype)
+
+    def _round(self, rows: list[_Row], keep: list[bool]) -> None:
+        """Run the next inputs of all unfinished rows and accept what is right."""
+        longest = max(len(row.inputs) for row in rows if row.states is None)
+        width = self._queries.shape[1]
+        inputs = torch.zeros(len(rows), longest, width, dtype=self._queries.dtype, device=self.device)
+        starts = torch.tensor([row.written for row in rows])
+        for number, row in enumerate(rows):
+            if row.states is None:
+                inputs[number, : len(row.inputs)] = row.inputs
+        positions = starts[:, None] + torch.arange(longest)
+        visible = int(positions.max()) + 1
+        if visible > self.decoder.places:
+            # Only padding of rows that are nearly done can lie beyond the cache; it is never looked at.
+            positions = positions.clamp(max=self.decoder.places - 1)
+            visible = self.decoder.places
+        hidden = self.decoder.forward(inputs, positions.to(self.device), visible)
+        for number, row in enumerate(rows):
+            if row.states is None:
+                self._accept(row, hidden[number, : len(row.inputs)], keep[number])
+
+    def _accept(self, row: _Row, hidden: torch.Tensor, keep: bool) -> None:
+        """Compare draft and greedy choice; finish the row or set its next inputs."""
+        tried = len(row.tried)
+        if row.with_queries and not row.tried and self._is_complete(row):
+            row.states = hidden[-self.num_queries :]
+            return
+        checked = hidden[row.certain - 1 : row.certain + tried]
+        chosen = list(row.tried) if keep else self._greedy(checked)
+        right = next((n for n, (want, got) in enumerate(zip(row.tried, chosen)) if want != got), tried)
+        row.answer.extend(row.tried[:right])
+        row.written += row.certain + right
+        if self._is_complete(row):
+            row.states = hidden[-self.num_queries :]
+            return
+        token = self.tokenizer.end_token if len(row.answer) >= self.settings.max_new_tokens else chosen[right]
+        row.answer.append(token)
+        ended = token == self.tokenizer.end_token
+        # After a wrong word the rest of the old sentence often still holds; where nothing held, stop guessing.
+        rest = row.tried[right + 1 :] if right > 0 and not ended else ()
+        self._extend(row, self._token_embeddings([token]), rest, ended)
+
+    def _is_complete(self, row: _Row) -> bool:
+        return bool(row.answer) and row.answer[-1] == self.tokenizer.end_token
+
+    def _greedy(self, hidden: torch.Tensor) -> list[int]:
+        """The most likely next token after each hidden state (n, D)."""
+        return torch.nn.functional.linear(hidden, self.output_weight).argmax(-1).tolist()
+
+    def _finish(
+        self, rows: list[_Row], sessions: Sequence[Session], keep: list[bool], clock: StageClock
+    ) -> list[Prediction]:
+        states = torch.stack([row.states for row in rows if row.states is not None])
+        path, speed_waypoints = self.model.heads(states)
+        if path is None:
+            path = path_from_waypoints(speed_waypoints)
+        paths, waypoints = path.cpu().numpy(), speed_waypoints.cpu().numpy()
+        predictions = []
+        for number, (row, session) in enumerate(zip(rows, sessions)):
+            session.draft = tuple(row.answer)
+            session.ticks_since_text = session.ticks_since_text + 1 if keep[number] else 0
+            text = self.tokenizer.decode(row.answer)
+            predictions.append(
+                Prediction(paths[number], waypoints[number], text, tuple(row.answer), clock.milliseconds)
+            )
+        return predictions
+
+
+def path_from_waypoints(waypoints: torch.Tensor) -> torch.Tensor:
+    """A stand-in path (B, 20, 2) for models without path queries: the waypoints (B, 10, 2), origin in front, each gap
+    halved, so that steering has the points it expects."""
+    points = torch.cat([torch.zeros_like(waypoints[:, :1]), waypoints], dim=1)
+    middle = (points[:, :-1] + points[:, 1:]) / 2
+    return torch.stack([points[:, :-1], middle], dim=2).flatten(1, 2)
+
+
+class StageClock:
+    """Measures the stages of one call, milliseconds."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.milliseconds: dict[str, float] = {}
+        self._device = device
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block; on a GPU its work is waited for."""
+        start = time.perf_counter()
+        yield
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self.milliseconds[name] = (time.perf_counter() - start) * 1000

@@ -1,0 +1,1 @@
+"""SimLingo's network, its losses and its checkpoints."""

@@ -1,0 +1,222 @@
+"""Vision-language backbones behind one small interface.
+
+Dimension letters: B rows of a batch, T tiles of an image, P visual tokens of a tile, N tokens, D width of the language
+model, V vocabulary rows, S tile side in pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig
+
+from simlingo_training.config import LoraSettings, ModelSettings
+from simlingo_training.data.images import normalise_tiles
+
+PACKAGED = Path(__file__).parent / "backbones"
+
+LANGUAGE_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Linear layers of a decoder block that carry low-rank adapters."""
+
+
+class Backbone(nn.Module, ABC):
+    """What SimLingo needs from a vision-language model.
+
+    Attributes:
+        width: D, size of the language model's hidden states.
+        vocabulary: V, rows of the embedding table.
+        tokens_per_tile: P.
+        tile_px: S.
+    """
+
+    width: int
+    vocabulary: int
+    tokens_per_tile: int
+    tile_px: int
+
+    @abstractmethod
+    def encode_tiles(self, tiles: torch.Tensor) -> torch.Tensor:
+        """Tiles (B, T, S, S, 3) uint8 to visual tokens (B, T * P, D)."""
+
+    @abstractmethod
+    def embedding(self) -> nn.Embedding:
+        """The table of the text tokens."""
+
+    @abstractmethod
+    def output_layer(self) -> nn.Linear:
+        """The layer that turns hidden states into V scores."""
+
+    @abstractmethod
+    def decoder(self) -> nn.Module:
+        """The decoder; called with ``inputs_embeds`` it returns an object with ``last_hidden_state``."""
+
+    @abstractmethod
+    def vision_modules(self) -> tuple[nn.Module, nn.Module]:
+        """The vision tower and the projector behind it."""
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Token ids (..., N) to embeddings (..., N, D). Ids beyond the table (placeholders whose rows are overwritten
+        later) take its last row."""
+        return self.embedding()(ids.clamp(max=self.vocabulary - 1))
+
+    def decode(self, embeddings: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Embeddings (B, N, D) to hidden states (B, N, D) after the final norm, causal. Rows padded on the right need no
+        mask."""
+        output = self.decoder()(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
+        return output.last_hidden_state
+
+    def visual_dtype(self) -> torch.dtype:
+        """Type of the vision weights."""
+        return next(self.vision_modules()[0].parameters()).dtype
+
+
+class InternVLBackbone(Backbone):
+    """InternVL 1B to 8B of versions 2, 2.5 and 3 in transformers' native classes: InternViT, pixel unshuffle, projector,
+    decoder."""
+
+    def __init__(self, config: InternVLConfig) -> None:
+        super().__init__()
+        self.vlm = InternVLForConditionalGeneration(config)
+        patches = [
+            size // patch for size, patch in zip(config.vision_config.image_size, config.vision_config.patch_size)
+        ]
+        self.width = int(config.text_config.hidden_size)
+        self.vocabulary = int(config.text_config.vocab_size)
+        self.tokens_per_tile = int(patches[0] * patches[1] * config.downsample_ratio**2)
+        self.tile_px = int(config.vision_config.image_size[0])
+
+    @property
+    def config(self) -> InternVLConfig:
+        """Sizes of all parts."""
+        return self.vlm.config
+
+    def encode_tiles(self, tiles: torch.Tensor) -> torch.Tensor:
+        pixels = normalise_tiles(tiles.flatten(0, 1), self.visual_dtype())
+        features = self.vlm.model.get_image_features(
+            pixel_values=pixels, vision_feature_layer=-1, vision_feature_select_strategy="default", return_dict=True
+        ).pooler_output
+        return features.reshape(tiles.shape[0], -1, self.width)
+
+    def embedding(self) -> nn.Embedding:
+        return self.vlm.model.language_model.embed_tokens
+
+    def output_layer(self) -> nn.Linear:
+        return self.vlm.lm_head
+
+    def decoder(self) -> nn.Module:
+        return self.vlm.model.language_model
+
+    def vision_modules(self) -> tuple[nn.Module, nn.Module]:
+        return self.vlm.model.vision_tower, self.vlm.model.multi_modal_projector
+
+
+def native_config(values: Mapping[str, Any]) -> InternVLConfig:
+    """Build transformers' configuration from either layout: InternVL's original ``config.json`` or transformers' own.
+
+    Raises:
+        ValueError: For a model family that is neither.
+    """
+    kind = values.get("model_type")
+    if kind == "internvl":
+        return InternVLConfig(**{key: value for key, value in values.items() if key != "model_type"})
+    if kind != "internvl_chat":
+        raise ValueError(f"expected a configuration of type internvl_chat or internvl, got {kind!r}")
+    vision = values["vision_config"]
+    text = dict(values["llm_config"])
+    text_type = text.pop("model_type", "qwen2")
+    text.pop("architectures", None)
+    return InternVLConfig(
+        vision_config=InternVLVisionConfig(
+            hidden_size=vision["hidden_size"],
+            num_hidden_layers=vision["num_hidden_layers"],
+            num_attention_heads=vision["num_attention_heads"],
+            intermediate_size=vision["intermediate_size"],
+            image_size=vision["image_size"],
+            patch_size=vision["patch_size"],
+            attention_bias=vision.get("qkv_bias", True),
+            use_qk_norm=vision.get("qk_normalization", False),
+            norm_type=vision.get("norm_type", "layer_norm"),
+            layer_norm_eps=vision.get("layer_norm_eps", 1e-6),
+            hidden_act=vision.get("hidden_act", "gelu"),
+            layer_scale_init_value=vision.get("initializer_factor", 0.1),
+        ),
+        text_config=AutoConfig.for_model(text_type, **text),
+        downsample_ratio=values.get("downsample_ratio", 0.5),
+        tie_word_embeddings=bool(text.get("tie_word_embeddings", False)),
+    )
+
+
+def backbone_values(name: str) -> dict[str, Any]:
+    """Read a backbone configuration: packaged name, local folder, or hub name.
+
+    Raises:
+        FileNotFoundError: If it is none of them; the message lists the packaged ones.
+    """
+    packaged, folder = PACKAGED / f"{name}.json", Path(name) / "config.json"
+    for path in (packaged, folder):
+        if path.is_file():
+            return json.loads(path.read_text())
+    if "/" in name and not name.startswith((".", "/")):
+        from huggingface_hub import hf_hub_download
+
+        return json.loads(Path(hf_hub_download(name, "config.json")).read_text())
+    known = sorted(path.stem for path in PACKAGED.glob("*.json"))
+    raise FileNotFoundError(f"no backbone {name!r}: expected one of {known}, a folder with config.json, or a hub name")
+
+
+def override(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace sizes of a backbone configuration, for example ``{"vision": {"num_hidden_layers": 2}}``.
+
+    Raises:
+        ValueError: For a section other than ``vision`` and ``text``.
+    """
+    result = dict(values)
+    sections = {"vision": ("vision_config",), "text": ("llm_config", "text_config")}
+    for section, changes in overrides.items():
+        if section not in sections:
+            raise ValueError(f"model.overrides has sections {sorted(sections)}; got {section!r}")
+        key = next(name for name in sections[section] if name in result)
+        result[key] = {**result[key], **changes}
+    return result
+
+
+def build_backbone(settings: ModelSettings) -> Backbone:
+    """Build the backbone with random weights, in the default dtype."""
+    values = override(backbone_values(settings.backbone), settings.overrides)
+    config = native_config(values)
+    config._attn_implementation = settings.attention
+    backbone = InternVLBackbone(config)
+    scatter_positions(backbone)
+    return backbone
+
+
+def scatter_positions(backbone: InternVLBackbone) -> None:
+    """Give the vision tower's class token and position table small random values; transformers leaves them at zero,
+    which learns slowly from scratch."""
+    embeddings = backbone.vlm.model.vision_tower.embeddings
+    for parameter in (embeddings.cls_token, embeddings.position_embeddings):
+        nn.init.normal_(parameter, std=0.02)
+
+
+def add_lora(backbone: Backbone, settings: LoraSettings) -> None:
+    """Freeze the language model and put adapters on its linear layers (PEFT, in place)."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    backbone.embedding().requires_grad_(False)
+    backbone.output_layer().requires_grad_(False)
+    decoder = backbone.decoder()
+    decoder.requires_grad_(False)
+    adapters = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(LANGUAGE_LAYERS),
+        bias="none",
+    )
+    inject_adapter_in_model(adapters, decoder)

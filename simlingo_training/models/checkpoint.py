@@ -1,0 +1,154 @@
+"""Self-contained checkpoint directories.
+
+A directory holds ``model.safetensors`` (weights), ``config.yaml`` (kind, architecture, tiling), ``config.json`` (the
+backbone's sizes) and ``tokenizer.json``. Nothing else is needed to drive with it, and nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from omegaconf import OmegaConf
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from driving.files import write_json, write_text
+from simlingo_training.config import ModelSettings
+from simlingo_training.data.chat import ChatTokenizer
+from simlingo_training.models.backbone import backbone_values, override
+from simlingo_training.models.released import compare_keys
+from simlingo_training.models.simlingo import SimLingo
+
+WEIGHTS = "model.safetensors"
+FORMAT = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, or made for another model."""
+
+
+@dataclass
+class Checkpoint:
+    """A model with all that is needed to use it.
+
+    Attributes:
+        model: Network, in eval mode.
+        settings: Architecture.
+        tokenizer: Text to ids.
+        cut_bonnet: Whether the model was trained on images without the bonnet rows.
+        meta: Free record of the run: step, metrics.
+    """
+
+    model: SimLingo
+    settings: ModelSettings
+    tokenizer: ChatTokenizer
+    cut_bonnet: bool = True
+    meta: dict[str, Any] | None = None
+
+
+def build(settings: ModelSettings) -> Checkpoint:
+    """A fresh model with its tokenizer.
+
+    Raises:
+        CheckpointError: If the tokenizer has more ids than the backbone's embedding table has rows.
+    """
+    tokenizer = ChatTokenizer.load(settings.tokenizer)
+    model = SimLingo(settings, tokenizer.image_token, tokenizer.point_token)
+    if tokenizer.end_token >= model.backbone.vocabulary or tokenizer.image_token >= model.backbone.vocabulary:
+        raise CheckpointError(
+            f"tokenizer {settings.tokenizer!r} uses ids up to {tokenizer.image_token} but backbone "
+            f"{settings.backbone!r} has {model.backbone.vocabulary} rows; choose the tokenizer of that backbone"
+        )
+    return Checkpoint(model.eval(), settings, tokenizer)
+
+
+def save(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> Path:
+    """Write a checkpoint directory; weights are renamed into place last, so a directory with weights is complete."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    checkpoint.tokenizer.save(target)
+    source = checkpoint.settings
+    write_json(target / "config.json", override(backbone_values(source.backbone), source.overrides))
+    record = {
+        "format": FORMAT,
+        "kind": "simlingo",
+        "cut_bonnet": checkpoint.cut_bonnet,
+        "model": OmegaConf.to_container(OmegaConf.structured(replace(source, pretrained=False, overrides={}))),
+        "meta": checkpoint.meta or {},
+    }
+    write_text(target / "config.yaml", yaml.safe_dump(record, sort_keys=False))
+    partial = target / f".{WEIGHTS}.tmp"
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.model.state_dict().items()}
+    save_file(tensors, str(partial), metadata={"format": "pt"})
+    partial.replace(target / WEIGHTS)
+    return target
+
+
+def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read ``config.yaml`` of a checkpoint directory.
+
+    Raises:
+        CheckpointError: If the directory is none, or its configuration does not parse.
+    """
+    path = Path(folder) / "config.yaml"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder}: expected a checkpoint directory with config.yaml, {WEIGHTS} and tokenizer.json; a released "
+            "pytorch_model.pt is turned into one by: python -m simlingo_training.convert"
+        )
+    try:
+        record = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise CheckpointError(f"{path}: not readable as YAML: {error}") from error
+    if not isinstance(record, dict) or "model" not in record or "kind" not in record:
+        raise CheckpointError(f"{path}: expected the keys format, kind and model")
+    return record
+
+
+def load(folder: str | os.PathLike[str]) -> Checkpoint:
+    """Load a SimLingo checkpoint directory.
+
+    Raises:
+        CheckpointError: If the directory is incomplete, damaged, of another kind, or its weights do not fit; the message
+            names missing and unexpected tensors.
+    """
+    record = read_config(folder)
+    if record["kind"] != "simlingo":
+        raise CheckpointError(f"{folder}: expected a checkpoint of kind 'simlingo', got {record['kind']!r}")
+    values = OmegaConf.merge(OmegaConf.structured(ModelSettings), record["model"])
+    settings = OmegaConf.to_object(values)
+    assert isinstance(settings, ModelSettings)
+    settings = replace(settings, backbone=str(folder), tokenizer=str(folder))
+    checkpoint = build(settings)
+    load_weights(checkpoint.model, read_tensors(Path(folder) / WEIGHTS), str(folder))
+    checkpoint.cut_bonnet = bool(record.get("cut_bonnet", True))
+    checkpoint.meta = record.get("meta")
+    return checkpoint
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file. Raises CheckpointError if it is missing or damaged."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; the checkpoint is incomplete")
+    try:
+        return load_file(str(path))
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: damaged or no safetensors file: {error}") from error
+
+
+def load_weights(model: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
+    """Copy weights into a model after checking every name and shape.
+
+    Raises:
+        CheckpointError: Naming what is missing, unexpected or of another shape, and what that usually means.
+    """
+    report = compare_keys(tensors, model.state_dict())
+    if not report.fits:
+        raise CheckpointError(report.explain(source))
+    model.load_state_dict(tensors)

@@ -1,0 +1,66 @@
+"""Numbers into the language model and out of it: target points, queries, path and waypoint heads.
+
+Dimension letters: B rows, D width, F future points.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from simlingo_training.config import NUM_PATH_POINTS, NUM_SPEED_WAYPOINTS
+
+
+class PointEncoder(nn.Module):
+    """Target points, metres in the ego frame and not normalised, to embeddings."""
+
+    def __init__(self, width: int, hidden: tuple[int, int] = (256, 512)) -> None:
+        super().__init__()
+        first, second = hidden
+        self.mlp = nn.Sequential(
+            nn.Linear(2, first), nn.ReLU(), nn.Linear(first, second), nn.ReLU(), nn.Linear(second, width)
+        )
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        """(..., 2) metres to (..., D)."""
+        return self.mlp(points.to(self.mlp[0].weight.dtype))
+
+
+class DrivingHeads(nn.Module):
+    """Learned queries that follow the text, and what is read from their hidden states.
+
+    The order is path queries, then speed queries. Heads predict the step from one point to the next; the outputs are the
+    running sums, starting at the ego vehicle.
+    """
+
+    def __init__(self, width: int, with_path: bool = True) -> None:
+        super().__init__()
+        self.num_path = NUM_PATH_POINTS if with_path else 0
+        self.num_speed = NUM_SPEED_WAYPOINTS
+        self.speed_queries = nn.Parameter(0.02 * torch.randn(1, self.num_speed, width))
+        self.speed_head = nn.Sequential(nn.Linear(width, 256), nn.SiLU(), nn.Linear(256, 2, bias=False))
+        if with_path:
+            self.path_queries = nn.Parameter(0.02 * torch.randn(1, self.num_path, width))
+            self.path_head = nn.Sequential(
+                nn.Linear(width, 512), nn.SiLU(), nn.Linear(512, 256), nn.SiLU(), nn.Linear(256, 2, bias=False)
+            )
+
+    @property
+    def num_queries(self) -> int:
+        """Path and speed queries together."""
+        return self.num_path + self.num_speed
+
+    def queries(self) -> torch.Tensor:
+        """(Q, D) in sequence order."""
+        parts = [self.path_queries[0]] if self.num_path else []
+        return torch.cat([*parts, self.speed_queries[0]])
+
+    def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Hidden states (B, Q, D) of the queries to path (B, 20, 2) or None and waypoints (B, 10, 2), ego frame, metres,
+        float32."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            states = hidden.to(self.speed_head[0].weight.dtype)
+            waypoints = self.speed_head(states[:, self.num_path :]).float().cumsum(1)
+            if not self.num_path:
+                return None, waypoints
+            return self.path_head(states[:, : self.num_path]).float().cumsum(1), waypoints

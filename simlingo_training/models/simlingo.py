@@ -1,0 +1,153 @@
+"""SimLingo: one image, a prompt and two target points in; text, a path and waypoints in time out.
+
+Dimension letters: B rows, L padded text length, Q queries, D width, T tiles, S tile side, n supervised positions.
+
+Layout of a row: text (image placeholders inside), queries right behind its last token, padding. With padding at the end
+and causal attention no attention mask is needed, and positions count from the first token of each row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from simlingo_training.config import ModelSettings
+from simlingo_training.models.backbone import Backbone, add_lora, build_backbone
+from simlingo_training.models.heads import DrivingHeads, PointEncoder
+
+
+@dataclass
+class ModelInput:
+    """A batch as the network sees it.
+
+    Attributes:
+        tiles: (B, T, S, S, 3) uint8.
+        ids: (B, L) token ids, padded on the right.
+        lengths: (B,) tokens of each row.
+        target_points: (B, 2, 2) ego frame, metres.
+        supervised: (2, n) row and position of the tokens that predict a supervised one; empty at inference.
+        targets: (n,) ids of the tokens to predict there.
+    """
+
+    tiles: torch.Tensor
+    ids: torch.Tensor
+    lengths: torch.Tensor
+    target_points: torch.Tensor
+    supervised: torch.Tensor
+    targets: torch.Tensor
+
+
+@dataclass
+class ModelOutput:
+    """Predictions of a teacher-forced pass.
+
+    Attributes:
+        path: (B, 20, 2) metres, None without path queries.
+        speed_waypoints: (B, 10, 2) metres.
+        logits: (n, V) at the supervised positions.
+        hidden: (B, L + Q, D) after the final norm, in row layout.
+    """
+
+    path: torch.Tensor | None
+    speed_waypoints: torch.Tensor
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+class SimLingo(nn.Module):
+    """The network. Training mode only switches adapter dropout on; nothing else behaves differently."""
+
+    def __init__(self, settings: ModelSettings, image_token: int, point_token: int) -> None:
+        """Build with random weights.
+
+        Args:
+            settings: Architecture.
+            image_token, point_token: Ids of ``<IMG_CONTEXT>`` and ``<TARGET_POINT>`` in the tokenizer used.
+
+        Raises:
+            ValueError: If tile size and backbone do not fit.
+        """
+        super().__init__()
+        self.backbone: Backbone = build_backbone(settings)
+        if settings.tiles.tile_px != self.backbone.tile_px:
+            raise ValueError(
+                f"model.tiles.tile_px is {settings.tiles.tile_px} but backbone {settings.backbone!r} takes tiles of "
+                f"{self.backbone.tile_px} pixels; set model.tiles.tile_px={self.backbone.tile_px}"
+            )
+        if settings.lora.enabled:
+            add_lora(self.backbone, settings.lora)
+        if settings.freeze_vision:
+            self.backbone.vision_modules()[0].requires_grad_(False)
+        self.point_encoder = PointEncoder(self.backbone.width)
+        self.heads = DrivingHeads(self.backbone.width, settings.path_queries)
+        self.image_token = image_token
+        self.point_token = point_token
+
+    def embed_text(self, ids: torch.Tensor, tiles: torch.Tensor, target_points: torch.Tensor) -> torch.Tensor:
+        """Text embeddings with visual tokens and target points in their places.
+
+        Args:
+            ids: (B, L) token ids.
+            tiles: (B, T, S, S, 3) uint8.
+            target_points: (B, 2, 2) ego frame, metres.
+
+        Returns:
+            (B, L, D).
+        """
+        features = self.backbone.encode_tiles(tiles)
+        embeddings = self.backbone.embed(ids).to(features.dtype)
+        embeddings = fill(embeddings, ids == self.image_token, features.flatten(0, 1))
+        is_point = ids == self.point_token
+        points = self.point_encoder(target_points).to(features.dtype)
+        # Rows without the placeholder (commands as text) take no points.
+        order = (is_point.cumsum(1) - 1).clamp(min=0, max=points.shape[1] - 1)
+        encoded = points.gather(1, order[..., None].expand(-1, -1, points.shape[2]))
+        return torch.where(is_point[..., None], encoded, embeddings)
+
+    def append_queries(self, text: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Put the queries behind the last token of each row: text (B, L, D), lengths (B,) to (B, L + Q, D)."""
+        queries = self.heads.queries().to(text.dtype).expand(len(text), -1, -1)
+        rows = torch.cat([text, queries], dim=1)
+        order = row_order(lengths, text.shape[1], queries.shape[1])
+        return rows.gather(1, order[..., None].expand(-1, -1, rows.shape[2]))
+
+    def query_states(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Hidden states (B, L + Q, D) to those of the queries (B, Q, D)."""
+        places = lengths[:, None] + torch.arange(self.heads.num_queries, device=hidden.device)
+        return hidden.gather(1, places[..., None].expand(-1, -1, hidden.shape[2]))
+
+    def forward(self, batch: ModelInput) -> ModelOutput:
+        """Teacher-forced pass."""
+        text = self.embed_text(batch.ids, batch.tiles, batch.target_points)
+        hidden = self.backbone.decode(self.append_queries(text, batch.lengths))
+        path, speed_waypoints = self.heads(self.query_states(hidden, batch.lengths))
+        logits = self.backbone.output_layer()(hidden[batch.supervised[0], batch.supervised[1]])
+        return ModelOutput(path, speed_waypoints, logits, hidden)
+
+
+def fill(embeddings: torch.Tensor, places: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Overwrite the marked positions of (B, L, D), in row-major order, with values (m, D).
+
+    The number of marks is checked where the batch is built; checking it here would stall a GPU.
+    """
+    return embeddings.masked_scatter(places[..., None].expand_as(embeddings), values.to(embeddings.dtype))
+
+
+def row_order(lengths: torch.Tensor, text_length: int, num_queries: int) -> torch.Tensor:
+    """Index that turns [text, queries] rows into [text without padding, queries, padding].
+
+    Args:
+        lengths: (B,) tokens of each row.
+        text_length: L.
+        num_queries: Q.
+
+    Returns:
+        (B, L + Q) source positions.
+    """
+    place = torch.arange(text_length + num_queries, device=lengths.device)[None]
+    after_text = place - lengths[:, None]
+    is_query = (after_text >= 0) & (after_text < num_queries)
+    source = torch.where(is_query, text_length + after_text, place)
+    return torch.where(after_text >= num_queries, place - num_queries, source)
