@@ -1,0 +1,163 @@
+"""Constants of the expert, and its two profiles.
+
+The values are those of SimLingo's PDM-Lite (`RenzKa/simlingo`, `team_code/config.py`) unless a field says otherwise. The
+profile `simlingo` repeats the published behaviour with its defects; `corrected`, the default, mends them.
+Counts of points refer to the 0.1 m route.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field, replace
+
+from driving.control.expert import LateralConfig, LongitudinalConfig
+from driving.kinematics import BicycleModel
+from team_code.expert.idm import IdmConfig
+
+
+@dataclass(frozen=True)
+class RouteConfig:
+    """How the route is built and followed.
+
+    Attributes:
+        points_per_meter: Of the resampled route.
+        extension: Waypoints, one per metre, put before the start and after the end.
+        search_points: Points ahead among which the nearest is sought each tick.
+        parking_exit_distance: A start farther than this from the route begins in a parking space, metres.
+        min_lane_width: Lane changes wait until the new lane is this wide, metres.
+        light_look_radius: Distance at which a point counts as affected by a light, metres (profile `simlingo`).
+        speed_limit_stride: Points between two look-ups of the speed limit.
+        leading_points, trailing_points: Points searched ahead and behind for vehicles on the route.
+        true_start: Start at the ego instead of always 50 m after the first point.
+        true_stop_lines: Measure distances to lights up to their stop line.
+        lane_types_checked: Shift only towards lanes that may be driven on.
+    """
+
+    points_per_meter: int = 10
+    extension: int = 50
+    search_points: int = 40
+    parking_exit_distance: float = 2.0
+    min_lane_width: float = 2.5
+    light_look_radius: float = 5.0
+    speed_limit_stride: int = 50
+    leading_points: int = 800
+    trailing_points: int = 800
+    true_start: bool = True
+    true_stop_lines: bool = True
+    lane_types_checked: bool = True
+
+
+@dataclass(frozen=True)
+class ForecastConfig:
+    """How far and how wide the near future is looked at.
+
+    Attributes:
+        horizon, horizon_lane_change: Seconds, on plain road and near a lane change.
+        radius: Actors farther than this are ignored, metres.
+        ego_fast: Speed from which the ego box grows, m/s.
+        ego_growth: Factors on the half length and half width of a fast ego.
+        slow_speed: Below it other boxes keep their size, m/s.
+        length_factor, length_factor_lane_change: Least factor on the half length of others.
+        final_length_factor, final_width_factor: Factors reached at the end of the horizon.
+        min_walker_extent: Least half length and half width of a walker, metres.
+        min_walker_speed: Speed assumed of a standing walker, m/s.
+        partial_brake: See `BicycleModel.roll_out_others`.
+        box_centers: Centre forecast boxes on the bounding box rather than on the actor's origin.
+    """
+
+    horizon: float = 2.0
+    horizon_lane_change: float = 1.1
+    radius: float = 50.0
+    ego_fast: float = 5.0
+    ego_growth: tuple[float, float] = (1.3, 1.2)
+    slow_speed: float = 1.0
+    length_factor: float = 1.2
+    length_factor_lane_change: float = 2.0
+    final_length_factor: float = 1.2
+    final_width_factor: float = 1.3
+    min_walker_extent: float = 1.5
+    min_walker_speed: float = 0.5
+    partial_brake: bool = True
+    box_centers: bool = True
+
+
+@dataclass(frozen=True)
+class FollowConfig:
+    """Standstill gap, metres, and headway, seconds, kept from one kind of obstacle."""
+
+    gap: float
+    headway: float
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """Everything the expert's decisions depend on.
+
+    Attributes:
+        profile: Name of the profile.
+        ratio_of_limit: Cruise speed as a share of the speed limit.
+        max_speed: Cap of the cruise speed, m/s.
+        junction_speed: Cap of the cruise speed near junctions, m/s.
+        junction_points: Points ahead in which a junction counts as near.
+        vehicle, walker, light, stop_sign, overtake: Gaps and headways.
+        relevant_distance: Lights and stop signs farther than this do not count, metres.
+        dilemma_deceleration: A yellow light that would need a harder stop than this is passed, m/s²; infinite stops always.
+        stop_ticks: Ticks of standstill after which a stop sign is obeyed.
+        stop_reach: Distance to the trigger centre at which standing still counts, metres.
+        stop_memory: Distance beyond which a stop sign is forgotten, metres.
+        unblock_ticks: Ticks of standstill after which the expert pushes on.
+        steer_noise: Standard deviation of the noise on the applied steering.
+        save_radius: Radius of recorded lights and stop signs, metres.
+        check_while_overtaking: Keep the hazard checks while driving on the oncoming lane.
+        all_scenarios: Handle every active scenario in range rather than the nearest only.
+    """
+
+    profile: str = "corrected"
+    route: RouteConfig = field(default_factory=RouteConfig)
+    forecast: ForecastConfig = field(default_factory=ForecastConfig)
+    bicycle: BicycleModel = field(default_factory=BicycleModel)
+    idm: IdmConfig = field(default_factory=IdmConfig)
+    lateral: LateralConfig = field(default_factory=LateralConfig)
+    longitudinal: LongitudinalConfig = field(default_factory=LongitudinalConfig)
+    ratio_of_limit: float = 0.72
+    max_speed: float = 20.0
+    junction_speed: float = 64 / 3.6
+    junction_points: int = 300
+    vehicle: FollowConfig = FollowConfig(4.0, 0.25)
+    walker: FollowConfig = FollowConfig(4.0, 0.1)
+    light: FollowConfig = FollowConfig(6.0, 0.1)
+    stop_sign: FollowConfig = FollowConfig(2.0, 0.1)
+    overtake: FollowConfig = FollowConfig(2.0, 0.1)
+    relevant_distance: float = 60.0
+    dilemma_deceleration: float = 6.0
+    stop_ticks: int = 25
+    stop_reach: float = 3.0
+    stop_memory: float = 10.0
+    unblock_ticks: int = 170
+    steer_noise: float = 1e-3
+    save_radius: float = 64.0
+    check_while_overtaking: bool = True
+    all_scenarios: bool = True
+
+
+_CORRECTED = ExpertConfig()
+_SIMLINGO = replace(
+    _CORRECTED,
+    profile="simlingo",
+    route=RouteConfig(true_start=False, true_stop_lines=False, lane_types_checked=False),
+    forecast=ForecastConfig(partial_brake=False, box_centers=False),
+    relevant_distance=float("inf"),
+    dilemma_deceleration=float("inf"),
+    check_while_overtaking=False,
+    all_scenarios=False,
+)
+PROFILES = {config.profile: config for config in (_CORRECTED, _SIMLINGO)}
+
+
+def expert_config(profile: str = "corrected") -> ExpertConfig:
+    """Constants of a profile. Raises ValueError naming the closest known one."""
+    if profile not in PROFILES:
+        close = difflib.get_close_matches(profile, PROFILES, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(PROFILES)}"
+        raise ValueError(f"unknown expert profile {profile!r}{hint}")
+    return PROFILES[profile]

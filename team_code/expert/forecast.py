@@ -1,0 +1,98 @@
+"""Where everybody will be in the next second or two."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driving.control.expert import LateralPid, LongitudinalRegression
+from team_code.expert.collision import BoxTracks, axes_from_angles
+from team_code.expert.config import ExpertConfig, ForecastConfig
+from team_code.expert.planner import RoutePlanner
+from team_code.expert.scene import ActorBatch, EgoState
+
+Array = NDArray[np.float64]
+
+
+def forecast_ego(
+    ego: EgoState,
+    planner: RoutePlanner,
+    lateral: LateralPid,
+    longitudinal: LongitudinalRegression,
+    cruise_speed: float,
+    steps: int,
+    config: ExpertConfig,
+) -> BoxTracks:
+    """Boxes of the ego if it follows its route at cruise speed and meets no hazard.
+
+    Args:
+        ego: State now.
+        planner: Its route; the index is not moved.
+        lateral: Steering controller; its state is restored.
+        longitudinal: Speed controller.
+        cruise_speed: m/s.
+        steps: Number of ticks T.
+        config: Constants.
+
+    Returns:
+        Tracks (T, 1).
+    """
+    lateral.save()
+    x, y, yaw, speed = float(ego.xyz[0]), float(ego.xyz[1]), ego.yaw, ego.speed
+    poses = np.empty((steps, 3))
+    index, points = planner.index, planner.route.points
+    for i in range(steps):
+        steer = lateral.step(points[index:], x, y, yaw, speed)
+        throttle = longitudinal.extrapolate_throttle(cruise_speed, speed)
+        x, y, yaw, speed = config.bicycle.step_ego(x, y, yaw, speed, steer, throttle, False)
+        poses[i] = x, y, yaw
+        index = planner.index_after(index, x, y)
+    lateral.restore()
+    growth = config.forecast.ego_growth if ego.speed >= config.forecast.ego_fast else (1.0, 1.0)
+    extent = ego.extent * [*growth, 1.0]
+    axes = axes_from_angles(np.zeros(steps), poses[:, 2], np.zeros(steps))
+    centers = np.column_stack([poses[:, :2], np.full(steps, ego.xyz[2])])
+    if config.forecast.box_centers:
+        centers = centers + np.einsum("tad,a->td", axes, ego.box_offset)
+    return BoxTracks(centers[:, None], np.broadcast_to(extent, (steps, 1, 3)), axes[:, None])
+
+
+def forecast_vehicles(vehicles: ActorBatch, steps: int, near_lane_change: bool, config: ExpertConfig) -> BoxTracks:
+    """Boxes of other vehicles that hold their control; they grow with speed and time.
+
+    Returns:
+        Tracks (steps, N).
+    """
+    f = config.forecast
+    xy, yaw, speed = config.bicycle.roll_out_others(
+        vehicles.xy, vehicles.yaw, vehicles.speed, vehicles.control, steps, f.partial_brake
+    )
+    share = (np.arange(steps) / max(steps, 1))[:, None]
+    least = f.length_factor_lane_change if near_lane_change else f.length_factor
+    moving = speed >= f.slow_speed
+    factor = np.ones((*speed.shape, 3))
+    factor[..., 0] = np.where(moving, np.maximum(least, f.final_length_factor * share), 1.0)
+    factor[..., 1] = np.where(moving, np.maximum(1.0, f.final_width_factor * share), 1.0)
+    axes = axes_from_angles(vehicles.angles[:, 0], yaw, vehicles.angles[:, 2])
+    centers = np.concatenate([xy, np.broadcast_to(vehicles.xyz[:, 2], yaw.shape)[..., None]], axis=-1)
+    if f.box_centers:
+        centers = centers + np.einsum("tnad,na->tnd", axes, vehicles.box_offset)
+    return BoxTracks(centers, vehicles.extent * factor, axes)
+
+
+def forecast_walkers(walkers: ActorBatch, steps: int, config: ForecastConfig, dt: float) -> BoxTracks:
+    """Boxes of walkers that keep their direction at no less than a slow walk.
+
+    Returns:
+        Tracks (steps, N).
+    """
+    pace = np.maximum(walkers.speed, config.min_walker_speed)[:, None] * walkers.control
+    time = dt * np.arange(1, steps + 1)[:, None, None]
+    extent = walkers.extent.copy()
+    extent[:, :2] = np.maximum(extent[:, :2], config.min_walker_extent)
+    axes = axes_from_angles(walkers.angles[:, 0], walkers.angles[:, 1], walkers.angles[:, 2])
+    centers = walkers.xyz + time * pace
+    if config.box_centers:
+        centers = centers + np.einsum("nad,na->nd", axes, walkers.box_offset)
+    shape = (steps, len(walkers), 3)
+    return BoxTracks(centers, np.broadcast_to(extent, shape), np.broadcast_to(axes, (*shape, 3)))

@@ -1,0 +1,255 @@
+"""Following the route and bending it around obstacles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import carla
+import numpy as np
+from numpy.typing import NDArray
+
+from driving.commands import RoadOption
+from driving.geometry import wrap_angle
+from team_code.expert.config import RouteConfig
+from team_code.expert.route import Route, blend_weights, route_yaws
+
+Array = NDArray[np.float64]
+
+LANE_CHANGES = (RoadOption.CHANGELANELEFT, RoadOption.CHANGELANERIGHT)
+MAX_SIDE_LANES = 3
+DRIVABLE = (
+    carla.LaneType.Driving,
+    carla.LaneType.Bidirectional,
+)
+
+
+@dataclass(frozen=True)
+class RoutePosition:
+    """What lies ahead of the ego on its route.
+
+    Attributes:
+        index: Route index of the ego.
+        light_id: Actor id of the next light, None if there is none.
+        light_distance: Metres to it.
+        stop_id: Actor id of the next stop sign.
+        stop_distance: Metres to it along the route.
+        speed_limit: m/s.
+    """
+
+    index: int
+    light_id: int | None
+    light_distance: float
+    stop_id: int | None
+    stop_distance: float
+    speed_limit: float
+
+
+class RoutePlanner:
+    """Keeps the ego's index on a route and shifts the route sideways on request.
+
+    Lengths in points refer to the 0.1 m route.
+    """
+
+    def __init__(self, route: Route, config: RouteConfig | None = None) -> None:
+        self.route = route
+        self.config = config or RouteConfig()
+        self.index = route.start
+
+    def advance(self, x: float, y: float) -> None:
+        """Move the index to the nearest of the next few points; it never moves back."""
+        self.index = self.index_after(self.index, x, y)
+
+    def index_after(self, index: int, x: float, y: float) -> int:
+        """Index nearest to (x, y) among the points that follow ``index``."""
+        ahead = self.route.points[index : index + self.config.search_points, :2]
+        dx, dy = ahead[:, 0] - x, ahead[:, 1] - y
+        return index + int(np.argmin(dx * dx + dy * dy))
+
+    @property
+    def ahead(self) -> Array:
+        """(N, 3) current route points from the ego on."""
+        return self.route.points[self.index :]
+
+    @property
+    def original_ahead(self) -> Array:
+        """(N, 3) route points from the ego on, without deviations."""
+        return self.route.original_points[self.index :]
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the route at the ego deviates from the original."""
+        return bool(np.any(self.route.points[self.index] != self.route.original_points[self.index]))
+
+    def position(self) -> RoutePosition:
+        """What lies ahead."""
+        i, route = self.index, self.route
+        light, stop = int(route.light_index[i]), int(route.stop_index[i])
+        return RoutePosition(
+            index=i,
+            light_id=route.lights[light].id if light >= 0 else None,
+            light_distance=float(route.light_distance[i]),
+            stop_id=route.stop_signs[stop].id if stop >= 0 else None,
+            stop_distance=float(route.stop_distance[i]),
+            speed_limit=float(route.speed_limits[i]),
+        )
+
+    def junction_within(self, num_points: int) -> bool:
+        """Whether any of the next ``num_points`` points lies in a junction."""
+        return bool(self.route.in_junction[self.index : self.index + num_points].any())
+
+    def lane_change_between(self, before: int, after: int) -> bool:
+        """Whether a lane-change command stands within ``before`` points behind and ``after`` points ahead."""
+        commands = self.route.commands[max(0, self.index - before) : self.index + after]
+        return bool(np.isin(commands, LANE_CHANGES).any())
+
+    def leading(self, xy: Array, yaw: Array) -> NDArray[np.bool_]:
+        """Which of N vehicles (positions (N, 2), headings (N,), radians) drive on the route ahead."""
+        end = self.index + self.config.leading_points
+        near, turned = self._nearest(xy, yaw, self.index, end)
+        return (near < 2.5) & (turned < np.radians(35))
+
+    def trailing(self, xy: Array, yaw: Array) -> NDArray[np.bool_]:
+        """Which of N vehicles follow on the route behind; wider while a lane change has just been made."""
+        reach = 6.0 if self.lane_change_between(150, 0) else 3.0
+        begin = max(0, self.index - self.config.trailing_points)
+        near, turned = self._nearest(xy, yaw, begin, self.index)
+        return (near < reach) & (turned < np.radians(30))
+
+    def _nearest(self, xy: Array, yaw: Array, begin: int, end: int) -> tuple[Array, Array]:
+        """Distance to, and heading difference at, the nearest of the sub-sampled points of a stretch."""
+        points, yaws = self.route.points[begin:end:10, :2], self.route.yaws[begin:end:10]
+        if len(points) == 0 or len(xy) == 0:
+            return np.full(len(xy), np.inf), np.full(len(xy), np.inf)
+        squared = np.sum((xy[:, None] - points[None]) ** 2, axis=-1)
+        nearest = np.argmin(squared, axis=1)
+        turned = np.abs(wrap_angle(yaw - yaws[nearest]))
+        return np.sqrt(squared[np.arange(len(xy)), nearest]), turned
+
+    def nearest_index(self, location: carla.Location) -> int:
+        """Index of the original point, from the ego on, nearest to a place (3-D)."""
+        offset = self.original_ahead - [location.x, location.y, location.z]
+        return self.index + int(np.argmin(np.sum(offset**2, axis=1)))
+
+    def closest_index(self, location: carla.Location, start: int) -> int:
+        """Index found by walking on the original route from ``start`` while the distance to a place shrinks."""
+        points, place = self.route.original_points, np.array([location.x, location.y, location.z])
+
+        def distance(i: int) -> float:
+            return float(np.sum((points[i] - place) ** 2))
+
+        last = len(points) - 1
+        here = min(max(start, 0), last)
+        step = 1 if here < last and distance(here + 1) < distance(here) else -1
+        while 0 <= here + step <= last and distance(here + step) < distance(here):
+            here += step
+        return here
+
+    def side_waypoint(self, waypoint: carla.Waypoint, left: bool) -> carla.Waypoint | None:
+        """Neighbouring lane to shift towards; None if there is none to drive on."""
+        neighbour, left_now = waypoint, left
+        for _ in range(MAX_SIDE_LANES):
+            crossed = neighbour.lane_id
+            neighbour = neighbour.get_left_lane() if left_now else neighbour.get_right_lane()
+            if neighbour is None:
+                return None
+            if not self.config.lane_types_checked or neighbour.lane_type in DRIVABLE:
+                return neighbour
+            if crossed * neighbour.lane_id < 0:  # beyond the centre line the lanes count the other way
+                left_now = not left_now
+        return None
+
+    def side_points(self, begin: int, end: int, left: bool) -> Array:
+        """(end - begin, 3) centres of the neighbouring lane along route indices; the own lane where there is none."""
+        centres = self.route.original_points[begin:end].copy()
+        for i, waypoint in enumerate(self.route.waypoints[begin:end]):
+            neighbour = self.side_waypoint(waypoint, left)
+            if neighbour is not None:
+                place = neighbour.transform.location
+                centres[i] = place.x, place.y, place.z
+        return centres
+
+    def shift_smoothly(self, begin: int, end: int, left: bool, length: int, factor: float = 1.0) -> None:
+        """Lead the route over the neighbouring lane from ``begin`` to ``end`` (inclusive).
+
+        Args:
+            begin, end: Route indices.
+            left: Side of the neighbouring lane.
+            length: Points of the blend at either end.
+            factor: Share of the way to the centre of the neighbouring lane.
+        """
+        begin, end = max(begin, 0), min(end, len(self.route) - 1)
+        if end <= begin:
+            return
+        weights = blend_weights(end - begin + 1, length)
+        share = (factor * weights)[:, None]
+        span = slice(begin, end + 1)
+        self.route.points[span] = share * self.side_points(begin, end + 1, left) + (1 - share) * self.route.points[span]
+        index = np.arange(end - begin + 1)
+        first_half = index < (end - begin + 1) / 2
+        there = RoadOption.CHANGELANELEFT if left else RoadOption.CHANGELANERIGHT
+        back = RoadOption.CHANGELANERIGHT if left else RoadOption.CHANGELANELEFT
+        commands = self.route.commands[span]
+        commands[first_half & (index <= length)] = there
+        commands[~first_half & (index >= end - begin - length)] = back
+        self._refresh_yaws()
+
+    def shift_around(
+        self,
+        first: tuple[carla.Location, float],
+        last: tuple[carla.Location, float] | None,
+        left: bool,
+        length: int,
+        factor: float = 1.0,
+        before: int = 0,
+        after: int = 0,
+    ) -> tuple[int, int]:
+        """Lead the route around one obstacle or a row of them.
+
+        Args:
+            first, last: Location and half length, metres, of the first and the last obstacle.
+            left: Pass on the left.
+            length: Points of the blend at either end.
+            factor: Share of the way to the neighbouring lane.
+            before, after: Points added before the first and after the last obstacle.
+
+        Returns:
+            First and last shifted index.
+        """
+        at_first = self.nearest_index(first[0])
+        begin = at_first - int(10 * first[1] + length + before)
+        end_location, end_extent = last or first
+        at_last = self.closest_index(end_location, at_first) if last else at_first
+        end = at_last + int(10 * end_extent + length + after)
+        if self.config.true_start:
+            begin = max(begin, self.index)
+        begin, end = max(begin, 0), min(end, len(self.route) - 1)
+        self.shift_smoothly(begin, end, left, length, factor)
+        return begin, end
+
+    def shift_sideways(self, begin: int, end: int, offsets: Array) -> None:
+        """Move the points from ``begin`` to ``end`` (exclusive) to the right by ``offsets`` metres, (end - begin,)."""
+        begin, end = max(begin, 0), min(end, len(self.route))
+        yaws = self.route.yaws[begin:end]
+        right = np.stack([-np.sin(yaws), np.cos(yaws)], axis=1)
+        self.route.points[begin:end, :2] += right * offsets[: end - begin, None]
+        self._refresh_yaws()
+
+    def extend_shift(self, previous_end: int, new_end: int, left: bool, length: int) -> None:
+        """Hold a running shift from ``previous_end`` to ``new_end`` and blend back over the last ``length`` points."""
+        begin, end = max(previous_end, 0), min(new_end, len(self.route) - 1)
+        if end <= begin:
+            return
+        weights = np.ones(end - begin)
+        tail = min(length, end - begin)
+        weights[-tail:] = blend_weights(2 * tail + 1, tail)[-tail:]
+        share, span = weights[:, None], slice(begin, end)
+        original = self.route.original_points[span]
+        self.route.points[span] = share * self.side_points(begin, end, left) + (1 - share) * original
+        commands = self.route.original_commands[span].copy()
+        commands[-tail:] = RoadOption.CHANGELANERIGHT if left else RoadOption.CHANGELANELEFT
+        self.route.commands[span] = commands
+        self._refresh_yaws()
+
+    def _refresh_yaws(self) -> None:
+        if self.config.true_start:
+            self.route.yaws = route_yaws(self.route.points)

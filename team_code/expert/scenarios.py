@@ -1,0 +1,372 @@
+"""What the expert does about scenarios that need another path than the planned one.
+
+One row of `DEVIATIONS` per scenario type says how the path bends; `MANOEUVRES` holds one function per kind of manoeuvre. All
+other scenario types need no deviation: forecasts, lights and stop signs cover them.
+Lengths are in points of the 0.1 m route. Values: `RenzKa/simlingo`, `team_code/config.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import carla
+import numpy as np
+
+from driving.kinematics import minimum_travel_time
+from srunner.scenariomanager.scenario_info import ScenarioInfo
+from team_code.expert.config import ExpertConfig
+from team_code.expert.planner import RoutePlanner
+from team_code.expert.scene import Scene
+from team_code.expert.target_speed import Cause, SpeedPlanner
+
+KMH = 1 / 3.6
+FAR = 10**9
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How the path bends for one scenario type.
+
+    Attributes:
+        scenario: Type, with ``TwoWays`` where the oncoming lane is needed.
+        manoeuvre: Key of `MANOEUVRES`.
+        reach: Horizontal distance at which the expert reacts, metres.
+        blend: Points over which the path moves to the other lane and back.
+        before, after: Points added before the first and after the last obstacle.
+        factor: Share of the way to the centre of the other lane.
+        max_speed: On the oncoming lane, m/s.
+    """
+
+    scenario: str
+    manoeuvre: str
+    reach: float = 50.0
+    blend: int = 80
+    before: int = 0
+    after: int = 0
+    factor: float = 1.0
+    max_speed: float = 50 * KMH
+
+
+_ROWS = (
+    Deviation("Accident", "pass_obstacle"),
+    Deviation("ParkedObstacle", "pass_obstacle"),
+    Deviation("ConstructionObstacle", "pass_obstacle", blend=105),
+    Deviation("AccidentTwoWays", "overtake", blend=40, before=-10),
+    Deviation("ConstructionObstacleTwoWays", "overtake", blend=40, before=25, after=25),
+    Deviation("ParkedObstacleTwoWays", "overtake", blend=40, before=-5, after=-5, factor=0.7),
+    Deviation("VehicleOpensDoorTwoWays", "overtake", blend=40, before=-5, after=-5, factor=0.7, max_speed=40 * KMH),
+    Deviation("HazardAtSideLane", "pass_bicycles", reach=25.0),
+    Deviation("HazardAtSideLaneTwoWays", "overtake_bicycles", reach=10.0, after=135),
+    Deviation("InvadingTurn", "hug_edge", before=150, after=100),
+    Deviation("YieldToEmergencyVehicle", "make_way", before=300, after=200),
+)
+DEVIATIONS = {row.scenario: row for row in _ROWS}
+if len(DEVIATIONS) != len(_ROWS):
+    raise ValueError("two rows of the deviation table have the same scenario type")
+
+GEOMETRIC_TYPES = ("Accident", "ParkedObstacle", "ConstructionObstacle", "HazardAtSideLane")
+
+
+@dataclass
+class Progress:
+    """The expert's own state for one scenario.
+
+    Attributes:
+        begin, end: First and last shifted route index.
+        changed: Whether the route has been shifted.
+        clear: Whether the oncoming lane was found free.
+        to_left: Side of the shift.
+        done: Nothing more to do.
+    """
+
+    begin: int = FAR
+    end: int = FAR
+    changed: bool = False
+    clear: bool = False
+    to_left: bool = True
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class ScenarioDecision:
+    """What scenarios ask for in one tick.
+
+    Attributes:
+        max_speed: Cap of the target speed, m/s.
+        keep_driving: The oncoming lane is being used; do not stop there.
+        cause: Why the cap is below the cruise speed.
+    """
+
+    max_speed: float
+    keep_driving: bool
+    cause: Cause
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a manoeuvre needs to know: route, world, speeds and the scenario itself."""
+
+    planner: RoutePlanner
+    speed: SpeedPlanner
+    config: ExpertConfig
+    world_map: carla.Map
+    scene: Scene
+    cruise: float
+    info: ScenarioInfo
+    row: Deviation
+
+    @property
+    def first(self) -> carla.Actor:
+        """The first obstacle along the route."""
+        return self.info.first_actor
+
+    @property
+    def last(self) -> carla.Actor:
+        """The last one; the first again if there is only one."""
+        return self.info.last_actor or self.info.first_actor
+
+    def free(self) -> ScenarioDecision:
+        """No restriction."""
+        return ScenarioDecision(self.cruise, False, Cause(self.cruise))
+
+
+def pass_obstacle(at: Situation, progress: Progress) -> ScenarioDecision:
+    """Bend the path once into the neighbouring lane of the same direction."""
+    _shift_around(at, progress, left=at.info.direction == "right")
+    progress.done = True
+    return at.free()
+
+
+def overtake(at: Situation, progress: Progress) -> ScenarioDecision:
+    """Bend the path into the oncoming lane, wait before it until there is a gap, then drive through."""
+    left = at.info.direction == "right"
+    if not progress.changed:
+        _shift_around(at, progress, left)
+    return _use_oncoming_lane(at, progress, left)
+
+
+def overtake_bicycles(at: Situation, progress: Progress) -> ScenarioDecision:
+    """Overtake moving bicycles over the oncoming lane as soon as there is a gap."""
+    planner, row = at.planner, at.row
+    if not progress.changed:
+        end = planner.closest_index(at.last.get_location(), planner.index) + row.after
+        if not _lane_is_free(at, end, left=True):
+            return at.free()
+        progress.begin, progress.end = planner.index, min(end, len(planner.route) - 1)
+        planner.shift_smoothly(progress.begin, progress.end, True, row.blend, row.factor)
+        progress.changed = True
+    if planner.index >= progress.end:
+        progress.done = True
+        return at.free()
+    return ScenarioDecision(row.max_speed, True, Cause(row.max_speed, "overtake"))
+
+
+def pass_bicycles(at: Situation, progress: Progress) -> ScenarioDecision:
+    """Keep to the neighbouring lane of the same direction until the bicycles are passed."""
+    planner, row = at.planner, at.row
+    if not progress.changed:
+        _shift_around(at, progress, left=True)
+        progress.end -= row.blend
+    obstacle = planner.closest_index(at.last.get_location(), planner.index)
+    end = max(obstacle + int(10 * at.last.bounding_box.extent.x) + 2 * row.blend, progress.end + row.blend)
+    if planner.index > progress.end:
+        progress.done = True
+        return at.free()
+    planner.extend_shift(progress.end, end, True, row.blend)
+    progress.end = end - row.blend
+    return at.free()
+
+
+def hug_edge(at: Situation, progress: Progress) -> ScenarioDecision:
+    """Drive to the right of cones that take part of the own lane in a bend."""
+    planner, row, offset = at.planner, at.row, at.info.numbers["offset"]
+    first = planner.closest_index(at.first.get_location(), planner.index)
+    last = planner.closest_index(at.last.get_location(), first + 100)
+    begin, end = max(first - row.before, 0), min(last + row.after, len(planner.route) - 1)
+    shifts = np.array([_edge_shift(waypoint, offset) for waypoint in planner.route.waypoints[begin:end]])
+    if at.config.route.true_start and len(shifts):
+        shifts = _taper(shifts, 50)
+    planner.shift_sideways(begin, end, shifts)
+    progress.done = True
+    return at.free()
+
+
+def make_way(at: Situation, progress: Progress) -> ScenarioDecision:
+    """Clear the lane for an emergency vehicle from behind and come back when it has passed."""
+    planner, row, ego = at.planner, at.row, at.scene.ego
+    place = at.first.get_location()
+    ahead = float(np.dot([place.x - ego.xyz[0], place.y - ego.xyz[1]], ego.forward)) > 0
+    if ahead and progress.changed:
+        progress.done = True
+        return at.free()
+    if not progress.changed:
+        begin = min(planner.index + row.before, len(planner.route) - 1)
+        progress.to_left = planner.route.waypoints[begin].lane_change != carla.LaneChange.Right
+        progress.begin, progress.end = begin, begin + row.after - row.blend
+        planner.shift_smoothly(begin, begin + row.after, progress.to_left, row.blend, row.factor)
+        progress.changed = True
+    end = max(planner.index + 200 + 2 * row.blend, progress.end + row.blend)
+    planner.extend_shift(progress.end, end, progress.to_left, row.blend)
+    progress.end = end - row.blend
+    return at.free()
+
+
+MANOEUVRES: dict[str, Callable[[Situation, Progress], ScenarioDecision]] = {
+    function.__name__: function
+    for function in (pass_obstacle, overtake, overtake_bicycles, pass_bicycles, hug_edge, make_way)
+}
+
+
+def _place_and_size(actor: carla.Actor) -> tuple[carla.Location, float]:
+    return actor.get_location(), actor.bounding_box.extent.x
+
+
+def _shift_around(at: Situation, progress: Progress, left: bool) -> None:
+    row, last = at.row, at.info.last_actor
+    progress.begin, progress.end = at.planner.shift_around(
+        _place_and_size(at.first),
+        _place_and_size(last) if last is not None else None,
+        left,
+        row.blend,
+        row.factor,
+        row.before,
+        row.after,
+    )
+    progress.to_left, progress.changed = left, True
+
+
+def _edge_shift(waypoint: carla.Waypoint, offset: float) -> float:
+    """Shift to the right, metres; onto a shoulder only as far as it is wide."""
+    right = waypoint.get_right_lane()
+    if right is not None and right.lane_type == carla.LaneType.Shoulder:
+        return abs(min(offset - np.sign(offset) * 0.3, right.lane_width))
+    return abs(offset)
+
+
+def _taper(values: np.ndarray, length: int) -> np.ndarray:
+    """Values that grow from zero and fall back to it over ``length`` entries at either end."""
+    index = np.arange(len(values))
+    return values * np.clip(np.minimum(index, len(values) - 1 - index) / length, 0.0, 1.0)
+
+
+def _use_oncoming_lane(at: Situation, progress: Progress, left: bool) -> ScenarioDecision:
+    planner, row = at.planner, at.row
+    if planner.index >= progress.end - 20:
+        progress.done = True
+        return at.free()
+    if not progress.clear and progress.begin - planner.index < 80:
+        progress.clear = _lane_is_free(at, progress.end, left)
+    if progress.clear:
+        return ScenarioDecision(row.max_speed, True, Cause(row.max_speed, "overtake"))
+    distance = (progress.begin + 15 - planner.index) / 10
+    wait = at.speed.wait_speed(at.cruise, at.scene.ego, distance)
+    place = at.first.get_location()
+    gap = float(np.linalg.norm(at.scene.ego.xyz - [place.x, place.y, place.z]))
+    cause = Cause(wait, "overtake_wait", at.first.type_id, at.first.id, gap)
+    return ScenarioDecision(wait, False, cause)
+
+
+def _lane_is_free(at: Situation, end: int, left: bool, lanes_behind: int = 100) -> bool:
+    """Whether the ego can be past route index ``end`` before anybody on the other lane gets there."""
+    ego, row, route = at.scene.ego, at.row, at.planner.route
+    own = at.world_map.get_waypoint(carla.Location(*map(float, ego.xyz)))
+    target = at.planner.side_waypoint(own, left)
+    if target is None:
+        return False
+    goal = route.points[min(end, len(route) - 1)]
+    distance = float(np.linalg.norm(goal - ego.xyz)) + 2 * float(ego.extent[0]) + 10.0
+    ego_time = minimum_travel_time(distance, min(row.max_speed, at.cruise), ego.speed)
+    lanes = {(target.road_id, target.lane_id)}
+    for _ in range(lanes_behind):
+        before = target.previous(1.0)
+        if not before:
+            break
+        target = before[0]
+        lanes.add((target.road_id, target.lane_id))
+    vehicles = at.scene.vehicles
+    for i in range(len(vehicles)):
+        offset = vehicles.xy[i] - ego.xyz[:2]
+        if float(np.dot(offset, ego.forward)) < 0:
+            continue
+        waypoint = at.world_map.get_waypoint(carla.Location(*map(float, vehicles.xyz[i])))
+        if waypoint is None or (waypoint.road_id, waypoint.lane_id) not in lanes:
+            continue
+        to_goal = goal[:2] - vehicles.xy[i]
+        heading = np.array([np.cos(vehicles.yaw[i]), np.sin(vehicles.yaw[i])])
+        if float(np.dot(to_goal, heading)) < 0:
+            return False
+        room = float(np.linalg.norm(goal - vehicles.xyz[i])) - vehicles.extent[i, 0]
+        if room / max(1.0, float(vehicles.speed[i])) < ego_time + 0.2:
+            return False
+    return True
+
+
+class ScenarioManager:
+    """Keeps the expert's state of every scenario and asks the right manoeuvre each tick.
+
+    Args:
+        planner: Route to bend.
+        speed: Gives waiting speeds.
+        world_map: Map of the town.
+        config: Constants.
+    """
+
+    def __init__(self, planner: RoutePlanner, speed: SpeedPlanner, world_map: carla.Map, config: ExpertConfig) -> None:
+        self._planner, self._speed, self._map, self._config = planner, speed, world_map, config
+        self._progress: dict[int, Progress] = {}
+
+    def step(self, scene: Scene, cruise: float, infos: Sequence[ScenarioInfo]) -> ScenarioDecision:
+        """What the scenarios built so far ask for; speeds in m/s."""
+        in_range: list[tuple[float, ScenarioInfo, Deviation]] = []
+        for info in infos:
+            row = deviation_for(info)
+            if row is None or not _alive(info) or self._progress.setdefault(info.id, Progress()).done:
+                continue
+            in_range.append((_distance(info, scene), info, row))
+        in_range.sort(key=lambda entry: entry[0])
+        if not self._config.all_scenarios:
+            in_range = in_range[:1]
+        result = ScenarioDecision(cruise, False, Cause(cruise))
+        for _, info, row in in_range:
+            progress = self._progress[info.id]
+            if progress.changed or _trigger_distance(info, row, scene) < row.reach:
+                at = Situation(self._planner, self._speed, self._config, self._map, scene, cruise, info, row)
+                result = _stricter(result, MANOEUVRES[row.manoeuvre](at, progress))
+        return result
+
+
+def deviation_for(info: ScenarioInfo) -> Deviation | None:
+    """The row for a scenario, None if its type needs no deviation. Geometry decides between one and two ways."""
+    base = info.type.removesuffix("TwoWays")
+    if base in GEOMETRIC_TYPES and info.two_way is not None:
+        return DEVIATIONS[f"{base}TwoWays" if info.two_way else base]
+    return DEVIATIONS.get(info.type)
+
+
+def _alive(info: ScenarioInfo) -> bool:
+    actors = (info.first_actor, info.last_actor)
+    return info.first_actor is not None and all(actor is None or actor.is_alive for actor in actors)
+
+
+def _distance(info: ScenarioInfo, scene: Scene) -> float:
+    place = info.first_actor.get_location()  # type: ignore[union-attr]
+    return float(np.linalg.norm(scene.ego.xyz - [place.x, place.y, place.z]))
+
+
+def _trigger_distance(info: ScenarioInfo, row: Deviation, scene: Scene) -> float:
+    """Distance that starts the manoeuvre: horizontal, to the last bicycle for bicycles beside, else to the first actor."""
+    actor = info.last_actor if row.manoeuvre == "pass_bicycles" and info.last_actor else info.first_actor
+    place = actor.get_location()  # type: ignore[union-attr]
+    offset = [place.x - scene.ego.xyz[0], place.y - scene.ego.xyz[1]]
+    if row.manoeuvre in ("hug_edge", "make_way"):  # an emergency vehicle waits far below the road until it is sent
+        offset.append(place.z - scene.ego.xyz[2])
+    return float(np.linalg.norm(offset))
+
+
+def _stricter(a: ScenarioDecision, b: ScenarioDecision) -> ScenarioDecision:
+    """A wait beats an overtaking, and lower speeds beat higher ones."""
+    if a.keep_driving != b.keep_driving:
+        waiting, driving = (b, a) if a.keep_driving else (a, b)
+        return waiting if waiting.cause.rule != "cruise" else driving
+    return a if a.max_speed <= b.max_speed else b
