@@ -148,18 +148,18 @@ class CarlaDataProvider:
 
     @classmethod
     def get_velocity(cls, actor: Any) -> float:
-        """Horizontal speed of an actor, m/s."""
-        return cls.state().speed(actor)
+        """Horizontal speed of an actor, m/s; 0 for one that is gone."""
+        return cls.state().speed(actor) if actor.is_alive else 0.0
 
     @classmethod
-    def get_location(cls, actor: Any) -> carla.Location:
-        """Position of an actor, world frame, metres."""
-        return cls.state().location(actor)
+    def get_location(cls, actor: Any) -> carla.Location | None:
+        """Position of an actor, world frame, metres; None for one that is gone."""
+        return cls.state().location(actor) if actor.is_alive else None
 
     @classmethod
-    def get_transform(cls, actor: Any) -> carla.Transform:
-        """Pose of an actor, world frame."""
-        return cls.state().transform(actor)
+    def get_transform(cls, actor: Any) -> carla.Transform | None:
+        """Pose of an actor, world frame; None for one that is gone."""
+        return cls.state().transform(actor) if actor.is_alive else None
 
     @classmethod
     def get_all_actors(cls) -> list[Any]:

@@ -1,0 +1,256 @@
+"""A driver for scenario vehicles: follows a path at a wanted speed, brakes for what stands in its way.
+
+Gains and thresholds are those of CARLA's basic agent (carla-simulator/carla, PythonAPI/carla/agents/navigation, 0.9.14 to
+0.9.16); obstacles are found by one rule, a corridor along the path, instead of the original's lane and polygon tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import carla
+import numpy as np
+
+from driving.geometry import Array
+from srunner.scenariomanager.world_state import WorldState
+
+TICK = 0.05
+MAX_THROTTLE, MAX_BRAKE, MAX_STEER = 0.75, 0.3, 0.8
+EMERGENCY_BRAKE = 0.5
+STEER_CHANGE_PER_TICK = 0.1
+LOOK_AHEAD_BASE, LOOK_AHEAD_PER_MPS = 3.0, 0.5
+CORRIDOR_MARGIN = 0.25
+"""Free space wanted beside the vehicle, metres."""
+
+
+class Pid:
+    """A discrete PID controller over the last ten errors, one tick apart."""
+
+    def __init__(self, proportional: float, integral: float, derivative: float) -> None:
+        self._gains = proportional, integral, derivative
+        self._errors: deque[float] = deque(maxlen=10)
+
+    def step(self, error: float) -> float:
+        """Response to an error; its unit is the caller's."""
+        self._errors.append(error)
+        proportional, integral, derivative = self._gains
+        slope = (self._errors[-1] - self._errors[-2]) / TICK if len(self._errors) > 1 else 0.0
+        return proportional * error + integral * sum(self._errors) * TICK + derivative * slope
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """How careful a driver is.
+
+    Attributes:
+        ignore_vehicles, ignore_lights: What it does not brake for.
+        base_threshold: Distance, metres, within which it brakes for a vehicle at standstill.
+        threshold_per_mps: How much farther it looks per m/s of its own speed.
+        offset: Metres to the right of the path at which it drives, negative left.
+        constant_velocity: Its speed is enforced in the simulator instead of being controlled by throttle and brake.
+    """
+
+    ignore_vehicles: bool = False
+    ignore_lights: bool = False
+    base_threshold: float = 5.0
+    threshold_per_mps: float = 1.0
+    offset: float = 0.0
+    constant_velocity: bool = False
+
+
+def path_of(places: Sequence[Any], offset: float = 0.0) -> Array:
+    """(N, 2) path of waypoints or transforms, each moved ``offset`` metres to its right, in the plane of the world."""
+    points = []
+    for place in places:
+        pose = place if isinstance(place, carla.Transform) else place.transform
+        yaw = math.radians(pose.rotation.yaw)
+        points.append((pose.location.x - offset * math.sin(yaw), pose.location.y + offset * math.cos(yaw)))
+    return np.array(points, dtype=np.float64).reshape(-1, 2)
+
+
+class PathAgent:
+    """Drives one vehicle along a path.
+
+    Args:
+        state: Motions of all actors.
+        vehicle: The driven `carla.Vehicle`.
+        path: (N, 2) world points, metres, in driving order, at most a few metres apart.
+        speed: Wanted speed, m/s; may be changed while driving.
+        options: See `AgentOptions`.
+
+    Raises:
+        ValueError: If the path has fewer than two points.
+    """
+
+    def __init__(
+        self, state: WorldState, vehicle: Any, path: Array, speed: float, options: AgentOptions | None = None
+    ) -> None:
+        if len(path) < 2:
+            raise ValueError(f"a path to drive needs at least two points, got {len(path)}")
+        self.state = state
+        self.vehicle = vehicle
+        self.path = path
+        self.speed = speed
+        self.options = options or AgentOptions()
+        self._index = 0
+        self._steer = 0.0
+        self._lateral = Pid(1.95, 0.05, 0.2)
+        self._longitudinal = Pid(1.0, 0.05, 0.0)
+        self._enforced: float | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the end of the path is reached."""
+        return self._index >= len(self.path) - 1
+
+    def extend(self, points: Array) -> None:
+        """Append (N, 2) points to the path."""
+        self.path = np.concatenate([self.path, points])
+
+    def step(self) -> None:
+        """Drive for one tick: sends one control, and the enforced velocity where that is in use."""
+        motion = self.state.motion(self.vehicle)
+        self._advance(motion.location, motion.speed)
+        wanted = 0.0 if self._must_stop(motion.speed) else self.speed
+        steer = self._steering(motion.transform)
+        if self.options.constant_velocity:
+            self._enforce(wanted)
+            self.vehicle.apply_control(carla.VehicleControl(throttle=0.3 if wanted else 0.0, steer=steer))
+            return
+        self.vehicle.apply_control(self._control(wanted, motion.speed, steer))
+
+    def stop(self) -> None:
+        """Let go of the vehicle: no enforced velocity, brakes on."""
+        if not self.vehicle.is_alive:
+            return
+        self.release_velocity()
+        self.vehicle.apply_control(carla.VehicleControl(brake=1.0))
+
+    def release_velocity(self) -> None:
+        """From now on drive by throttle and brake."""
+        if self._enforced is not None:
+            self.vehicle.disable_constant_velocity()
+            self._enforced = None
+
+    def drive_normally(self) -> None:
+        """Give up enforced velocity and begin to brake for vehicles (after a collision)."""
+        self.release_velocity()
+        self.options = AgentOptions(ignore_lights=self.options.ignore_lights, offset=self.options.offset)
+
+    def _enforce(self, speed: float) -> None:
+        if self._enforced is None or abs(self._enforced - speed) > 0.1:
+            self.vehicle.enable_constant_velocity(carla.Vector3D(speed, 0.0, 0.0))
+            self._enforced = speed
+
+    def _advance(self, location: carla.Location, speed: float) -> None:
+        end = min(self._index + 12, len(self.path))
+        window = self.path[self._index : end]
+        distances = np.hypot(window[:, 0] - location.x, window[:, 1] - location.y)
+        nearest = self._index + int(np.argmin(distances))
+        look_ahead = LOOK_AHEAD_BASE + LOOK_AHEAD_PER_MPS * speed
+        while nearest < len(self.path) - 1 and math.dist(self.path[nearest], (location.x, location.y)) < look_ahead:
+            nearest += 1
+        self._index = max(self._index, nearest)
+        if self._index == len(self.path) - 1 and math.dist(self.path[-1], (location.x, location.y)) > look_ahead:
+            self._index = max(0, len(self.path) - 2)
+
+    def _steering(self, pose: carla.Transform) -> float:
+        target = self.path[min(self._index, len(self.path) - 1)]
+        heading = math.atan2(target[1] - pose.location.y, target[0] - pose.location.x)
+        error = (heading - math.radians(pose.rotation.yaw) + math.pi) % (2 * math.pi) - math.pi
+        wanted = float(np.clip(self._lateral.step(error), -MAX_STEER, MAX_STEER))
+        change = float(np.clip(wanted - self._steer, -STEER_CHANGE_PER_TICK, STEER_CHANGE_PER_TICK))
+        self._steer += change
+        return self._steer
+
+    def _control(self, wanted: float, speed: float, steer: float) -> carla.VehicleControl:
+        if wanted <= 0.0:
+            return carla.VehicleControl(steer=steer, brake=EMERGENCY_BRAKE)
+        acceleration = self._longitudinal.step(3.6 * (wanted - speed))
+        if acceleration >= 0:
+            return carla.VehicleControl(throttle=min(acceleration, MAX_THROTTLE), steer=steer)
+        return carla.VehicleControl(steer=steer, brake=min(-acceleration, MAX_BRAKE))
+
+    def _must_stop(self, speed: float) -> bool:
+        if not self.options.ignore_lights and self.vehicle.is_at_traffic_light():
+            if self.vehicle.get_traffic_light_state() == carla.TrafficLightState.Red:
+                return True
+        return not self.options.ignore_vehicles and self._is_blocked(speed)
+
+    def _is_blocked(self, speed: float) -> bool:
+        """Whether a vehicle that does not come towards us stands in the corridor ahead."""
+        here = self.state.motion(self.vehicle)
+        reach = self.options.base_threshold + self.options.threshold_per_mps * speed
+        extent = self.vehicle.bounding_box.extent
+        path = self._corridor(here.location, reach + extent.x)
+        for other in self.state.vehicles():
+            if other.id == self.vehicle.id:
+                continue
+            there = self.state.motion(other)
+            size = other.bounding_box.extent
+            if here.location.distance(there.location) > reach + extent.x + size.x + 2.0:
+                continue
+            turned = math.radians(there.transform.rotation.yaw - here.transform.rotation.yaw)
+            if math.cos(turned) < 0.0:
+                continue
+            ahead = (there.location.x - here.location.x, there.location.y - here.location.y)
+            yaw = math.radians(here.transform.rotation.yaw)
+            if ahead[0] * math.cos(yaw) + ahead[1] * math.sin(yaw) <= 0.0:
+                continue
+            width = abs(size.x * math.sin(turned)) + abs(size.y * math.cos(turned))
+            gap = float(np.min(np.hypot(path[:, 0] - there.location.x, path[:, 1] - there.location.y)))
+            if gap < extent.y + width + CORRIDOR_MARGIN + 0.5:
+                return True
+        return False
+
+    def _corridor(self, location: carla.Location, reach: float) -> Array:
+        """(N, 2) points at most 1 m apart from the vehicle along its path for ``reach`` metres."""
+        corners = np.concatenate([[(location.x, location.y)], self.path[self._index :]])
+        steps = np.hypot(*np.diff(corners, axis=0).T)
+        along = np.concatenate([[0.0], np.cumsum(steps)])
+        at = np.arange(0.0, min(reach, float(along[-1])) + 0.5, 1.0)
+        return np.stack([np.interp(at, along, corners[:, 0]), np.interp(at, along, corners[:, 1])], axis=1)
+
+
+def lane_change_path(waypoint: Any, side: str, speed: float, times: tuple[float, float, float]) -> Array:
+    """A path that stays in the lane, moves to a neighbour and stays there.
+
+    Args:
+        waypoint: Where the vehicle is.
+        side: ``left`` or ``right``.
+        speed: The vehicle's own speed, m/s, which turns times into lengths; at standstill every part is as short as it can be.
+        times: Seconds in the old lane, for the change, and in the new lane.
+
+    Returns:
+        (N, 2) points 2 m apart; empty if there is no lane at that side.
+    """
+    same, change, other = (max(time * speed, 0.1) for time in times)
+    points = [waypoint]
+    points += _ahead(points[-1], same)
+    crossing = _ahead(points[-1], max(change, 2.0))
+    target = (
+        (crossing[-1] if crossing else points[-1]).get_left_lane()
+        if side == "left"
+        else (crossing[-1] if crossing else points[-1]).get_right_lane()
+    )
+    if target is None:
+        return np.empty((0, 2))
+    points.append(target)
+    points += _ahead(target, other)
+    return path_of(points)
+
+
+def _ahead(waypoint: Any, distance: float) -> list[Any]:
+    found: list[Any] = []
+    current = waypoint
+    for _ in range(math.ceil(distance / 2.0)):
+        branches = current.next(2.0)
+        if not branches:
+            break
+        current = branches[0]
+        found.append(current)
+    return found
