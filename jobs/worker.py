@@ -46,7 +46,7 @@ class JobSpec:
         hang_timeout_s: Wall time without a sign of life after which the job is killed.
         wall_timeout_s: Wall time after which the job is killed.
         gpu: Index of the graphics card for a server that wants one.
-        environment: Further environment variables of the client.
+        environment: Further environment variables of the client, with the same placeholders.
     """
 
     folder: str
@@ -127,8 +127,10 @@ def _run(
         log = folder / "server.log"
         server = servers.launch(spec.server, lease.rpc, spec.town, spec.seed, log, token, spec.gpu)
         children.append(server)
-    command = [part.format(port=lease.rpc, tm_port=lease.traffic_manager, folder=spec.folder) for part in spec.client]
-    client = processes.start(command, folder / "client.log", token, spec.environment)
+    values = {"port": str(lease.rpc), "tm_port": str(lease.traffic_manager), "folder": str(folder.resolve())}
+    command = [part.format(**values) for part in spec.client]
+    environment = {name: value.format(**values) for name, value in spec.environment.items()}
+    client = processes.start(command, folder / "client.log", token, environment)
     children.append(client)
     return watch(client, server, spec, folder)
 

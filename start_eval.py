@@ -1,0 +1,112 @@
+"""Evaluate an agent closed loop: routes to jobs, jobs to outcomes, outcomes to one table and a report.
+
+Examples:
+    python start_eval.py agent=simlingo checkpoint=outputs/simlingo_tiny/checkpoints/last
+    python start_eval.py agent=expert routes=data/routes/demo_eval.xml seeds=[1,2] out=outputs/eval/expert
+    python start_eval.py mode=doctor agent=simlingo checkpoint=outputs/simlingo_tiny/checkpoints/last
+    CARLA_ROOT=/opt/carla python start_eval.py simulator=carla routes=bench2drive220.xml gpus=4 workers=4
+    python start_eval.py cluster=slurm +slurm.slurm_partition=gpu +slurm.slurm_time=240 workers=22
+
+Running the same command again resumes: routes that have a verdict are not driven again.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from driving.files import read_json, write_json
+from jobs.fleet import read_outcomes, write_outcomes
+from jobs.journal import JournalBusy
+from jobs.live import LiveView
+from team_code.evaluation import doctor, plan
+from team_code.evaluation.config import EvalConfig
+from team_code.evaluation.summary import Table, collect_rows, tabulate, write_manifest
+from team_code.report.page import write_report
+
+ConfigStore.instance().store(name="eval_schema", node=EvalConfig)
+
+
+def drive(config: EvalConfig) -> Table:
+    """Drive what has not been driven yet and write outcomes, table and manifest."""
+    out = Path(config.out)
+    fleet = plan.make_fleet(config)
+    with LiveView(f"{config.agent} on {config.rules}") as view:
+        results = fleet.run(view)
+    write_outcomes(out / "outcomes.json", results)
+    table = tabulate(collect_rows(out, fleet.tasks, results))
+    write_json(out / "results.json", table.to_json())
+    write_manifest(config, out)
+    return table
+
+
+def load_table(config: EvalConfig, out: Path) -> Table:
+    """The table of an earlier run, from its outcomes and records.
+
+    Raises:
+        FileNotFoundError: If there was no run.
+    """
+    path = out / "outcomes.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{out} holds no finished evaluation (no outcomes.json); run it without mode=report first"
+        )
+    tasks = {task.key: task for task in plan.read_tasks(config)}
+    return tabulate(collect_rows(out, tasks, read_outcomes(path)))
+
+
+def report(config: EvalConfig, table: Table) -> Path:
+    """Write the report page."""
+    out = Path(config.out)
+    other = load_table(config, Path(config.compare)) if config.compare else None
+    return write_report(out, table, read_json(out / "manifest.json"), config.videos, other)
+
+
+def print_table(table: Table) -> None:
+    """Print the result as text."""
+    for row in table.rows:
+        kinds = ", ".join(kind for kind, _ in row.infractions())
+        outcome = row.result.outcome.value
+        print(f"{row.task.key:24s} {outcome:10s} score {row.score:6.2f}  completion {row.completion:6.2f} %  {kinds}")
+    score, success = table.driving_score, table.success_rate
+    print(f"driving score    {score.value:6.2f}  (95 % interval {score.low:.2f} to {score.high:.2f})")
+    print(f"success rate     {success.value:6.2f} %  (95 % interval {success.low:.2f} to {success.high:.2f})")
+    print(f"route completion {table.completion:6.2f} %")
+    if table.holes:
+        print(
+            f"INCOMPLETE: {table.holes} of {len(table.rows)} drives have no verdict; run the same command again to fill them"
+        )
+
+
+def run(config: EvalConfig) -> int:
+    """Evaluate, check or report; returns the exit status."""
+    findings = doctor.examine(config)
+    if config.mode == "doctor" or not all(finding.good for finding in findings):
+        print("\n".join(doctor.render(findings)))
+        return 0 if all(finding.good for finding in findings) else 2
+    table = drive(config) if config.mode == "evaluate" else load_table(config, Path(config.out))
+    page = report(config, table)
+    print_table(table)
+    print(f"report: {page}")
+    return 1 if table.holes else 0
+
+
+@hydra.main(version_base=None, config_path="config", config_name="start_eval")
+def main(raw: DictConfig) -> None:
+    """Entry point."""
+    config = OmegaConf.to_object(raw)
+    assert isinstance(config, EvalConfig)
+    try:
+        status = run(config)
+    except (FileNotFoundError, JournalBusy, ValueError) as error:
+        print(f"start_eval: {error}", file=sys.stderr)
+        status = 2
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Settings of `start_eval.py`. The values stand in ``config/start_eval.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+AGENTS: dict[str, tuple[str, str]] = {
+    "simlingo": ("team_code/agent_simlingo.py", "SENSORS"),
+    "simlingo_base": ("team_code/agent_simlingo_base.py", "SENSORS"),
+    "expert": ("team_code/autopilot.py", "MAP"),
+    "lane_keeping": ("leaderboard/autoagents/lane_keeping_agent.py", "MAP"),
+}
+"""Short name -> agent file and track. Any other file can be given by its path, with `track`."""
+
+MODES = ("evaluate", "doctor", "report")
+SIMULATORS = ("embedded", "carla")
+CLUSTERS = ("local", "slurm")
+
+
+@dataclass
+class EvalConfig:
+    """One evaluation.
+
+    Attributes:
+        agent: A name of `AGENTS` or the path of an agent file.
+        track: Track of an agent given by path; empty for SENSORS.
+        checkpoint: Checkpoint folder of a learned agent.
+        agent_options: Fields of the agent's configuration, for example `route_as: command`.
+        routes: Route file.
+        subset: Route ids and ranges of the file, for example `1,4-9`; empty for all.
+        rules: Name of the rules profile.
+        seeds: One complete pass over the routes for each.
+        out: Output folder. The same folder again resumes.
+        simulator: `embedded` or `carla`.
+        launch: Command that launches the simulator instead of the usual one; `{port}`, `{town}`, `{seed}`, `{gpu}`.
+        workers: Jobs at a time.
+        gpus: Graphics cards that the jobs are spread over.
+        attempts: How often a route may be started before a crash stands.
+        routes_per_job: Most routes that share one simulator process.
+        hang_timeout_s: Wall time without a tick after which a job is killed.
+        wall_timeout_s: Wall time limit of one job.
+        cluster: `local` processes or `slurm` jobs.
+        slurm: Parameters of submitit for the jobs (slurm_partition, slurm_time, slurm_mem …).
+        videos: Whether the report holds videos.
+        mode: `evaluate`; `doctor` only checks; `report` only writes the report of an earlier run again.
+        compare: Output folder of another run that the report compares with, or empty.
+    """
+
+    agent: str = "simlingo"
+    track: str = ""
+    checkpoint: str = ""
+    agent_options: dict[str, Any] = field(default_factory=dict)
+    routes: str = "data/routes/demo_eval.xml"
+    subset: str = ""
+    rules: str = "bench2drive"
+    seeds: list[int] = field(default_factory=lambda: [1])
+    out: str = "outputs/eval/simlingo"
+    simulator: str = "embedded"
+    launch: list[str] = field(default_factory=list)
+    workers: int = 2
+    gpus: int = 1
+    attempts: int = 3
+    routes_per_job: int = 10
+    hang_timeout_s: float = 180.0
+    wall_timeout_s: float = 86400.0
+    cluster: str = "local"
+    slurm: dict[str, Any] = field(default_factory=dict)
+    videos: bool = True
+    mode: str = "evaluate"
+    compare: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("mode", self.mode, MODES),
+            ("simulator", self.simulator, SIMULATORS),
+            ("cluster", self.cluster, CLUSTERS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is one of {', '.join(known)}; got {value!r}")
+        for name, number in (
+            ("workers", self.workers),
+            ("attempts", self.attempts),
+            ("routes_per_job", self.routes_per_job),
+        ):
+            if number < 1:
+                raise ValueError(f"{name} is at least 1; got {number}")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds lists each seed once, at least one; got {self.seeds}")
+
+    @property
+    def agent_file(self) -> Path:
+        """The agent's file."""
+        path = Path(AGENTS[self.agent][0] if self.agent in AGENTS else self.agent)
+        return path if path.is_absolute() or path.exists() else REPOSITORY / path
+
+    @property
+    def agent_track(self) -> str:
+        """The track the agent runs in."""
+        return AGENTS[self.agent][1] if self.agent in AGENTS else self.track or "SENSORS"
+
+    @property
+    def routes_file(self) -> Path:
+        """The route file, looked for here and in the repository."""
+        path = Path(self.routes)
+        return path if path.is_absolute() or path.exists() else REPOSITORY / path

@@ -1,0 +1,160 @@
+"""Checks everything an evaluation needs before it starts, and says how to mend what is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from jobs import ports
+from jobs.servers import ServerError
+from team_code.evaluation.config import EvalConfig
+from team_code.evaluation.plan import read_tasks, server_spec
+
+MEGABYTES_PER_ROUTE = 30
+"""Camera images, log and results of one route with the driving model, measured on the demo routes and rounded up."""
+
+LEARNED_AGENTS = ("simlingo", "simlingo_base")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check.
+
+    Attributes:
+        name: What was checked.
+        good: Whether the evaluation can start.
+        message: What was found and, if bad, what to do.
+    """
+
+    name: str
+    good: bool
+    message: str
+
+
+def examine(config: EvalConfig) -> list[Finding]:
+    """Run every check; none changes anything."""
+    return [Finding(name, *check(config)) for name, check in CHECKS]
+
+
+def _check_packages(config: EvalConfig) -> tuple[bool, str]:
+    version = metadata.version("carla")
+    return version == "0.9.16", f"carla client {version}" + (
+        "" if version == "0.9.16" else "; expected 0.9.16, run `make test`"
+    )
+
+
+def _check_routes(config: EvalConfig) -> tuple[bool, str]:
+    try:
+        tasks = read_tasks(config)
+    except (OSError, ValueError) as error:
+        return False, str(error)
+    towns = sorted({task.town for task in tasks})
+    return True, f"{len(tasks)} routes in {', '.join(towns)}"
+
+
+def _check_agent(config: EvalConfig) -> tuple[bool, str]:
+    if config.agent_file.is_file():
+        return True, str(config.agent_file)
+    return (
+        False,
+        f"no agent file {config.agent_file}; give agent=simlingo, expert, lane_keeping or the path of a Python file",
+    )
+
+
+def _check_checkpoint(config: EvalConfig) -> tuple[bool, str]:
+    if config.agent not in LEARNED_AGENTS:
+        return True, "not needed"
+    folder = Path(config.checkpoint)
+    if not config.checkpoint or not folder.exists():
+        return (
+            False,
+            f"checkpoint={config.checkpoint!r} does not exist; train one with `python train.py` or give its folder",
+        )
+    missing = [name for name in ("model.safetensors", "config.yaml") if not (folder / name).is_file()]
+    if missing:
+        return (
+            False,
+            f"{folder} lacks {', '.join(missing)}; a checkpoint folder is written by train.py or the converter",
+        )
+    return True, str(folder)
+
+
+def _check_disk(config: EvalConfig) -> tuple[bool, str]:
+    folder = Path(config.out)
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 1e6
+    try:
+        need = len(read_tasks(config)) * MEGABYTES_PER_ROUTE
+    except (OSError, ValueError):
+        need = MEGABYTES_PER_ROUTE
+    if not os.access(folder, os.W_OK):
+        return False, f"{folder} is not writable; choose another out="
+    return free > need, f"{free:.0f} MB free at {folder}, about {need} MB needed" + (
+        "" if free > need else "; free some"
+    )
+
+
+def _check_ports(config: EvalConfig) -> tuple[bool, str]:
+    held = []
+    try:
+        for _ in range(config.workers):
+            held.append(ports.lease_ports())
+    except ports.NoFreePorts as error:
+        return False, str(error)
+    finally:
+        for lease in held:
+            lease.release()
+    return True, f"{config.workers} blocks of {ports.BLOCK} from {held[0].rpc}"
+
+
+def _check_simulator(config: EvalConfig) -> tuple[bool, str]:
+    try:
+        command = server_spec(config).fill(port=ports.FIRST_PORT, town="", seed=0)
+    except ServerError as error:
+        return False, str(error)
+    if shutil.which(command[0]) or os.access(command[0], os.X_OK):
+        return True, command[0]
+    return False, f"{command[0]} is not an executable file; set CARLA_ROOT or launch="
+
+
+def _check_cluster(config: EvalConfig) -> tuple[bool, str]:
+    if config.cluster == "local":
+        return True, f"local processes on {socket.gethostname()}, {os.cpu_count()} cores, {config.workers} workers"
+    missing = [name for name in ("sbatch", "squeue", "scancel") if not shutil.which(name)]
+    return not missing, f"{', '.join(missing)} not on the PATH; run on a login node" if missing else "sbatch found"
+
+
+def _check_accelerator(config: EvalConfig) -> tuple[bool, str]:
+    import torch  # slow to import, and only this check needs it
+
+    if torch.cuda.is_available():
+        return True, torch.cuda.get_device_name()
+    return (
+        True,
+        "no GPU: the model runs on the CPU (the tiny presets are made for that, the full model takes seconds per tick)",
+    )
+
+
+CHECKS: tuple[tuple[str, Callable[[EvalConfig], tuple[bool, str]]], ...] = (
+    ("packages", _check_packages),
+    ("routes", _check_routes),
+    ("agent", _check_agent),
+    ("checkpoint", _check_checkpoint),
+    ("simulator", _check_simulator),
+    ("ports", _check_ports),
+    ("disk", _check_disk),
+    ("cluster", _check_cluster),
+    ("accelerator", _check_accelerator),
+)
+
+
+def render(findings: list[Finding]) -> Iterator[str]:
+    """One line per finding."""
+    for finding in findings:
+        yield f"{'ok ' if finding.good else 'BAD'}  {finding.name:12s} {finding.message}"

@@ -1,0 +1,95 @@
+"""From a configuration to jobs: tasks, the evaluator's command line, how simulators start."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from driving.files import write_text
+from jobs.executors import Executor, LocalExecutor, SlurmExecutor
+from jobs.fleet import ClientCommand, Fleet, FleetConfig, RouteTask
+from jobs.servers import ServerSpec
+from leaderboard.utils.route_parser import RouteParser
+from team_code.evaluation.config import EvalConfig
+
+
+def read_tasks(config: EvalConfig) -> list[RouteTask]:
+    """One task per route and seed, towns together so that simulators change them rarely.
+
+    Raises:
+        FileNotFoundError, ValueError: As `RouteParser.parse_routes_file`.
+    """
+    path = str(config.routes_file.resolve())
+    routes = sorted(RouteParser.parse_routes_file(path, config.subset), key=lambda route: route.town)
+    return [
+        RouteTask(f"seed{seed}/{route.route_id}", route.route_id, path, route.town, seed)
+        for seed in config.seeds
+        for route in routes
+    ]
+
+
+def agent_argument(config: EvalConfig) -> str:
+    """The text of ``--agent-config``: the checkpoint, or a YAML file written to the output folder when there are options."""
+    if not config.agent_options:
+        return config.checkpoint
+    path = Path(config.out) / "agent.yaml"
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create({**config.agent_options, "checkpoint": config.checkpoint})))
+    return str(path.resolve())
+
+
+def client_command(config: EvalConfig) -> ClientCommand:
+    """Makes the evaluator's command for the tasks of one job."""
+    argument = agent_argument(config)
+
+    def command(tasks: Sequence[RouteTask], results: Path) -> tuple[str, ...]:
+        options = {
+            "--host": "127.0.0.1",
+            "--port": "{port}",
+            "--traffic-manager-port": "{tm_port}",
+            "--traffic-manager-seed": str(tasks[0].seed),
+            "--routes": tasks[0].routes_file,
+            "--routes-subset": ",".join(task.route_id for task in tasks),
+            "--track": config.agent_track,
+            "--agent": str(config.agent_file),
+            "--agent-config": argument,
+            "--checkpoint": str(results),
+            "--rules": config.rules,
+        }
+        pairs = [text for name, value in options.items() for text in (name, value)]
+        return (sys.executable, "-m", "leaderboard.leaderboard_evaluator", *pairs)
+
+    return command
+
+
+def server_spec(config: EvalConfig) -> ServerSpec:
+    """How simulators are launched."""
+    spec = ServerSpec() if config.simulator == "embedded" else ServerSpec.carla()
+    if not config.launch:
+        return spec
+    return ServerSpec(spec.kind, tuple(config.launch), spec.ready_timeout_s, spec.settle_s)
+
+
+def executor(config: EvalConfig) -> Executor:
+    """Where jobs run."""
+    if config.cluster == "local":
+        return LocalExecutor()
+    return SlurmExecutor(Path(config.out) / "slurm", dict(config.slurm))
+
+
+def make_fleet(config: EvalConfig) -> Fleet:
+    """The supervisor of this evaluation, resumed if the output folder holds an earlier run."""
+    fleet_config = FleetConfig(
+        out=Path(config.out),
+        workers=config.workers,
+        attempts=config.attempts,
+        routes_per_job=config.routes_per_job,
+        server=server_spec(config),
+        hang_timeout_s=config.hang_timeout_s,
+        wall_timeout_s=config.wall_timeout_s,
+        environment={"SAVE_PATH": "{folder}/drive"},
+        gpus=config.gpus,
+    )
+    return Fleet(fleet_config, read_tasks(config), client_command(config), executor(config))
