@@ -100,11 +100,16 @@ def _signal(
     surface, at = RoadSurface(road), np.array([entry.s])
     outside, inside = _governed(places, finder)
     governed = outside or inside
+    line_s = [
+        float(o.attributes["s"]) for o in road.objects if entry.stop_line and o.attributes["id"] == entry.stop_line
+    ]
+    governed = [(lane, line_s[0] if line_s and lane.key.road == road.id else s) for lane, s in governed]
     # hOffset turns the sign away from the direction of its orientation.
     facing = float(surface.yaw(at)[0]) + (math.pi if text.get("orientation") != "-" else 0.0)
     kind = next((row for row in SignalKind if row.value and row.value == text.get("type")), SignalKind.OTHER)
     left, right, stop_yaw, stop_lanes = _stop_line(governed)
-    junctions = [r.junction for r, _ in places if r.junction >= 0] or [_junction_ahead(network, l) for l, _ in governed]
+    junctions = [place.junction for place, _ in places if place.junction >= 0]
+    junctions = junctions or [_junction_ahead(network, lane) for lane, _ in governed]
     return Signal(
         id=entry.id,
         name=text.get("name", ""),
@@ -120,6 +125,7 @@ def _signal(
         z_offset=_as_float(text.get("zOffset"), 0.0),
         height=_as_float(text.get("height"), 0.0),
         width=_as_float(text.get("width"), 0.0),
+        arm_length=entry.arm_length,
         lanes=tuple(lane.index for lane in stop_lanes),
         stop_left=left,
         stop_right=right,

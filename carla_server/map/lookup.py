@@ -95,7 +95,7 @@ def _cells(low: Ints, high: Ints, shape: tuple[int, ...]) -> tuple[Ints, Ints]:
 
 
 @njit(cache=True)
-def _inside(quads, q, x, y):  # type: ignore[no-untyped-def]
+def _inside(quads, q, x, y):
     """Fraction along and across quad `q` at (x, y), and whether the point lies in it."""
     ax, ay = quads[q, 0, 0], quads[q, 0, 1]
     bx, by = quads[q, 1, 0], quads[q, 1, 1]
@@ -124,7 +124,7 @@ def _inside(quads, q, x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def find_quads(origin, shape, starts, members, quads, lane, height, rank, allowed, points, found, z_weight):  # type: ignore[no-untyped-def]
+def find_quads(origin, shape, starts, members, quads, lane, height, rank, allowed, points, found, z_weight):
     """Best quad under each point.
 
     Writes one row per point into `found` (N, 4): quad number or -1, fraction along, fraction across from the inner
@@ -159,7 +159,7 @@ def find_quads(origin, shape, starts, members, quads, lane, height, rank, allowe
 
 
 @njit(cache=True)
-def nearest_quads(quads, lane, allowed, points, found):  # type: ignore[no-untyped-def]
+def nearest_quads(quads, lane, allowed, points, found):
     """Nearest point on any allowed lane's middle line, by brute force over all quads.
 
     Writes (quad, fraction along, distance in x and y) per point. For rare questions, not for every tick.

@@ -146,12 +146,23 @@ class RoadLink:
 
 @dataclass(frozen=True)
 class XSignal:
-    """A signal element with the numbers of its attributes; lanes are (from, to) ranges of lane ids."""
+    """A signal element with the numbers of its attributes.
+
+    Attributes:
+        attributes: All attributes as text.
+        s: Distance along the road, metres.
+        t: Distance to the left of the reference line, metres.
+        lanes: (from, to) ranges of lane ids it is valid for.
+        stop_line: Id of the stop line object it refers to, "" if none.
+        arm_length: Length of the mast arm that carries it, metres; 0 without one.
+    """
 
     attributes: dict[str, str]
     s: float
     t: float
     lanes: tuple[tuple[int, int], ...]
+    stop_line: str = ""
+    arm_length: float = 0.0
 
     @property
     def id(self) -> str:
@@ -395,7 +406,10 @@ def _road_link(element: ET.Element | None) -> RoadLink | None:
 
 def _signal(element: ET.Element) -> XSignal:
     lanes = tuple((int(e.attrib["fromLane"]), int(e.attrib["toLane"])) for e in element.findall("validity"))
-    return XSignal(dict(element.attrib), _number(element, "s"), _number(element, "t"), lanes)
+    lines = [e.attrib["elementId"] for e in element.findall("reference") if e.get("type") == "stopLine"]
+    arms = [_number(e, "value") for e in element.findall("userData") if e.get("code") == "armLength"]
+    s, t = _number(element, "s"), _number(element, "t")
+    return XSignal(dict(element.attrib), s, t, lanes, lines[0] if lines else "", arms[0] if arms else 0.0)
 
 
 def _object(element: ET.Element) -> XObject:

@@ -135,6 +135,7 @@ class Signal:
         z_offset: Height of the sign above the road, metres.
         height: Metres.
         width: Metres.
+        arm_length: Length of the mast arm that carries it from the post over the lanes, metres; 0 without one.
         lanes: Indices of the lanes it governs, at the place where traffic must obey it.
         stop_left: (3,) left end of the line where traffic stops, seen by the driver; None if it governs no lane.
         stop_right: (3,) right end of that line; None if it governs no lane.
@@ -156,6 +157,7 @@ class Signal:
     z_offset: float
     height: float
     width: float
+    arm_length: float = 0.0
     lanes: tuple[int, ...] = ()
     stop_left: Array | None = None
     stop_right: Array | None = None
@@ -193,6 +195,7 @@ class Junction:
         lanes: Indices of all lanes of those roads.
         controllers: Ids of its controllers.
         connections: (incoming road, connecting road) pairs.
+        surface: Paved polygons, (K, 3) each and not closed, that also cover what no lane covers between turning lanes.
     """
 
     id: int
@@ -201,6 +204,7 @@ class Junction:
     lanes: tuple[int, ...]
     controllers: tuple[str, ...]
     connections: tuple[tuple[int, int], ...]
+    surface: tuple[Array, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import shapely
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import KDTree
 
 from carla_server.map import lookup
 from carla_server.map.furniture import crosswalks_of, place_controllers, place_objects, place_signals
@@ -255,6 +257,27 @@ def _junctions(network: OpenDrive, lanes: tuple[Lane, ...]) -> dict[int, Junctio
             lanes=tuple(members.get(row.id, ())),
             controllers=row.controllers,
             connections=tuple((link.incoming, link.connecting) for link in row.connections),
+            surface=_junction_surface([lanes[index] for index in members.get(row.id, ())]),
         )
         for row in network.junctions.values()
     }
+
+
+def _junction_surface(lanes: list[Lane]) -> tuple[Array, ...]:
+    """Union of the lanes that traffic uses, with the islands and notches between them filled."""
+    used = [lane for lane in lanes if lane.type != "sidewalk" and lane.type != "none"]
+    if not used:
+        return ()
+    strips = [np.concatenate((lane.inner, lane.outer[::-1])) for lane in used]
+    vertices = np.concatenate(strips)
+    # Closing by this distance, metres, bridges the gaps between diverging lanes but not the corners of the kerb.
+    reach = 4.0
+    joined = shapely.union_all([shapely.Polygon(strip[:, :2]).buffer(0.05) for strip in strips])
+    filled = joined.buffer(reach, join_style="mitre").buffer(-reach - 0.05, join_style="mitre")
+    parts = shapely.get_parts(filled)
+    tree = KDTree(vertices[:, :2])
+    polygons = []
+    for part in parts:
+        ring = np.asarray(part.exterior.coords)[:-1]
+        polygons.append(np.column_stack((ring, vertices[tree.query(ring)[1], 2])))
+    return tuple(polygons)

@@ -1,0 +1,7 @@
+"""The towns that come with the repository, as tables."""
+
+from carla_server.map.generator.plan import TownPlan
+from carla_server.map.generator.towns.mini01 import MINI01
+
+#: Town plans by name.
+TOWNS: dict[str, TownPlan] = {plan.name: plan for plan in (MINI01,)}
