@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from carla_server.map import RoadMap
+from carla_server.sensors import shading
+from carla_server.sensors.ground import draw_ground, texel_tags
+from carla_server.sensors.poses import rotation, world_to_camera
+from carla_server.sensors.raster import NO_TRIANGLE, rasterize
+from carla_server.sensors.scenery import chunked, lane_meshes, terrain_mesh
 from carla_server.sensors.views import (
     ActorView,
     CameraSpec,
@@ -20,6 +29,7 @@ from carla_server.sensors.views import (
     Tag,
     WeatherView,
 )
+from carla_server.sensors.weather import Lighting, lighting
 
 __all__ = [
     "ActorView",
@@ -36,28 +46,238 @@ __all__ = [
     "WeatherView",
 ]
 
+Array = NDArray[np.float64]
+
+NEAR = 0.05  # metres; closer surfaces are cut away
+FIRST_TABLE = 1 << 15  # triangles; the tables double when a view has more
+MAP_CELLS = 512
+MAP_SCALE = 4.0  # light map cells per metre
+MAP_AHEAD = 40.0  # metres the light maps' middle lies before the camera
+LAMP_COLOR = (1.0, 0.86, 0.62)
+
+
+@dataclass(eq=False)
+class _Draws:
+    """What is drawn in one view: triangle ranges and, for each, where it stands and what it carries."""
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    mats: NDArray[np.float32]
+    rots: NDArray[np.float32]
+    tints: NDArray[np.float32]
+    emits: NDArray[np.uint32]
+    tags: NDArray[np.uint8]
+    instances: NDArray[np.int32]
+
+
+class _Buffers(threading.local):
+    """Working memory of one thread, kept between views."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.zbuf = np.empty(0, np.float32)
+        self.ibuf = np.empty(0, np.int32)
+        self.grow(FIRST_TABLE)
+
+    def grow(self, rows: int) -> None:
+        self.src = np.empty(rows, np.int32)
+        self.drw = np.empty(rows, np.int32)
+        self.plane = np.empty((rows, 3), np.float32)
+
+    def clear(self, size: int, far: float) -> None:
+        if self.size != size:
+            self.size = size
+            self.zbuf = np.empty(size, np.float32)
+            self.ibuf = np.empty(size, np.int32)
+        self.zbuf.fill(1.0 / far)
+        self.ibuf.fill(NO_TRIANGLE)
+
 
 class Scene:
     """Scenery of one town, ready to be seen. Holds nothing that changes with time, so threads may share it."""
 
-    def __init__(self, road_map: object) -> None:
+    def __init__(self, road_map: RoadMap) -> None:
         self.road_map = road_map
         self.environment_objects: tuple[EnvironmentObject, ...] = ()
+        self._ground = draw_ground(road_map)
+        self._chunks = chunked([(lane_meshes(road_map), 400.0), (terrain_mesh(road_map), 1e9)])
+        shape = self._chunks.shape
+        self._tris = (
+            shape.pos.reshape(-1, 9),
+            shape.normals,
+            shape.rgb,
+            shape.kind,
+            shape.flags,
+            shape.part,
+            shape.tex,
+            shape.uv.reshape(-1, 6),
+        )
+        self._tag, self._instance = shape.tag, shape.instance
+        self._atlas, self._specs = np.zeros(1, np.uint32), np.zeros((1, 3), np.int64)
+        self._buffers = _Buffers()
 
     def render(
         self, camera: CameraSpec, actors: Sequence[ActorView], weather: WeatherView, time_s: float = 0.0
     ) -> Frame:
         """Draw what the camera sees. Same arguments, same pixels."""
+        focal = camera.width / (2.0 * math.tan(math.radians(camera.fov_deg) / 2))
+        draws = self._draws(camera, actors, focal)
+        buffers, used = self._visible(draws, camera.width, camera.height, focal, camera.far)
+        light = lighting(weather)
+        table, sunlit = self._light_table(camera, actors, light)
+        tables = (buffers.src[:used], buffers.drw[:used])
         frame = Frame()
+        ground = self._ground
         if "bgra" in camera.outputs:
-            frame.bgra = np.full((camera.height, camera.width, 4), 255, np.uint8)
-        if "depth" in camera.outputs:
-            frame.depth = np.full((camera.height, camera.width), camera.far, np.float32)
-        if "tag" in camera.outputs:
-            frame.tag = np.full((camera.height, camera.width), Tag.SKY, np.uint8)
-        if "instance" in camera.outputs:
-            frame.instance = np.zeros((camera.height, camera.width), np.int32)
+            frame.bgra = np.empty((camera.height, camera.width, 4), np.uint8)
+            shading.shade(
+                buffers.ibuf,
+                camera.width,
+                camera.height,
+                focal,
+                *tables,
+                buffers.plane[:used],
+                self._tris,
+                (draws.mats, draws.rots, draws.tints, draws.emits),
+                table,
+                light.dome,
+                (ground.texels, ground.levels, light.palette),
+                self._atlas,
+                self._specs,
+                sunlit,
+                frame.bgra.reshape(-1).view(np.uint32),
+            )
+        self._resolve(camera, focal, buffers, used, draws, table, frame)
         return frame
+
+    def _resolve(
+        self,
+        camera: CameraSpec,
+        focal: float,
+        buffers: _Buffers,
+        used: int,
+        draws: _Draws,
+        table: NDArray[np.float32],
+        frame: Frame,
+    ) -> None:
+        """Fill the depth, tag and instance images that the camera asks for."""
+        shape = (camera.height, camera.width)
+        if "depth" in camera.outputs:
+            frame.depth = np.empty(shape, np.float32)
+        if "tag" in camera.outputs:
+            frame.tag = np.empty(shape, np.uint8)
+        if "instance" in camera.outputs:
+            frame.instance = np.empty(shape, np.int32)
+        if frame.depth is None and frame.tag is None and frame.instance is None:
+            return
+        shading.resolve(
+            buffers.zbuf,
+            buffers.ibuf,
+            camera.width,
+            focal,
+            table,
+            buffers.src[:used],
+            buffers.drw[:used],
+            self._tris[3],
+            self._tag,
+            self._instance,
+            draws.tags,
+            draws.instances,
+            (self._ground.texels, self._ground.levels),
+            texel_tags(),
+            (
+                np.empty(0, np.float32) if frame.depth is None else frame.depth.reshape(-1),
+                np.empty(0, np.uint8) if frame.tag is None else frame.tag.reshape(-1),
+                np.empty(0, np.int32) if frame.instance is None else frame.instance.reshape(-1),
+            ),
+        )
+
+    def _visible(self, draws: _Draws, width: int, height: int, focal: float, far: float) -> tuple[_Buffers, int]:
+        """Rasterise; returns this thread's buffers and how many of their table rows are in use."""
+        buffers = self._buffers
+        while True:
+            buffers.clear(width * height, far)
+            used = rasterize(
+                self._tris[0],
+                self._tris[4],
+                draws.starts,
+                draws.ends,
+                draws.mats,
+                width,
+                height,
+                focal,
+                NEAR,
+                buffers.zbuf,
+                buffers.ibuf,
+                buffers.src,
+                buffers.drw,
+                buffers.plane,
+            )
+            if used >= 0:
+                return buffers, used
+            buffers.grow(2 * len(buffers.src))
+
+    def _draws(self, camera: CameraSpec, actors: Sequence[ActorView], focal: float) -> _Draws:
+        view = world_to_camera(camera.transform)
+        seen = self._seen_chunks(view, camera, focal)
+        count = len(seen)
+        return _Draws(
+            self._chunks.starts[seen],
+            self._chunks.ends[seen],
+            np.broadcast_to(view.reshape(12).astype(np.float32), (count, 12)).copy(),
+            np.broadcast_to(np.eye(3, dtype=np.float32).reshape(9), (count, 9)).copy(),
+            np.ones((count, 3), np.float32),
+            np.zeros(count, np.uint32),
+            np.zeros(count, np.uint8),
+            np.zeros(count, np.int32),
+        )
+
+    def _seen_chunks(self, view: Array, camera: CameraSpec, focal: float) -> NDArray[np.int64]:
+        """Chunks in the field of view and within their reach, nearest first."""
+        chunks = self._chunks
+        center, half = (chunks.low + chunks.high) / 2, (chunks.high - chunks.low) / 2
+        at = center @ view[:, :3].T + view[:, 3]
+        size = half @ np.abs(view[:, :3]).T
+        radius = np.linalg.norm(half, axis=1)
+        side, rise = camera.width / (2 * focal), camera.height / (2 * focal)
+        ahead = at[:, 0] + size[:, 0]
+        inside = (ahead > NEAR) & (at[:, 0] - size[:, 0] < camera.far)
+        for axis, slope in ((1, side), (2, rise)):
+            inside &= np.abs(at[:, axis]) - slope * at[:, 0] < radius * math.hypot(1.0, slope)
+        distance = np.maximum(np.linalg.norm(at, axis=1) - radius, 0.0)
+        inside &= distance < chunks.reach
+        index = np.flatnonzero(inside)
+        return index[np.argsort(distance[index], kind="stable")]
+
+    def _light_table(
+        self, camera: CameraSpec, actors: Sequence[ActorView], light: Lighting
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The kernels' light vector, and the share of sun and lamp light on the ground around the camera."""
+        turn = rotation(*camera.transform[3:])
+        table = np.zeros(shading.LIGHT_SIZE, np.float32)
+        table[:3] = light.to_sun
+        table[shading.SUN_Z] = max(light.to_sun[2], 0.0)
+        for at, value in (
+            (shading.SUN_RGB, light.sun),
+            (shading.SKY_RGB, light.sky),
+            (shading.BOUNCE_RGB, light.bounce),
+            (shading.LAMP_RGB, LAMP_COLOR),
+            (shading.FOG_RGB, light.fog),
+            (shading.MIRROR_RGB, light.fog),
+            (shading.TO_WORLD, turn.reshape(9)),
+        ):
+            table[at : at + len(value)] = value
+        middle = np.array(camera.transform[:2]) + MAP_AHEAD * turn[:2, 0]
+        corner = np.floor(middle * MAP_SCALE - MAP_CELLS / 2) / MAP_SCALE
+        table[shading.FOG] = light.extinction
+        table[[shading.CAM_X, shading.CAM_Y, shading.CAM_Z]] = camera.transform[:3]
+        table[[shading.MAP_X, shading.MAP_Y]] = corner
+        table[shading.MAP_SCALE] = MAP_SCALE
+        table[shading.WET] = light.wet
+        table[shading.GLOW_GAIN] = light.night
+        sunlit = np.zeros((2, MAP_CELLS, MAP_CELLS), np.float32)
+        sunlit[0] = 1.0
+        return table, sunlit
 
     def cast(
         self,

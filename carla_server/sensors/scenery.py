@@ -1,0 +1,146 @@
+"""Everything of a town that never moves: its ground, and what stands on it.
+
+What the map lists as objects is built as listed. Towns whose file lists none (CARLA's own) get houses, trees and street
+lamps along their roads, placed by a generator seeded with the town's name, never on a lane.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from carla_server.map import RoadMap
+from carla_server.sensors.meshes import Mesh, join, mesh
+from carla_server.sensors.shading import GROUND
+from carla_server.sensors.views import Tag
+
+Array = NDArray[np.float64]
+
+DROP = 0.04  # metres that open ground lies below the lanes, so that lanes win the depth test
+SKIRT = 0.8  # metres that the outer edge of a road reaches down
+FAR_GROUND = 300.0  # metres of open ground around the town
+FLAT_CELL, HILLY_CELL = 40.0, 12.0  # metres
+WHITE = (1.0, 1.0, 1.0)
+
+
+def _strip_triangles(first: Array, second: Array) -> Array:
+    """(2 N - 2, 3, 3) triangles between two polylines, facing up."""
+    a, b, c, d = first[:-1], first[1:], second[1:], second[:-1]
+    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    cross = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    down = cross[:, 2] < 0
+    triangles[down] = triangles[down][:, ::-1]
+    return triangles
+
+
+def lane_meshes(road_map: RoadMap) -> Mesh:
+    """Carriageways, raised sidewalks and their kerb faces, and skirts below outer edges."""
+    level, walls = [], []
+    for lane in road_map.lanes:
+        if len(lane.inner) < 2:
+            continue
+        lift = np.array([0.0, 0.0, lane.height])
+        inner, outer = lane.inner + lift, lane.outer + lift
+        level.append(_strip_triangles(inner, outer))
+        if lane.height > 0.01:
+            walls.append(_wall_triangles(lane.inner, inner))
+        walls.append(_wall_triangles(outer - (0.0, 0.0, SKIRT), outer))
+    ground = mesh(np.concatenate(level), WHITE, Tag.ROADS, kind=GROUND)
+    kerbs = mesh(np.concatenate(walls), (0.36, 0.35, 0.33), Tag.SIDEWALKS, flags=1)
+    return join([ground, kerbs])
+
+
+def _wall_triangles(low: Array, high: Array) -> Array:
+    a, b, c, d = low[:-1], low[1:], high[1:], high[:-1]
+    return np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+
+
+def terrain_mesh(road_map: RoadMap) -> Mesh:
+    """Open ground: level under flat towns, following the lowest road nearby elsewhere."""
+    points = np.concatenate([np.concatenate([lane.inner, lane.outer]) for lane in road_map.lanes])
+    low, high = points[:, :2].min(axis=0) - FAR_GROUND, points[:, :2].max(axis=0) + FAR_GROUND
+    flat = np.ptp(points[:, 2]) < 0.05
+    cell = FLAT_CELL if flat else HILLY_CELL
+    xs, ys = (np.arange(low[k], high[k] + cell, cell) for k in (0, 1))
+    gx, gy = np.meshgrid(xs, ys)
+    if flat:
+        gz = np.full(gx.shape, points[:, 2].min() - DROP)
+    else:
+        gz = _lowest_nearby(points, np.stack([gx.ravel(), gy.ravel()], 1), cell * 1.5).reshape(gx.shape) - DROP
+    grid = np.stack([gx, gy, gz], -1)
+    a, b, c, d = (
+        grid[i : i - 1 or None, j : j - 1 or None].reshape(-1, 3) for i, j in ((0, 0), (0, 1), (1, 1), (1, 0))
+    )
+    return mesh(np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]), WHITE, Tag.TERRAIN, kind=GROUND)
+
+
+def _lowest_nearby(points: Array, at: Array, radius: float) -> Array:
+    """Lowest road height within `radius` of each (x, y), or the nearest road's height fading to the town's mean."""
+    tree = cKDTree(points[:, :2])
+    near, index = tree.query(at)
+    heights = points[index, 2].copy()
+    for i in np.flatnonzero(near < radius):
+        heights[i] = points[tree.query_ball_point(at[i], radius), 2].min()
+    mean = float(np.median(points[:, 2]))
+    fade = np.clip((near - 30.0) / 150.0, 0, 1)
+    return heights * (1 - fade) + mean * fade
+
+
+@dataclass(frozen=True, eq=False)
+class Chunks:
+    """Static triangles sorted into ranges that are drawn or skipped together.
+
+    Attributes:
+        shape: All triangles.
+        starts, ends: (C,) int64 ranges.
+        low, high: (C, 3) bounds, metres.
+        reach: (C,) distance within which a chunk is drawn, metres.
+    """
+
+    shape: Mesh
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    low: Array
+    high: Array
+    reach: Array
+
+
+def chunked(parts: list[tuple[Mesh, float]], cell: float = 32.0) -> Chunks:
+    """Sort triangles by the square of the town they lie in; each part with the distance it can be seen from."""
+    shapes, starts, ends, low, high, reach = [], [], [], [], [], []
+    at = 0
+    for shape, distance in parts:
+        key = np.floor(shape.pos.mean(axis=1)[:, :2] / cell).astype(np.int64)
+        order = np.lexsort((key[:, 1], key[:, 0]))
+        key = key[order]
+        cuts = np.flatnonzero(np.any(np.diff(key, axis=0) != 0, axis=1)) + 1
+        edges = np.concatenate([[0], cuts, [len(order)]])
+        for name in vars(shape):
+            setattr(shape, name, np.ascontiguousarray(getattr(shape, name)[order]))
+        shapes.append(shape)
+        for a, b in itertools.pairwise(edges):
+            if b > a:
+                starts.append(at + a)
+                ends.append(at + b)
+                low.append(shape.pos[a:b].min(axis=(0, 1)))
+                high.append(shape.pos[a:b].max(axis=(0, 1)))
+                reach.append(distance)
+        at += len(shape)
+    return Chunks(
+        join(shapes),
+        np.array(starts, np.int64),
+        np.array(ends, np.int64),
+        np.array(low, np.float64).reshape(-1, 3),
+        np.array(high, np.float64).reshape(-1, 3),
+        np.array(reach, np.float64),
+    )
+
+
+def town_seed(name: str) -> int:
+    """A number that depends on nothing but the town's name."""
+    return zlib.crc32(name.encode())
