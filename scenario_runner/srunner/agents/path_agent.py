@@ -176,9 +176,9 @@ class PathAgent:
         return carla.VehicleControl(steer=steer, brake=min(-acceleration, MAX_BRAKE))
 
     def _must_stop(self, speed: float) -> bool:
-        if not self.options.ignore_lights and self.vehicle.is_at_traffic_light():
-            if self.vehicle.get_traffic_light_state() == carla.TrafficLightState.Red:
-                return True
+        at_light = not self.options.ignore_lights and self.vehicle.is_at_traffic_light()
+        if at_light and self.vehicle.get_traffic_light_state() == carla.TrafficLightState.Red:
+            return True
         return not self.options.ignore_vehicles and self._is_blocked(speed)
 
     def _is_blocked(self, speed: float) -> bool:

@@ -29,7 +29,7 @@ def get(name: str, default: Any = None) -> Any:
     return py_trees.blackboard.Blackboard.storage.get(f"/{name.lstrip('/')}", default)
 
 
-def set(name: str, value: Any) -> None:  # noqa: A001 - pairs with `get`
+def set(name: str, value: Any) -> None:
     """Write ``value`` under ``name``."""
     py_trees.blackboard.Blackboard.set(name, value)
 

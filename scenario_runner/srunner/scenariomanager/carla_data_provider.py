@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import carla
 import numpy as np
@@ -30,9 +30,9 @@ class CarlaDataProvider:
     _choice = random.Random(DEFAULT_SEED)
     _seed = DEFAULT_SEED
     _runtime_init = False
-    _ego_route: list[Any] = []
+    _ego_route: ClassVar[list[Any]] = []
     _infos = ScenarioInfos()
-    active_scenarios: list[tuple[str, list[Any]]] = _infos.tuples
+    active_scenarios: ClassVar[list[tuple[str, list[Any]]]] = _infos.tuples
     """Scenarios in the tuple form the original expert reads and changes; `get_scenario_infos` is the typed form."""
 
     # ---- set-up -------------------------------------------------------------------------------------------------
@@ -152,12 +152,12 @@ class CarlaDataProvider:
         return cls.state().speed(actor) if actor.is_alive else 0.0
 
     @classmethod
-    def get_location(cls, actor: Any) -> carla.Location | None:
+    def get_location(cls, actor: Any) -> Any:
         """Position of an actor, world frame, metres; None for one that is gone."""
         return cls.state().location(actor) if actor.is_alive else None
 
     @classmethod
-    def get_transform(cls, actor: Any) -> carla.Transform | None:
+    def get_transform(cls, actor: Any) -> Any:
         """Pose of an actor, world frame; None for one that is gone."""
         return cls.state().transform(actor) if actor.is_alive else None
 

@@ -64,20 +64,23 @@ def _category(model: str) -> str:
     return "car"
 
 
+def _equals(value: Any, wanted: Any) -> bool:
+    """Whether a blueprint attribute has a value, compared in the attribute's own type."""
+    if isinstance(wanted, bool):
+        return str(value.as_str()).lower() == str(wanted).lower()
+    if isinstance(wanted, (int, float)):
+        try:
+            return math.isclose(float(value.as_str()), wanted)
+        except ValueError:
+            return False
+    return bool(value.as_str() == wanted)
+
+
 def _matches(blueprint: Any, attributes: Mapping[str, Any]) -> bool:
-    for name, wanted in attributes.items():
-        if not blueprint.has_attribute(name):
-            return False
-        value = blueprint.get_attribute(name)
-        if isinstance(wanted, bool):
-            equal = value.as_bool() == wanted if value.type == carla.ActorAttributeType.Bool else str(value.as_str()) == str(wanted).lower()
-        elif isinstance(wanted, (int, float)):
-            equal = math.isclose(float(value.as_int() if value.type == carla.ActorAttributeType.Int else value.as_float()), wanted)
-        else:
-            equal = value.as_str() == wanted
-        if not equal:
-            return False
-    return True
+    return all(
+        blueprint.has_attribute(name) and _equals(blueprint.get_attribute(name), wanted)
+        for name, wanted in attributes.items()
+    )
 
 
 class WorldState:

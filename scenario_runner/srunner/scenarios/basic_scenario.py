@@ -259,7 +259,8 @@ class Guard(py_trees.decorators.Decorator):
     def update(self) -> Status:
         """The child's status; failure counts as the end."""
         if self.decorated.status is Status.FAILURE:
-            self._scenario.failure = f"step {self.decorated.tip() and self.decorated.tip().name} failed"
+            tip = self.decorated.tip()
+            self._scenario.failure = f"step {tip.name if tip else self.decorated.name} failed"
             LOG.warning("%s ended early: %s", self._scenario.name, self._scenario.failure)
             return Status.SUCCESS
         return self.decorated.status

@@ -234,11 +234,9 @@ def towards(side: str, distance: float) -> float:
 
 def side_lane(waypoint: Any, direction: str) -> tuple[Any, str]:
     """The sidewalk on a side, or the outermost lane where there is none, with its side as in `lanes_towards`."""
-    lane, side = waypoint, direction
-    for lane, side in lanes_towards(waypoint, direction):
-        if lane.lane_type == carla.LaneType.Sidewalk:
-            break
-    return lane, side
+    lanes = lanes_towards(waypoint, direction)
+    sidewalks = [found for found in lanes if found[0].lane_type == carla.LaneType.Sidewalk]
+    return [*sidewalks[:1], *reversed(lanes), (waypoint, direction)][0]
 
 
 def beside_road(waypoint: Any, direction: str) -> carla.Transform:
@@ -330,10 +328,7 @@ def after_junction(waypoint: Any, turn: int) -> Any:
     if not exits:
         raise PlacementError("no lane leads through the junction ahead")
     turns = [yaw_difference_deg(outside.transform, heading) for outside in exits]
-    if turn == 0:
-        chosen = int(np.argmin(np.abs(turns)))
-    else:
-        chosen = int(np.argmax(np.array(turns) * turn))
+    chosen = int(np.argmin(np.abs(turns))) if turn == 0 else int(np.argmax(np.array(turns) * turn))
     return exits[chosen]
 
 
