@@ -39,7 +39,7 @@ class CommandPlanner:
         dense_plan: (transform, command) pairs about 1 m apart.
     """
 
-    def __init__(self, dense_plan: Sequence[tuple[carla.Transform, int]]) -> None:
+    def __init__(self, dense_plan: Sequence[tuple[carla.Transform, RoadOption]]) -> None:
         kept = downsample_route(list(dense_plan), PLAN_SPACING_M)
         points = []
         for index in kept:

@@ -99,6 +99,8 @@ class ExpertConfig:
         max_speed: Cap of the cruise speed, m/s.
         junction_speed: Cap of the cruise speed near junctions, m/s.
         junction_points: Points ahead in which a junction counts as near.
+        lateral_acceleration: Bends are taken no faster than this allows, m/s²; infinite in the published expert.
+        bend_deceleration: With which the car slows down before a bend, m/s².
         vehicle, walker, light, stop_sign, overtake: Gaps and headways.
         relevant_distance: Lights and stop signs farther than this do not count, metres.
         dilemma_deceleration: A yellow light that would need a harder stop than this is passed, m/s²; infinite stops always.
@@ -123,6 +125,8 @@ class ExpertConfig:
     max_speed: float = 20.0
     junction_speed: float = 64 / 3.6
     junction_points: int = 300
+    lateral_acceleration: float = 4.0
+    bend_deceleration: float = 3.0
     vehicle: FollowConfig = FollowConfig(4.0, 0.25)
     walker: FollowConfig = FollowConfig(4.0, 0.1)
     light: FollowConfig = FollowConfig(6.0, 0.1)
@@ -147,6 +151,7 @@ _SIMLINGO = replace(
     route=RouteConfig(true_start=False, true_stop_lines=False, lane_types_checked=False),
     forecast=ForecastConfig(partial_brake=False, box_centers=False),
     relevant_distance=float("inf"),
+    lateral_acceleration=float("inf"),
     dilemma_deceleration=float("inf"),
     check_while_overtaking=False,
     all_scenarios=False,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from driving.commands import RoadOption
 from driving.geometry import wrap_angle
-from team_code.expert.config import RouteConfig
-from team_code.expert.route import Route, blend_weights, route_yaws
+from team_code.expert.config import ExpertConfig
+from team_code.expert.route import Route, bend_speeds, blend_weights, route_yaws
 
 Array = NDArray[np.float64]
 
@@ -50,10 +50,12 @@ class RoutePlanner:
     Lengths in points refer to the 0.1 m route.
     """
 
-    def __init__(self, route: Route, config: RouteConfig | None = None) -> None:
+    def __init__(self, route: Route, config: ExpertConfig | None = None) -> None:
         self.route = route
-        self.config = config or RouteConfig()
+        self._config = config or ExpertConfig()
+        self.config = self._config.route
         self.index = route.start
+        self._bend_speeds = self._speeds_in_bends()
 
     def advance(self, x: float, y: float) -> None:
         """Move the index to the nearest of the next few points; it never moves back."""
@@ -64,6 +66,18 @@ class RoutePlanner:
         ahead = self.route.points[index : index + self.config.search_points, :2]
         dx, dy = ahead[:, 0] - x, ahead[:, 1] - y
         return index + int(np.argmin(dx * dx + dy * dy))
+
+    @property
+    def bend_speed(self) -> float:
+        """Speed, m/s, that the bends ahead allow here."""
+        return float(self._bend_speeds[self.index])
+
+    def _speeds_in_bends(self) -> Array:
+        config = self._config
+        if not np.isfinite(config.lateral_acceleration):
+            return np.full(len(self.route), np.inf)
+        spacing = 1.0 / self.config.points_per_meter
+        return bend_speeds(self.route.yaws, spacing, config.lateral_acceleration, config.bend_deceleration)
 
     @property
     def ahead(self) -> Array:
@@ -253,3 +267,4 @@ class RoutePlanner:
     def _refresh_yaws(self) -> None:
         if self.config.true_start:
             self.route.yaws = route_yaws(self.route.points)
+            self._bend_speeds = self._speeds_in_bends()

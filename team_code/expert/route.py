@@ -63,6 +63,29 @@ def route_yaws(points: Array) -> Array:
     return np.concatenate([inner[:1], inner, inner[-1:]])
 
 
+def bend_speeds(yaws: Array, spacing: float, lateral: float, deceleration: float, window: int = 15) -> Array:
+    """Speed at every route point from which all bends ahead can be taken.
+
+    Args:
+        yaws: (N,) headings of the points, radians.
+        spacing: Metres between points.
+        lateral: Largest lateral acceleration, m/s².
+        deceleration: With which the car slows down before a bend, m/s².
+        window: The curvature is that over this many points to either side.
+
+    Returns:
+        (N,) m/s: v² = min over points j ahead of (lateral / curvature_j + 2 · deceleration · distance to j).
+    """
+    smooth = np.unwrap(yaws)
+    index = np.arange(len(smooth))
+    after, before = np.minimum(index + window, len(smooth) - 1), np.maximum(index - window, 0)
+    curvature = np.abs(smooth[after] - smooth[before]) / np.maximum((after - before) * spacing, spacing)
+    squared = lateral / np.maximum(curvature, 1e-6)
+    gain = 2 * deceleration * spacing
+    lowest = np.minimum.accumulate((squared + gain * index)[::-1])[::-1]
+    return np.sqrt(lowest - gain * index)
+
+
 def blend(t: ArrayLike) -> Array:
     """Smooth step from 0 to 1 for t in [0, 1]: half a cosine."""
     return 0.5 - 0.5 * np.cos(np.pi * np.asarray(t, dtype=np.float64))

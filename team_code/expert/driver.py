@@ -1,0 +1,191 @@
+"""The expert's decision of one tick, in the order of the published one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import carla
+import numpy as np
+from numpy.typing import NDArray
+
+from driving.commands import RoadOption
+from driving.control.expert import LateralPid, LongitudinalRegression
+from srunner.scenariomanager.scenario_info import ScenarioInfo
+from team_code.expert.commands import CommandPlanner, Navigation
+from team_code.expert.config import ExpertConfig
+from team_code.expert.planner import RoutePlanner, RoutePosition
+from team_code.expert.route import build_route
+from team_code.expert.scenarios import ScenarioManager
+from team_code.expert.scene import Scene
+from team_code.expert.signals import locate_lights, locate_stop_signs, speed_limits_of
+from team_code.expert.target_speed import Cause, Hazards, SpeedPlanner
+
+Array = NDArray[np.float64]
+
+FIRST_SAVED_POINT, SAVED_POINT_STRIDE, NUM_SAVED_POINTS = 25, 10, 40
+STANDSTILL_MPS = 0.1
+ROLLBACK_MPS = 0.5
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Everything one tick decided.
+
+    Attributes:
+        steer: In [-1, 1], three decimals, before noise.
+        throttle: In [0, 1].
+        brake: Hazard brake.
+        control_brake: Brake of the speed controller.
+        target_speed: m/s.
+        cause: What lowered it.
+        hazards: Flags and actors.
+        position: Route index, next light and sign, speed limit.
+        navigation: Target points and commands.
+        keep_driving: Whether the oncoming lane is in use.
+        junction: Whether the ego is in a junction.
+        angle: Heading error in units of 90 degrees.
+        aim: (2,) world point steered at, metres.
+        route, route_original: (n, 2) up to 40 world points, 2.5 m ahead and then every metre.
+        changed_route: Whether the route deviates here.
+        stop_cleared: Whether the next stop sign has been obeyed.
+        applied: Control sent to the vehicle, with noise and unblocking.
+        is_unblocking: Whether the expert pushes on after standing too long.
+    """
+
+    steer: float
+    throttle: float
+    brake: bool
+    control_brake: bool
+    target_speed: float
+    cause: Cause
+    hazards: Hazards
+    position: RoutePosition
+    navigation: Navigation
+    keep_driving: bool
+    junction: bool
+    angle: float
+    aim: Array
+    route: Array
+    route_original: Array
+    changed_route: bool
+    stop_cleared: bool
+    applied: carla.VehicleControl
+    is_unblocking: bool
+
+
+class Expert:
+    """Drives a route with full knowledge of the world.
+
+    Args:
+        world: The `carla.World`; read for lights and stop signs.
+        plan: Dense plan, (transform, command) pairs about 1 m apart.
+        scene: The world now.
+        lights: All traffic lights.
+        config: Constants.
+        rng: Source of the steering noise.
+    """
+
+    def __init__(
+        self,
+        world: carla.World,
+        plan: Sequence[tuple[carla.Transform, RoadOption]],
+        scene: Scene,
+        lights: Sequence[carla.TrafficLight],
+        config: ExpertConfig,
+        rng: np.random.Generator,
+    ) -> None:
+        self.config = config
+        self._map = world.get_map()
+        here = carla.Location(*map(float, scene.ego.xyz))
+        route = build_route(self._map, plan, here, speed_limits_of(self._map.to_opendrive()), config.route)
+        locate_lights(route, lights, world, config.route)
+        locate_stop_signs(route, list(world.get_actors().filter("*traffic.stop*")), config.route)
+        self.planner = RoutePlanner(route, config)
+        self.lateral = LateralPid(config.lateral)
+        self._longitudinal = LongitudinalRegression(config.longitudinal)
+        self.speed = SpeedPlanner(self.planner, self.lateral, self._longitudinal, config)
+        self.scenarios = ScenarioManager(self.planner, self.speed, self._map, config)
+        self._commands = CommandPlanner(plan)
+        self._rng = rng
+        self._standing_ticks = 0
+
+    def step(self, scene: Scene, infos: Sequence[ScenarioInfo]) -> Decision:
+        """Decide for one tick.
+
+        Args:
+            scene: The world now.
+            infos: Scenarios built so far.
+        """
+        ego = scene.ego
+        x, y = float(ego.xyz[0]), float(ego.xyz[1])
+        self.planner.advance(x, y)
+        position = self.planner.position()
+        cruise = self._cruise_speed(position)
+        target, brake, cause, hazards, keep_driving = self._target_speed(scene, position, cruise, infos)
+        throttle, control_brake = self._longitudinal(brake, target, ego.speed)
+        ahead = self.planner.ahead
+        angle = self.lateral.heading_error(ahead, x, y, ego.yaw, ego.speed)
+        aim = ahead[self.lateral.lookahead_index(ego.speed, len(ahead)), :2].copy()
+        steer = round(self.lateral.step(ahead, x, y, ego.yaw, ego.speed), 3)
+        applied, is_unblocking = self._apply(steer, throttle, brake or control_brake, ego.speed)
+        waypoint = self._map.get_waypoint(carla.Location(*map(float, ego.xyz)))
+        return Decision(
+            steer=steer,
+            throttle=throttle,
+            brake=brake,
+            control_brake=control_brake,
+            target_speed=target,
+            cause=cause,
+            hazards=hazards,
+            position=position,
+            navigation=self._commands.step(ego.xyz[:2]),
+            keep_driving=keep_driving,
+            junction=bool(waypoint is not None and waypoint.is_junction),
+            angle=angle,
+            aim=aim,
+            route=_saved_points(ahead),
+            route_original=_saved_points(self.planner.original_ahead),
+            changed_route=self.planner.is_changed,
+            stop_cleared=self.speed.stop_memory.cleared,
+            applied=applied,
+            is_unblocking=is_unblocking,
+        )
+
+    def _cruise_speed(self, position: RoutePosition) -> float:
+        config = self.config
+        cruise = min(config.ratio_of_limit * position.speed_limit, config.max_speed)
+        if self.planner.junction_within(config.junction_points):
+            cruise = min(cruise, config.junction_speed)
+        return min(cruise, self.planner.bend_speed)
+
+    def _target_speed(
+        self, scene: Scene, position: RoutePosition, cruise: float, infos: Sequence[ScenarioInfo]
+    ) -> tuple[float, bool, Cause, Hazards, bool]:
+        wish = self.scenarios.step(scene, cruise, infos)
+        if wish.keep_driving and not self.config.check_while_overtaking:
+            return wish.max_speed, False, wish.cause, Hazards(), True
+        decision = self.speed.decide(scene, position, min(cruise, wish.max_speed) if wish.keep_driving else cruise)
+        if wish.max_speed < decision.target:
+            return wish.max_speed, False, wish.cause, decision.hazards, wish.keep_driving
+        return decision.target, decision.brake, decision.cause, decision.hazards, wish.keep_driving
+
+    def _apply(self, steer: float, throttle: float, brake: bool, speed: float) -> tuple[carla.VehicleControl, bool]:
+        """The control to send: with steering noise, held at rest against rolling, and pushed on after a long stop."""
+        noise = self.config.steer_noise * float(self._rng.standard_normal())
+        pedal = 1.0 if brake or (throttle == 0.0 and speed < ROLLBACK_MPS) else 0.0
+        self._standing_ticks = self._standing_ticks + 1 if speed < STANDSTILL_MPS else 0
+        is_unblocking = self._standing_ticks >= self.config.unblock_ticks
+        if is_unblocking:
+            throttle, pedal = 1.0, 0.0
+        control = carla.VehicleControl(throttle=throttle, steer=min(max(steer + noise, -1.0), 1.0), brake=pedal)
+        return control, is_unblocking
+
+
+def _saved_points(ahead: Array) -> Array:
+    return ahead[FIRST_SAVED_POINT::SAVED_POINT_STRIDE, :2][:NUM_SAVED_POINTS].copy()
+
+
+def without_noise(config: ExpertConfig) -> ExpertConfig:
+    """The same expert without steering noise, for evaluation."""
+    return replace(config, steer_noise=0.0)
