@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.executors import LocalExecutor
+from jobs.executors import Executor, LocalExecutor
 from jobs.fleet import Fleet, FleetConfig, RouteTask
 from jobs.servers import ServerSpec
 
@@ -17,7 +17,12 @@ def server_spec(behaviour: str, ready_timeout_s: float = 10.0) -> ServerSpec:
 
 
 def make_fleet(
-    out: Path, routes: int, behaviours: dict[str, str], server: ServerSpec, hang_timeout_s: float = 20.0
+    out: Path,
+    routes: int,
+    behaviours: dict[str, str],
+    server: ServerSpec,
+    hang_timeout_s: float = 20.0,
+    executor: Executor | None = None,
 ) -> Fleet:
     plan = json.dumps(behaviours).replace("{", "{{").replace("}", "}}")
 
@@ -26,7 +31,7 @@ def make_fleet(
 
     tasks = [RouteTask(f"seed1/{index}", str(index), "routes.xml", "Mini01", 1) for index in range(routes)]
     config = FleetConfig(out, workers=2, attempts=2, routes_per_job=4, server=server, hang_timeout_s=hang_timeout_s)
-    return Fleet(config, tasks, client, LocalExecutor())
+    return Fleet(config, tasks, client, executor or LocalExecutor())
 
 
 if __name__ == "__main__":
