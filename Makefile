@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python -m team_code.demo
+	$(BIN)/python -m jobs.demo
 
 test: lint typecheck unit
 
