@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -23,7 +24,6 @@ from typing import Any
 from jobs.worker import write_json_atomically
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PYTHON = sys.executable
 
 
 @dataclass(frozen=True)
@@ -33,59 +33,62 @@ class Step:
     Attributes:
         name: Short name for `--from`.
         purpose: What it does, for the reader of the console.
-        command: Program and arguments.
+        command: As typed in a shell; `{data}`, `{out}`, `{workers}` and `{minutes}` are filled in.
     """
 
     name: str
     purpose: str
-    command: tuple[str, ...]
+    command: str
 
 
-def steps(data: Path, out: Path, workers: int, train_minutes: float) -> list[Step]:
-    """The loop in running order."""
-    python = (PYTHON, "-m")
-    labels = ("--data", str(data))
-    evaluate = ("start_eval.py", "routes=data/routes/demo_eval.xml", f"workers={workers}")
-    checkpoint = out / "train" / "checkpoints" / "last"
-    return [
-        Step(
-            "collect", "the expert drives and records",
-            (*python, "dataset_generation.collect", "--routes", "data/routes/demo_collect.xml", "--out", str(data), "--jobs", str(workers)),
-        ),
-        Step("clean", "routes with failures or infractions move aside", (*python, "dataset_generation.clean", *labels)),
-        Step("vqa", "questions and answers about every frame", (*python, "dataset_generation.language_labels.vqa", *labels)),
-        Step("commentary", "a sentence on what the expert does and why", (*python, "dataset_generation.language_labels.commentary", *labels)),
-        Step("dreaming", "instructions with the trajectories that follow them", (*python, "dataset_generation.dreaming", *labels)),
-        Step("buckets", "which frames are rare and worth seeing often", (*python, "dataset_generation.buckets", *labels)),
-        Step("index", "one file that training samples from", (*python, "dataset_generation.index", *labels)),
-        Step(
-            "train", f"simlingo_tiny learns from scratch, {train_minutes:g} minutes",
-            (PYTHON, "train.py", "experiment=simlingo_tiny", f"data.root={data}", f"out={out / 'train'}", f"trainer.max_minutes={train_minutes:g}"),
-        ),
-        Step("expert", "the expert drives the held-out routes", (PYTHON, *evaluate, "agent=expert", f"out={out / 'expert'}")),
-        Step(
-            "model", "the trained model drives the same routes",
-            (PYTHON, *evaluate, "agent=simlingo", f"checkpoint={checkpoint}", f"out={out / 'model'}", f"compare={out / 'expert'}"),
-        ),
-    ]  # fmt: skip
+LABEL = "python -m dataset_generation"
+EVALUATE = "python start_eval.py routes=data/routes/demo_eval.xml workers={workers}"
+STEPS = (
+    Step(
+        "collect",
+        "the expert drives and records",
+        LABEL + ".collect --routes data/routes/demo_collect.xml --out {data} --jobs {workers}",
+    ),
+    Step("clean", "routes with failures or infractions move aside", LABEL + ".clean --data {data}"),
+    Step("vqa", "questions and answers about every frame", LABEL + ".language_labels.vqa --data {data}"),
+    Step("commentary", "what the expert does and why", LABEL + ".language_labels.commentary --data {data}"),
+    Step("dreaming", "instructions with the trajectories that follow them", LABEL + ".dreaming --data {data}"),
+    Step("buckets", "which frames are rare and worth seeing often", LABEL + ".buckets --data {data}"),
+    Step("index", "one file that training samples from", LABEL + ".index --data {data}"),
+    Step(
+        "train",
+        "simlingo_tiny learns from scratch",
+        "python train.py experiment=simlingo_tiny data.root={data} out={out}/train trainer.max_minutes={minutes}",
+    ),
+    Step("expert", "the expert drives the held-out routes", EVALUATE + " agent=expert out={out}/expert"),
+    Step(
+        "model",
+        "the trained model drives the same routes",
+        EVALUATE + " agent=simlingo checkpoint={out}/train/checkpoints/last out={out}/model compare={out}/expert",
+    ),
+)
+"""The loop in running order."""
 
 
-def run_step(step: Step, number: int, total: int) -> float:
+def fill(step: Step, arguments: argparse.Namespace) -> str:
+    """The step's command with the paths and numbers of this run."""
+    return step.command.format(
+        data=arguments.data, out=arguments.out, workers=arguments.workers, minutes=f"{arguments.train_minutes:g}"
+    )
+
+
+def run_step(step: Step, command: str, number: int) -> float:
     """Run one step with its output on the console; returns its wall time, seconds.
 
     Raises:
         subprocess.CalledProcessError: If it fails.
     """
-    print(f"\n[{number}/{total}] {step.name}: {step.purpose}\n    {shell_line(step)}", flush=True)
+    print(f"\n[{number}/{len(STEPS)}] {step.name}: {step.purpose}\n    {command}", flush=True)
     started = time.monotonic()
+    program = [sys.executable, *shlex.split(command)[1:]]
     environment = {**os.environ, "WANDB_MODE": os.environ.get("WANDB_MODE", "offline")}
-    subprocess.run(step.command, cwd=REPOSITORY, check=True, env=environment)
+    subprocess.run(program, cwd=REPOSITORY, check=True, env=environment)
     return time.monotonic() - started
-
-
-def shell_line(step: Step) -> str:
-    """The command as one would type it."""
-    return " ".join("python" if part == PYTHON else part for part in step.command)
 
 
 def scores(out: Path) -> str:
@@ -93,8 +96,9 @@ def scores(out: Path) -> str:
     lines = []
     for name in ("expert", "model"):
         table = json.loads((out / name / "results.json").read_text())
+        score, success = table["driving_score"]["value"], table["success_rate"]["value"]
         lines.append(
-            f"{name:7s} driving score {table['driving_score']['value']:6.2f}   success rate {table['success_rate']['value']:6.2f} %   "
+            f"{name:7s} driving score {score:6.2f}   success rate {success:6.2f} %   "
             f"route completion {table['route_completion']:6.2f} %   ({table['routes']} routes)"
         )
     lines += [f"report of the {name}: {out / name / 'report.html'}" for name in ("expert", "model")]
@@ -111,18 +115,17 @@ def main() -> int:
     parser.add_argument("--from", dest="first", default="", help="start again at this step")
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     arguments = parser.parse_args()
-    plan = steps(arguments.data, arguments.out, arguments.workers, arguments.train_minutes)
     if arguments.list:
-        print("\n".join(f"{step.name:10s} {shell_line(step)}" for step in plan))
+        print("\n".join(f"{step.name:10s} {fill(step, arguments)}" for step in STEPS))
         return 0
     state_path = REPOSITORY / arguments.out / "demo.json"
-    done = load_state(state_path, plan, arguments.first)
-    for number, step in enumerate(plan, start=1):
+    done = load_state(state_path, arguments.first)
+    for number, step in enumerate(STEPS, start=1):
         if step.name in done:
-            print(f"[{number}/{len(plan)}] {step.name}: done before ({done[step.name]:.0f} s)")
+            print(f"[{number}/{len(STEPS)}] {step.name}: done before ({done[step.name]:.0f} s)")
             continue
         try:
-            done[step.name] = round(run_step(step, number, len(plan)), 1)
+            done[step.name] = round(run_step(step, fill(step, arguments), number), 1)
         except subprocess.CalledProcessError as error:
             print(
                 f"\nStep {step.name} ended with status {error.returncode}; mend it and run the same command again.",
@@ -136,13 +139,13 @@ def main() -> int:
     return 0
 
 
-def load_state(path: Path, plan: list[Step], first: str) -> dict[str, Any]:
+def load_state(path: Path, first: str) -> dict[str, Any]:
     """Steps that are done, by name, with their wall time; those from ``first`` on count as not done.
 
     Raises:
         SystemExit: If there is no step of that name.
     """
-    names = [step.name for step in plan]
+    names = [step.name for step in STEPS]
     if first and first not in names:
         raise SystemExit(f"--from names a step: {', '.join(names)}; got {first!r}")
     done = json.loads(path.read_text()) if path.exists() else {}
