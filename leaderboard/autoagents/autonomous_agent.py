@@ -27,8 +27,9 @@ class Track(Enum):
 class AutonomousAgent:
     """Base class of agents.
 
-    The evaluator constructs the agent, hands it the plan with `set_global_plan`, calls `setup`, asks for `sensors`, then calls the
-    agent once per tick and finally `destroy`. The module of an agent offers ``get_entry_point()`` which returns the class name.
+    The evaluator constructs the agent, hands it the plan with `set_global_plan`, calls `setup`, asks for `sensors`, then
+    calls the agent once per tick and finally `destroy`. The module of an agent offers ``get_entry_point()``, which returns
+    the class name.
 
     Attributes:
         track: Set it in `setup`.

@@ -16,9 +16,9 @@ __all__ = ["AutonomousAgent", "Track"]
 class AutonomousAgent(OfficialAgent):
     """Base class of agents in the collection shape.
 
-    Differences from the official shape: the constructor takes (agent configuration, route index), `setup` takes the route-date string and
-    the Traffic Manager as well, `run_step` also receives ``[[id, sensor actor], …]``, and `destroy` the finished route record.
-    The evaluator recognises the shape by the number of arguments of `setup`.
+    Differences from the official shape: the constructor takes (agent configuration, route index), `setup` takes the
+    route-date string and the Traffic Manager as well, `run_step` also receives ``[[id, sensor actor], …]``, and `destroy` the
+    finished route record. The evaluator recognises the shape by the number of arguments of `setup`.
     """
 
     def __init__(self, path_to_conf_file: str, route_index: int | str | None = None):

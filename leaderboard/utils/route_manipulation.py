@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Protocol, TypedDict
+from itertools import pairwise
+from typing import TypedDict
 
 import carla
 
 from driving.commands import RoadOption
 from srunner.scenarioconfigs.scenario_configuration import RoutePlan
+from srunner.tools import route_planner
+from srunner.tools.route_planner import GlobalRoutePlanner
 
 EARTH_RADIUS_M = 6378137.0
 DEFAULT_LATITUDE_DEG = 42.0
@@ -29,27 +32,15 @@ class GpsPoint(TypedDict):
 GpsPlan = list[tuple[GpsPoint, RoadOption]]
 
 
-class RoutePlanner(Protocol):
-    """Finds the way between two places of a map."""
-
-    def trace_route(
-        self, origin: carla.Location, destination: carla.Location
-    ) -> list[tuple[carla.Waypoint, RoadOption]]:
-        """The lane-level way from origin to destination."""
-
-
 def interpolate_trajectory(
-    keypoints: Sequence[carla.Location], planner: RoutePlanner, carla_map: carla.Map
+    keypoints: Sequence[carla.Location], carla_map: carla.Map, planner: GlobalRoutePlanner | None = None
 ) -> tuple[GpsPlan, RoutePlan]:
-    """Join keypoints along the lanes.
-
-    The pieces between keypoints are traced one by one and strung together. Where they join, a place may occur twice; the
-    criteria's windows count such points, so they are kept (carla-simulator/leaderboard, utils/route_manipulation.py).
+    """Join keypoints along the lanes and project the result on the globe.
 
     Args:
         keypoints: At least two places, world frame, metres.
-        planner: Planner over the same map, normally with 1 m between points.
-        carla_map: Gives the geographic reference.
+        carla_map: Gives lanes and geographic reference.
+        planner: A planner of that map with 1 m between points to be used again.
 
     Returns:
         The same route as GPS plan and as world poses, each with its navigation command.
@@ -57,14 +48,7 @@ def interpolate_trajectory(
     Raises:
         ValueError: If there are fewer than two keypoints or no way between two of them.
     """
-    if len(keypoints) < 2:
-        raise ValueError(f"a route needs at least two keypoints, got {len(keypoints)}")
-    route: RoutePlan = []
-    for start, end in zip(keypoints, keypoints[1:]):
-        piece = planner.trace_route(start, end)
-        route += [(waypoint.transform, RoadOption(int(option))) for waypoint, option in piece]
-    if not route:
-        raise ValueError(f"no way along the lanes of {carla_map.name} between the {len(keypoints)} keypoints")
+    route = route_planner.interpolate_trajectory(carla_map, keypoints, planner=planner)
     reference = geo_reference(carla_map.to_opendrive())
     return [(location_to_gps(*reference, transform.location), option) for transform, option in route], route
 
@@ -121,9 +105,7 @@ def downsample_route(route: RoutePlan, sample_factor: float) -> list[int]:
     previous: RoadOption | None = None
     distance = 0.0
     for i, (transform, option) in enumerate(route):
-        if option in LANE_CHANGES:
-            keep = True
-        elif previous != option and previous not in LANE_CHANGES:
+        if option in LANE_CHANGES or (previous != option and previous not in LANE_CHANGES):
             keep = True
         else:
             keep = distance > sample_factor or i == len(route) - 1
@@ -138,4 +120,4 @@ def downsample_route(route: RoutePlan, sample_factor: float) -> list[int]:
 
 def route_length(route: RoutePlan) -> float:
     """Length of a dense route, metres: the sum of 3-D distances between successive points."""
-    return sum(a.location.distance(b.location) for (a, _), (b, _) in zip(route, route[1:]))
+    return sum(a.location.distance(b.location) for (a, _), (b, _) in pairwise(route))

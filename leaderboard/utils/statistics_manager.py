@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from srunner.scenariomanager.traffic_events import TrafficEvent, TrafficEventType, event_message
-
 from leaderboard.rules import PenaltyFormula, Rules
+from srunner.scenariomanager.traffic_events import TrafficEvent, TrafficEventType, event_message
 
 INFRACTION_KEYS = {
     TrafficEventType.COLLISION_STATIC: "collisions_layout",
