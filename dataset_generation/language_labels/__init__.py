@@ -1,0 +1,1 @@
+"""Labels in words made from recorded frames: questions and answers, and commentary."""

@@ -1,0 +1,1 @@
+"""Questions and answers about recorded frames (VQA), as a graph of 22 nodes."""
