@@ -114,9 +114,7 @@ class Street:
         via: Bends on the way.
         heights: (fraction of length, metres) between the nodes' heights.
         trim: Distances from the two nodes at which it begins and ends, metres; None lets the node decide.
-        start_shift: Metres to the left of the start node where the reference line begins (parallel carriageways).
-        end_shift: The same at the end.
-        buildings: Kind of development along it: city, suburb, rural, none.
+        development: What lines it, a key of `carla_server.map.generator.furnish.DEVELOPMENTS`.
         signs: Whether speed signs stand at its entrances.
     """
 
@@ -127,9 +125,7 @@ class Street:
     via: tuple[Via, ...] = ()
     heights: tuple[tuple[float, float], ...] = ()
     trim: tuple[float | None, float | None] = (None, None)
-    start_shift: float = 0.0
-    end_shift: float = 0.0
-    buildings: str = "city"
+    development: str = "city"
     signs: bool = False
 
 

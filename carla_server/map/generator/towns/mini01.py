@@ -51,10 +51,10 @@ _STREETS = [
     Street("C34", "avenue", "C3", "C4", signs=True),
     # Row 3 and column B: streets with parking; column B bends between rows 3 and 4.
     Street("AB3", "street", "A3", "B3"),
-    Street("BC3", "street", "B3", "C3"),
+    Street("BC3", "street", "B3", "C3", development="park"),
     Street("CD3", "street", "C3", "D3"),
     Street("B12", "street", "B1", "B2"),
-    Street("B23", "street", "B2", "B3"),
+    Street("B23", "street", "B2", "B3", development="park"),
     Street("B34", "street", "B3", "B4", via=(Via(130, 285, 60), Via(112, 330, 60))),
 ]
 
