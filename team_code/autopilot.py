@@ -56,9 +56,7 @@ class AutoPilot(AutonomousAgent):
     config: ExpertConfig
     expert: Expert | None
 
-    def setup(
-        self, path_to_conf_file: str, route_index: str | None = None, traffic_manager: Any = None
-    ) -> None:
+    def setup(self, path_to_conf_file: str, route_index: str | None = None, traffic_manager: Any = None) -> None:
         """See the base class.
 
         Raises:
@@ -99,7 +97,9 @@ class AutoPilot(AutonomousAgent):
         if self._reader is None:
             ego = CarlaDataProvider.get_hero_actor()
             if ego is None:
-                raise RuntimeError("the expert found no vehicle with the role 'hero'; spawn the ego before the agent runs")
+                raise RuntimeError(
+                    "the expert found no vehicle with the role 'hero'; spawn the ego before the agent runs"
+                )
             remove_degenerate_vehicles(CarlaDataProvider.get_world())
             self._reader = SceneReader(CarlaDataProvider.get_world(), ego)
         return self._reader.read(compass_heading(input_data["imu"][1][-1]), CarlaDataProvider.get_all_actors())

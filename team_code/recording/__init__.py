@@ -1,0 +1,1 @@
+"""What the data agent writes: boxes, lane relations, LiDAR sweeps, and the background writer."""
