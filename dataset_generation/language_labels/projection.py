@@ -38,6 +38,10 @@ class ImageRegion:
         return self.min_u < pixel[0] < self.max_u and self.min_v < pixel[1] < self.max_v
 
 
+PUBLISHED_REGION = ImageRegion()
+"""The region of the published generators: the whole width, without the bonnet."""
+
+
 def to_pixel(point: Corner) -> Pixel:
     """Project one ego-frame point into the image.
 

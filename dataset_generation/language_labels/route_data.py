@@ -189,6 +189,11 @@ class RouteData:
             self._loaded[number] = Frame(number, measurement, boxes)
         return self._loaded[number]
 
+    def forget_before(self, number: int) -> None:
+        """Drop the boxes of earlier frames, which no later label needs; measurements stay."""
+        for old in [key for key in self._loaded if key < number]:
+            del self._loaded[old]
+
 
 def _stems(folder: Path) -> set[int]:
     """Frame numbers of the images in a folder; empty without the folder."""

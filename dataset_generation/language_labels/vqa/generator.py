@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dataset_generation.language_labels.profiles import Profile
-from dataset_generation.language_labels.projection import ImageRegion
+from dataset_generation.language_labels.projection import PUBLISHED_REGION, ImageRegion
 from dataset_generation.language_labels.route_data import Frame
 from dataset_generation.language_labels.vqa.actions import ask_about_ego_actions
 from dataset_generation.language_labels.vqa.important import ask_about_important_objects
@@ -48,7 +48,7 @@ FAMILIES = (
 
 
 def label_frame(
-    frame: Frame, scenario: str, image_path: str, profile: Profile, region: ImageRegion | None = None
+    frame: Frame, scenario: str, image_path: str, profile: Profile, region: ImageRegion = PUBLISHED_REGION
 ) -> VqaLabel:
     """Ask every question about one frame.
 
@@ -62,7 +62,7 @@ def label_frame(
     Raises:
         LabelFailure: If the frame has values for which there is no sentence.
     """
-    scene = VqaScene(frame, scenario, profile, region or ImageRegion())
+    scene = VqaScene(frame, scenario, profile, region)
     asked = [(family.place_in_file, family.ask(scene)) for family in FAMILIES]
     questions: dict[str, list[QaPair]] = {kind: [] for kind in QUESTION_TYPES}
     for _, pairs in sorted(asked, key=lambda entry: entry[0]):
