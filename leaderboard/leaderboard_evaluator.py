@@ -276,13 +276,12 @@ class LeaderboardEvaluator:
                     status = EntryStatus.REJECTED
                 self.checkpoint.write(index + 1, status)
                 if failure is not None and failure.ends_run:
-                    self._watchdog.stop()
+                    self._leave_server(restore=False)
                     return EXIT_CRASHED
             elif config.run_id not in self.checkpoint.state.records:
                 self.checkpoint.give_up(config.run_id)
             done = index + 1
-        self._restore_world()
-        self._watchdog.stop()
+        self._leave_server(restore=True)
         _say("Registering the global statistics")
         self.checkpoint.write(done, status, is_final=True)
         return 0
@@ -467,12 +466,16 @@ class LeaderboardEvaluator:
         if run.scenario is not None and run.scenario.build_failures:
             data["scenario_build_failures"] = [vars(failure) for failure in run.scenario.build_failures]
         self.checkpoint.end(run.config.run_id, data, self._notes(run))
+        self._write_trace(run)
+        if run.scenario is not None and run.manager is not None:
+            print(console_report(run.scenario, run.manager, data, self.rules), flush=True)
+        return data
+
+    def _write_trace(self, run: RouteRun) -> None:
         if run.scenario is not None and run.manager is not None:
             folder = self.options.checkpoint.with_name(f"{self.options.checkpoint.stem}_trace")
             path = folder / f"{run.config.run_id}.json"
-            run.manager.trace.write(path, run.config.town, run.scenario.route, run.scenario.events())
-            print(console_report(run.scenario, run.manager, data, self.rules), flush=True)
-        return data
+            run.manager.trace.write(path, run.config, run.scenario.route, run.scenario.events())
 
     def _notes(self, run: RouteRun) -> dict[str, Any]:
         """What the official schema has no place for."""
@@ -516,10 +519,17 @@ class LeaderboardEvaluator:
     def _harmless(self, run: RouteRun, what: str) -> _Harmless:
         return _Harmless(self._watchdog, f"{run.config.run_id}: {what}")
 
-    def _restore_world(self) -> None:
+    def _leave_server(self, restore: bool) -> None:
+        """Stop the Traffic Manager, so that the server forgets its port; ``restore``: make the world asynchronous again."""
+        if self._traffic_manager is not None:
+            if restore:
+                self._restore_world(self._traffic_manager)
+            with _Harmless(self._watchdog, "stopping the Traffic Manager"):
+                self._traffic_manager.shut_down()
+        self._watchdog.stop()
+
+    def _restore_world(self, traffic_manager: carla.TrafficManager) -> None:
         """Leave the server as it was found: asynchronous, with a variable step."""
-        if self._traffic_manager is None:
-            return
         with _Harmless(self._watchdog, "restoring the world"):
             world = self._client.get_world()
             world.tick()
@@ -529,8 +539,8 @@ class LeaderboardEvaluator:
             settings.deterministic_ragdolls = False
             settings.spectator_as_ego = True
             world.apply_settings(settings)
-            self._traffic_manager.set_synchronous_mode(False)
-            self._traffic_manager.set_hybrid_physics_mode(False)
+            traffic_manager.set_synchronous_mode(False)
+            traffic_manager.set_hybrid_physics_mode(False)
 
     def _on_hang(self, stage: Stage, message: str) -> None:
         """Runs in the watchdog's thread while the main one is stuck: keep the route's result and end the process."""
@@ -543,6 +553,7 @@ class LeaderboardEvaluator:
             run.failure = RouteFailed(reason, message, ends_run=True)
             index = self.runs.index(run.config)
             self.checkpoint.end(run.config.run_id, self._make_record(run).to_json(index), self._notes(run))
+            self._write_trace(run)
             self.checkpoint.write(index + 1, EntryStatus.CRASHED)
         os._exit(EXIT_CRASHED)
 

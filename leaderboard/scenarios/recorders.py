@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +13,7 @@ import carla
 from driving.files import write_json
 from leaderboard.autoagents.autonomous_agent import metric_info
 from leaderboard.utils.statistics_manager import INFRACTION_KEYS
+from srunner.scenarioconfigs.route_scenario_configuration import RouteScenarioConfiguration
 from srunner.scenarioconfigs.scenario_configuration import RoutePlan
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 from srunner.scenariomanager.traffic_events import TrafficEvent, event_message
@@ -50,38 +52,49 @@ class MetricRecorder:
 class TraceRecorder:
     """The ego's path, four times per second."""
 
-    COLUMNS = ("t", "x", "y", "yaw", "speed", "throttle", "brake", "steer")
-
     def __init__(self) -> None:
-        self._rows: list[list[float]] = []
+        self._frames: list[dict[str, float]] = []
 
     def record(self, tick: int, game_time: float, ego: carla.Actor, control: carla.VehicleControl) -> None:
-        """Note one tick; only every fifth is kept. Game time in seconds, yaw in degrees, speed in m/s."""
+        """Note one tick; only every fifth is kept."""
         if tick % TRACE_PERIOD_TICKS:
             return
         transform = CarlaDataProvider.get_transform(ego)
-        speed = CarlaDataProvider.get_velocity(ego)
-        row = (game_time, transform.location.x, transform.location.y, transform.rotation.yaw, speed)
-        self._rows.append([round(float(v), 3) for v in (*row, control.throttle, control.brake, control.steer)])
+        frame = {
+            "t": game_time,
+            "x": transform.location.x,
+            "y": transform.location.y,
+            "yaw": math.radians(transform.rotation.yaw),
+            "speed": CarlaDataProvider.get_velocity(ego),
+            "steer": control.steer,
+            "throttle": control.throttle,
+            "brake": control.brake,
+        }
+        self._frames.append({key: round(float(value), 4) for key, value in frame.items()})
 
-    def write(self, path: Path, town: str, route: RoutePlan, events: Sequence[TrafficEvent]) -> None:
-        """Write ``{"columns", "ticks": rows, "route": [[x, y, command]], "infractions": [...], "town"}``."""
+    def write(
+        self, path: Path, config: RouteScenarioConfiguration, route: RoutePlan, events: Sequence[TrafficEvent]
+    ) -> None:
+        """Write what a report draws: ``route_id``, ``town``, ``route`` [[x, y]], ``frames`` (time in seconds, metres, yaw in
+        radians, m/s, controls), ``events`` (kind, t, place of the ego, message), ``scenarios`` (type and place)."""
+        triggers = [(scenario.type, scenario.trigger_points[0].location) for scenario in config.scenario_configs]
         content: dict[str, Any] = {
-            "town": town,
-            "columns": list(self.COLUMNS),
-            "ticks": self._rows,
-            "route": [[round(t.location.x, 2), round(t.location.y, 2), int(command)] for t, command in route],
-            "infractions": [infraction(event) for event in events if event.type in INFRACTION_KEYS],
+            "route_id": config.run_id,
+            "town": config.town,
+            "route": [[round(t.location.x, 2), round(t.location.y, 2)] for t, _ in route],
+            "frames": self._frames,
+            "events": [trace_event(event) for event in events if event.type in INFRACTION_KEYS],
+            "scenarios": [{"type": name, "x": round(at.x, 2), "y": round(at.y, 2)} for name, at in triggers],
         }
         write_json(path, content, indent=None)
 
 
-def infraction(event: TrafficEvent) -> dict[str, Any]:
-    """An event as JSON-ready data: ``kind`` (key of the results file), ``frame``, ``x``, ``y`` of the ego, ``message``."""
+def trace_event(event: TrafficEvent) -> dict[str, Any]:
+    """An event as JSON-ready data: ``kind`` (key of the results file), ``t``, ``x``, ``y`` of the ego, ``message``."""
     place = event.ego_place
     return {
         "kind": INFRACTION_KEYS[event.type],
-        "frame": event.frame,
+        "t": round(event.time_s, 2),
         "x": None if place is None else round(place.x, 2),
         "y": None if place is None else round(place.y, 2),
         "message": event_message(event),

@@ -269,6 +269,6 @@ class RouteTimeout(py_trees.behaviour.Behaviour):
             return Status.RUNNING
         if self.event is None:
             self.event = TrafficEvent(
-                TrafficEventType.ROUTE_TIMEOUT, GameTime.get_frame(), ego_place=place_of(location)
+                TrafficEventType.ROUTE_TIMEOUT, GameTime.get_frame(), GameTime.get_time(), ego_place=place_of(location)
             )
         return Status.SUCCESS

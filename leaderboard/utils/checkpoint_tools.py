@@ -71,14 +71,14 @@ class RunState:
         records: Finished routes, in the form of the results file, by run id.
         notes: What the official schema has no place for, by run id.
         attempts: How often each route was begun.
-        sensors: Icons of the agent's sensors.
+        sensors: Icons of the agent's sensors, None before it was asked for them.
         identity: What the results belong to: rules, route file hash, agent.
     """
 
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
-    sensors: list[str] = field(default_factory=list)
+    sensors: list[str] | None = None
     identity: dict[str, Any] = field(default_factory=dict)
 
 
@@ -104,7 +104,7 @@ def _state_of_results(path: Path) -> RunState:
     content = read_json(path)
     try:
         records = content["_checkpoint"]["records"]
-        state = RunState(sensors=list(content["sensors"]))
+        state = RunState(sensors=list(content["sensors"]) or None)
         for record in records:
             state.records[record["route_id"]] = dict(record)
             state.attempts[record["route_id"]] = 1

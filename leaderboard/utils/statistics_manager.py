@@ -357,7 +357,7 @@ def entry_status_of(records: Sequence[Mapping[str, Any]]) -> EntryStatus:
 def results_file(
     records: Sequence[Mapping[str, Any]],
     progress: tuple[int, int],
-    sensors: Sequence[str],
+    sensors: Sequence[str] | None,
     entry_status: EntryStatus,
     is_final: bool,
 ) -> dict[str, Any]:
@@ -366,7 +366,7 @@ def results_file(
     Args:
         records: Records in route order, in the form of the file.
         progress: Routes done and routes in all.
-        sensors: Icons of the agent's sensors, e.g. ``carla_camera``.
+        sensors: Icons of the agent's sensors, e.g. ``carla_camera``; None as long as no agent was asked for them.
         entry_status: State of the run.
         is_final: Whether the run has ended; only then there are global statistics.
     """
@@ -377,13 +377,13 @@ def results_file(
         numbers = summary["infractions"] | summary["scores_mean"]
         values = [str(numbers[key]) for _, key in LABELS]
         labels = [label for label, _ in LABELS]
-        if not sensors or progress[0] != progress[1] or len(records) != progress[0]:
+        if sensors == [] or progress[0] != progress[1] or len(records) != progress[0]:
             entry_status = EntryStatus.INVALID
     return {
         "_checkpoint": {"global_record": summary, "progress": list(progress), "records": list(records)},
         "entry_status": entry_status.value,
         "eligible": entry_status is EntryStatus.FINISHED,
-        "sensors": list(sensors),
+        "sensors": list(sensors or ()),
         "values": values,
         "labels": labels,
     }

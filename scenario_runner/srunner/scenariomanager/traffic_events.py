@@ -47,6 +47,7 @@ class TrafficEvent:
     Attributes:
         type: Its kind.
         frame: Simulator frame at which it happened or was last updated.
+        time_s: Game time of the route at which it first happened, seconds.
         place: Where. For lights and stop signs the place of the sign, otherwise of the ego.
         ego_place: Where the ego was; used for maps of a drive.
         actor_id: Id of the other actor, light or sign.
@@ -57,6 +58,7 @@ class TrafficEvent:
 
     type: TrafficEventType
     frame: int
+    time_s: float = 0.0
     place: Place | None = None
     ego_place: Place | None = None
     actor_id: int | None = None

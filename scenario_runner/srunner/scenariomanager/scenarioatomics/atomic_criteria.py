@@ -77,7 +77,7 @@ class Criterion(py_trees.behaviour.Behaviour):
 
     def record(self, kind: TrafficEventType, location: carla.Location, **details: Any) -> TrafficEvent:
         """Add an event at the ego's place and mark the criterion as failed."""
-        event = TrafficEvent(kind, GameTime.get_frame(), ego_place=place_of(location), **details)
+        event = TrafficEvent(kind, GameTime.get_frame(), GameTime.get_time(), ego_place=place_of(location), **details)
         event.place = event.place or event.ego_place
         self.events.append(event)
         self.test_status = "FAILURE"
