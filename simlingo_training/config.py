@@ -132,15 +132,18 @@ class CacheSettings:
     """Ways to avoid reading the data set from a slow disk twice.
 
     Attributes:
+        table_dir: Folder of the frame table; None puts it into the data root.
         use_disk_cache: Keep the tiles of every image read in ``cache_dir``.
-        cache_dir: Node-local folder of the cache and of the pre-staged copy.
+        cache_dir: Node-local folder of the cache and of the pre-staged copy; None takes one below the system's
+            temporary folder.
         dataset_cache_size_gb: The cache stops growing there, gigabytes.
         use_data_prestage: Copy the data set to ``cache_dir`` before training starts.
         in_memory: Keep tiles in the memory of each worker (small data sets).
     """
 
+    table_dir: str | None = None
     use_disk_cache: bool = False
-    cache_dir: str = "${oc.env:TMPDIR,/tmp}/simlingo_cache"
+    cache_dir: str | None = None
     dataset_cache_size_gb: float = 100.0
     use_data_prestage: bool = False
     in_memory: bool = False
@@ -261,8 +264,8 @@ class TrainerSettings:
     Attributes:
         max_epochs: Passes of ``samples_per_epoch`` samples.
         max_steps: Stop after that many optimiser steps; -1 for no limit.
-        max_minutes: Plan the run to end after that many minutes of optimiser steps, measured on the first steps; None
-            for no limit.
+        max_minutes: End after that many minutes at the latest, with the learning rate annealed by then; None for no
+            limit. The result then depends on the speed of the machine.
         accelerator: ``auto``, ``cpu`` or ``gpu``.
         devices: Devices per node.
         num_nodes: Machines.
@@ -272,6 +275,7 @@ class TrainerSettings:
         compile: Compile the model with torch.compile.
         checkpoint_activations: Recompute activations of vision layers in the backward pass.
         val_every_n_epochs: Validation and checkpoint interval.
+        checkpoint_every_n_steps: Also store a checkpoint for resuming that often; 0 stores at validations only.
         keep_all: Keep every stored checkpoint, not only the best and the last.
         log_every_n_steps: Interval of step metrics.
         visualise: Draw predictions of a few samples at every validation.
@@ -290,6 +294,7 @@ class TrainerSettings:
     compile: bool = False
     checkpoint_activations: bool = False
     val_every_n_epochs: int = 2
+    checkpoint_every_n_steps: int = 0
     keep_all: bool = False
     log_every_n_steps: int = 10
     visualise: bool = True
@@ -319,16 +324,16 @@ class TrainSettings:
 
     Attributes:
         name: Label of the run.
-        output_dir: Everything the run writes.
+        out: Folder of everything the run writes.
         kind: ``simlingo`` or ``simlingo_base``.
         seed: Decides weights, order and draws.
-        resume: Continue from ``last`` in ``output_dir`` when it exists.
+        resume: Continue from ``last`` in ``out`` when it exists.
         init_from: Checkpoint directory or released file whose weights the run starts from.
         model, data, optim, trainer, logging: See there.
     """
 
     name: str = MISSING
-    output_dir: str = "outputs/${name}"
+    out: str = "outputs/${name}"
     kind: str = "simlingo"
     seed: int = 42
     resume: bool = True

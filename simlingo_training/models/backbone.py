@@ -71,6 +71,10 @@ class Backbone(nn.Module, ABC):
         output = self.decoder()(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
         return output.last_hidden_state
 
+    def checkpoint_activations(self) -> None:
+        """Recompute activations of the vision tower in the backward pass instead of keeping them."""
+        self.vision_modules()[0].gradient_checkpointing_enable()  # type: ignore[operator]
+
     def visual_dtype(self) -> torch.dtype:
         """Type of the vision weights."""
         return next(self.vision_modules()[0].parameters()).dtype

@@ -22,7 +22,7 @@ from driving.files import write_json, write_text
 from simlingo_training.config import ModelSettings
 from simlingo_training.data.chat import ChatTokenizer
 from simlingo_training.models.backbone import backbone_values, override
-from simlingo_training.models.released import compare_keys
+from simlingo_training.models.released import compare_keys, from_released
 from simlingo_training.models.simlingo import SimLingo
 
 WEIGHTS = "model.safetensors"
@@ -140,6 +140,26 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         return load_file(str(path))
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: damaged or no safetensors file: {error}") from error
+
+
+def initialise(model: torch.nn.Module, source: str | os.PathLike[str]) -> None:
+    """Start from the weights of a checkpoint directory or of a released ``.pt`` or ``.safetensors`` file.
+
+    Raises:
+        CheckpointError: If there is none at ``source`` or it does not fit.
+    """
+    path = Path(source)
+    if path.is_dir():
+        load_weights(model, read_tensors(path / WEIGHTS), str(source))
+        return
+    if not path.is_file():
+        raise CheckpointError(f"{source}: expected a checkpoint directory or a file with released weights")
+    if path.suffix == ".safetensors":
+        tensors = read_tensors(path)
+    else:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    renamed = {name: tensor.float() for name, tensor in from_released(tensors).items()}
+    load_weights(model, renamed, str(source))
 
 
 def load_weights(model: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:

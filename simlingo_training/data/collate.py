@@ -1,0 +1,121 @@
+"""Samples to batches. Everything expensive was done per sample, in the loader's processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+
+import numpy as np
+import torch
+
+from simlingo_training.data.dataset import EncodedSample
+from simlingo_training.models.simlingo import ModelInput
+
+
+@dataclass
+class Batch:
+    """A batch of B samples.
+
+    Attributes:
+        inputs: What the network sees.
+        path: (B, 20, 2) label, metres.
+        waypoints: (B, 10, 2) label, metres.
+        speed: (B,) m/s.
+        prompt_lengths: (B,) tokens up to the assistant header.
+        tasks, buckets, keys, prompts, answers: Text, one per sample.
+    """
+
+    inputs: ModelInput
+    path: torch.Tensor
+    waypoints: torch.Tensor
+    speed: torch.Tensor
+    prompt_lengths: torch.Tensor
+    tasks: tuple[str, ...]
+    buckets: tuple[str, ...]
+    keys: tuple[str, ...]
+    prompts: tuple[str, ...]
+    answers: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.speed)
+
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        """The same batch with ``change`` applied to every tensor."""
+        return _map(self, change)  # type: ignore[no-any-return]
+
+    def pin_memory(self) -> Batch:
+        """Copy into page-locked memory; called by the loader."""
+        return self.map(torch.Tensor.pin_memory)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Move to a device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def _map(value, change):  # type: ignore[no-untyped-def]
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: _map(getattr(value, field.name), change) for field in fields(value)})
+    return value
+
+
+class Collate:
+    """Pads and stacks; supervised positions are listed here, so that the network computes scores only there."""
+
+    def __init__(self, padding_token: int, multiple: int = 1) -> None:
+        """Rows are padded on the right to the longest one, rounded up to ``multiple`` (compiled models like few lengths)."""
+        self.padding_token = padding_token
+        self.multiple = multiple
+
+    def __call__(self, items: Sequence[EncodedSample]) -> Batch:
+        """Stack samples. Raises ValueError if their tile counts differ."""
+        rows = [item.row for item in items]
+        samples = [item.sample for item in items]
+        longest = -(-max(len(row.ids) for row in rows) // self.multiple) * self.multiple
+        ids = np.full((len(rows), longest), self.padding_token, dtype=np.int64)
+        for number, row in enumerate(rows):
+            ids[number, : len(row.ids)] = row.ids
+        supervised, targets = supervised_positions(rows)
+        counts = {len(sample.tiles) for sample in samples}
+        if len(counts) != 1:
+            raise ValueError(f"expected equally many tiles per image, got {sorted(counts)}; images differ in shape")
+        inputs = ModelInput(
+            tiles=torch.from_numpy(np.stack([sample.tiles for sample in samples])),
+            ids=torch.from_numpy(ids),
+            lengths=torch.tensor([len(row.ids) for row in rows]),
+            target_points=_stack([sample.target_points for sample in samples]),
+            supervised=torch.from_numpy(supervised),
+            targets=torch.from_numpy(targets),
+        )
+        return Batch(
+            inputs=inputs,
+            path=_stack([sample.path for sample in samples]),
+            waypoints=_stack([sample.waypoints for sample in samples]),
+            speed=torch.tensor([sample.speed for sample in samples], dtype=torch.float32),
+            prompt_lengths=torch.tensor([row.prompt_length for row in rows]),
+            tasks=tuple(sample.conversation.task for sample in samples),
+            buckets=tuple(item.draw.bucket for item in items),
+            keys=tuple(sample.key for sample in samples),
+            prompts=tuple(sample.conversation.prompt for sample in samples),
+            answers=tuple(sample.conversation.answer for sample in samples),
+        )
+
+
+def supervised_positions(rows: Sequence) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """Where a token is predicted, and which.
+
+    Args:
+        rows: `ChatRow` of each sample; supervised from the assistant header to the end token.
+
+    Returns:
+        (2, n) row and position whose hidden state predicts, and (n,) the token behind that position.
+    """
+    places = [np.arange(row.first_supervised - 1, len(row.ids) - 1) for row in rows]
+    numbers = np.repeat(np.arange(len(rows)), [len(place) for place in places])
+    targets = [np.asarray(row.ids[row.first_supervised :], dtype=np.int64) for row in rows]
+    return np.stack([numbers, np.concatenate(places)]), np.concatenate(targets)
+
+
+def _stack(arrays: Sequence[np.ndarray]) -> torch.Tensor:  # type: ignore[type-arg]
+    return torch.from_numpy(np.stack(arrays).astype(np.float32))

@@ -1,0 +1,303 @@
+"""Samples: a frame, a task and a label, as a function of the seed and the number of the draw alone."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from driving.camera import cut_bonnet
+from driving.files import atomic_writer, read_json
+from driving.label_records import CommentaryLabel, VqaLabel, read_commentary, read_vqa
+from driving.records import COMMENTARY, DREAMER, VQA, RunFolder
+from driving.route import resample_path, shift_view
+from simlingo_training.config import NUM_PATH_POINTS, DataSettings
+from simlingo_training.data.augment import augment
+from simlingo_training.data.chat import ChatRow, ChatTokenizer
+from simlingo_training.data.images import ImageU8, TileSpec, tile_image
+from simlingo_training.data.prompts import Draws
+from simlingo_training.data.table import FrameTable
+from simlingo_training.data.tasks import (
+    Conversation,
+    Navigation,
+    Phrases,
+    Scene,
+    draw_driving_conversation,
+    draw_instruction,
+    parse_dreams,
+    read_phrases,
+)
+
+DRIVING = "driving"
+DREAMING = "dreamer"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which sample to make.
+
+    Attributes:
+        kind: ``driving`` or ``dreamer``.
+        row: Row of the frame table.
+        number: Number of the draw since the start of training; seeds its random choices.
+        bucket: Bucket it was drawn from.
+    """
+
+    kind: str
+    row: int
+    number: int
+    bucket: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training sample before tokenisation.
+
+    Attributes:
+        conversation: Prompt, answer, task.
+        tiles: (T, S, S, 3) uint8.
+        target_points: (2, 2) ego frame of the (possibly shifted) camera, metres.
+        waypoints: (10, 2) in time, metres.
+        path: (20, 2) by distance, metres.
+        speed: m/s.
+        key: Run and frame.
+    """
+
+    conversation: Conversation
+    tiles: ImageU8
+    target_points: NDArray[np.float64]
+    waypoints: NDArray[np.float64]
+    path: NDArray[np.float64]
+    speed: float
+    key: str
+
+
+@dataclass(frozen=True)
+class EncodedSample:
+    """A sample with its token ids and the draw it came from."""
+
+    sample: Sample
+    row: ChatRow
+    draw: Draw
+
+
+@dataclass(frozen=True)
+class View:
+    """Numbers of a frame as seen from the recorded or the shifted camera: metres in that camera's ego frame."""
+
+    waypoints: NDArray[np.float64]
+    path: NDArray[np.float64]
+    target_points: NDArray[np.float64]
+
+
+def view_of(row: NDArray[np.void], shifted: bool) -> View:
+    """Labels of a table row, seen from the recorded camera or the shifted one."""
+    route = row["route"][: row["route_length"]]
+    waypoints, points = row["waypoints"], row["target_points"]
+    if shifted:
+        lateral, yaw = float(row["shift_m"]), float(row["shift_deg"])
+        route, waypoints, points = (shift_view(item, lateral, yaw) for item in (route, waypoints, points))
+    return View(np.array(waypoints), resample_path(route, NUM_PATH_POINTS), np.array(points))
+
+
+def read_image(path: Path) -> ImageU8:
+    """Read a recorded image as (H, W, 3) uint8 RGB.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If it is damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: image is missing although the frame table lists it; delete the table folder")
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{path}: not a readable image; check the run with python -m dataset_generation.verify")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+class TileStore:
+    """Reads images as tiles and optionally keeps them, in memory or on a node-local disk."""
+
+    def __init__(self, spec: TileSpec, cut: bool, in_memory: bool = False, folder: Path | None = None, gigabytes=0.0):  # type: ignore[no-untyped-def]
+        """``folder`` and ``gigabytes`` switch the disk cache on and limit it; ``cut`` drops the bonnet rows."""
+        self.spec = spec
+        self.cut = cut
+        self._memory: dict[Path, ImageU8] | None = {} if in_memory else None
+        self._folder = folder
+        self._room = gigabytes * 1e9
+
+    def image(self, path: Path) -> ImageU8:
+        """The (cropped) camera image."""
+        image = read_image(path)
+        return cut_bonnet(image) if self.cut else image
+
+    def tiles(self, path: Path) -> ImageU8:
+        """The tiles (T, S, S, 3) of an image."""
+        if self._memory is not None and path in self._memory:
+            return self._memory[path]
+        stored = self._stored_at(path)
+        if stored is not None and stored.is_file():
+            return np.load(stored, allow_pickle=False)
+        tiles = tile_image(self.image(path), self.spec)
+        if stored is not None and self._room >= tiles.nbytes:
+            self._room -= tiles.nbytes
+            with atomic_writer(stored) as stream:
+                np.save(stream, tiles, allow_pickle=False)
+        if self._memory is not None:
+            self._memory[path] = tiles
+        return tiles
+
+    def _stored_at(self, path: Path) -> Path | None:
+        if self._folder is None:
+            return None
+        text = f"{path.resolve()}|{path.stat().st_mtime_ns}|{self.spec}|{self.cut}"
+        name = sha256(text.encode()).hexdigest()
+        return self._folder / name[:2] / f"{name}.npy"
+
+
+class LabelFiles:
+    """Reads label files and keeps the last few thousand, which is all of a small data set."""
+
+    def __init__(self, limit: int = 4096) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[Path, object] = OrderedDict()
+
+    def read(self, path: Path, parse):  # type: ignore[no-untyped-def]
+        """Parsed content of a file."""
+        if path not in self._kept:
+            self._kept[path] = parse(path)
+            if len(self._kept) > self._limit:
+                self._kept.popitem(last=False)
+        return self._kept[path]
+
+
+class SampleMaker:
+    """Turns a table row and a source of random choices into a sample."""
+
+    def __init__(self, table: FrameTable, settings: DataSettings, tiles: TileSpec, training: bool) -> None:
+        """``training`` switches camera shift and picture changes on."""
+        self.table = table
+        self.settings = settings
+        self.training = training
+        cache = settings.cache
+        folder = Path(cache.cache_dir or "/tmp/simlingo_cache") / "tiles" if cache.use_disk_cache else None
+        self.store = TileStore(tiles, settings.cut_bonnet, cache.in_memory, folder, cache.dataset_cache_size_gb)
+        self.labels = LabelFiles()
+        self.phrases: Phrases = read_phrases(settings.templates)
+        sentences = self.phrases.navigation if settings.use_free_sentences else {}
+        self.navigation = Navigation(settings.route_as, sentences)
+
+    def driving(self, row: int, draws: Draws, colours: np.random.Generator | None = None) -> Sample:
+        """An expert frame: driving, commentary or question, maybe from the shifted camera."""
+        record = self.table.rows[row]
+        augmentation = self.settings.augmentation
+        wanted = draws.random() < augmentation.shift_probability
+        shifted = wanted and self.training and augmentation.shift and bool(record["has_shifted_view"])
+        view = view_of(record, shifted)
+        run, frame = self._place(record)
+        conversation = draw_driving_conversation(
+            self._scene(record, view),
+            self._commentary(record, run, frame),
+            self._vqa(record, run, frame),
+            self.navigation,
+            self.phrases,
+            self.settings.tasks,
+            self.settings.paraphrase_probability if self.training else 0.0,
+            draws,
+        )
+        image = run.rgb_augmented_path(frame) if shifted else run.rgb_path(frame)
+        return self._sample(row, conversation, view, image, colours)
+
+    def dreaming(self, row: int, draws: Draws, colours: np.random.Generator | None = None) -> Sample:
+        """An instructed alternative of a frame."""
+        record = self.table.rows[row]
+        view = view_of(record, shifted=False)
+        run, frame = self._place(record)
+        dreams = self.labels.read(run.label_path(DREAMER, frame), lambda path: parse_dreams(read_json(path)))
+        instructed = draw_instruction(
+            self._scene(record, view), dreams, self.navigation, self.settings.use_safety_flag, draws
+        )
+        if instructed.follow:
+            dream = instructed.dream
+            waypoints = view.waypoints if dream.waypoints is None else dream.waypoints
+            path = view.path if dream.path is None else dream.path
+            view = View(waypoints, path, view.target_points)
+        return self._sample(row, instructed.conversation, view, run.rgb_path(frame), colours)
+
+    def _sample(
+        self, row: int, conversation: Conversation, view: View, image: Path, colours: np.random.Generator | None
+    ) -> Sample:
+        tiles = self._tiles(image, colours if self.training and self.settings.augmentation.colour else None)
+        speed = float(self.table.rows["speed"][row])
+        key = self.table.key(row)
+        return Sample(conversation, tiles, view.target_points, view.waypoints, view.path, speed, key)
+
+    def _tiles(self, path: Path, colours: np.random.Generator | None) -> ImageU8:
+        augmentation = self.settings.augmentation
+        if colours is None:
+            return self.store.tiles(path)
+        if augmentation.before_tiling:
+            return tile_image(
+                augment(self.store.image(path), augmentation.colour_probability, colours), self.store.spec
+            )
+        tiles = self.store.tiles(path)
+        # Side by side, so that one change covers all tiles alike.
+        strip = np.ascontiguousarray(tiles.swapaxes(0, 1).reshape(tiles.shape[1], -1, 3))
+        changed = augment(strip, augmentation.colour_probability, colours)
+        return np.ascontiguousarray(changed.reshape(tiles.shape[1], len(tiles), *tiles.shape[2:]).swapaxes(0, 1))
+
+    def _place(self, record: NDArray[np.void]) -> tuple[RunFolder, int]:
+        return self.table.runs[record["run"]], int(record["frame"])
+
+    def _scene(self, record: NDArray[np.void], view: View) -> Scene:
+        command, following = int(record["command"]), int(record["next_command"])
+        return Scene(float(record["speed"]), view.target_points, command, following)
+
+    def _commentary(self, record: NDArray[np.void], run: RunFolder, frame: int) -> CommentaryLabel | None:
+        if not record["has_commentary"] or not self.settings.tasks.commentary or is_language_held_out(run):
+            return None
+        return self.labels.read(run.label_path(COMMENTARY, frame), read_commentary)
+
+    def _vqa(self, record: NDArray[np.void], run: RunFolder, frame: int) -> VqaLabel | None:
+        if not record["has_vqa"] or not self.settings.tasks.vqa or is_language_held_out(run):
+            return None
+        return self.labels.read(run.label_path(VQA, frame), read_vqa)
+
+
+def is_language_held_out(run: RunFolder) -> bool:
+    """Whether a run belongs to a ``validation_`` set, whose text labels are for evaluation only."""
+    return any(part.startswith("validation_") for part in run.relative.parts)
+
+
+def choices_for(seed: int, number: int) -> tuple[random.Random, np.random.Generator]:
+    """Generators of text and picture choices of a draw; they depend on nothing else."""
+    state = np.random.SeedSequence([seed, number]).generate_state(4, dtype=np.uint32)
+    return random.Random(int(state[0]) << 32 | int(state[1])), np.random.default_rng(state[2:].tolist())
+
+
+class SimLingoDataset(Dataset[EncodedSample]):
+    """Makes the sample of a `Draw`. The number of loader processes changes nothing."""
+
+    def __init__(self, maker: SampleMaker, tokenizer: ChatTokenizer, tokens_per_tile: int, seed: int) -> None:
+        self.maker = maker
+        self.tokenizer = tokenizer
+        self.tokens_per_tile = tokens_per_tile
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.maker.table)
+
+    def __getitem__(self, draw: Draw) -> EncodedSample:
+        draws, colours = choices_for(self.seed, draw.number)
+        make = self.maker.dreaming if draw.kind == DREAMING else self.maker.driving
+        sample = make(draw.row, draws, colours)
+        conversation = sample.conversation
+        tokens = len(sample.tiles) * self.tokens_per_tile
+        return EncodedSample(sample, self.tokenizer.row(conversation.prompt, tokens, conversation.answer), draw)

@@ -1,0 +1,241 @@
+"""Training and validation data of a run."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from driving.files import write_text
+from driving.records import RunFolder
+from simlingo_training.config import DataSettings
+from simlingo_training.data.chat import ChatTokenizer
+from simlingo_training.data.collate import Batch, Collate
+from simlingo_training.data.dataset import DREAMING, DRIVING, Draw, SampleMaker, SimLingoDataset
+from simlingo_training.data.images import TileSpec
+from simlingo_training.data.sampler import (
+    BucketSampler,
+    FixedSampler,
+    Pool,
+    expected_shares,
+    published_epoch_size,
+)
+from simlingo_training.data.table import FrameTable, TableOptions, buckets_to_rows, load_table, read_buckets
+
+log = logging.getLogger(__name__)
+
+BUCKET_KEYS: dict[str, tuple[str, ...]] = {
+    "acceleration_negative_5": ("acceleration_-5",),
+    "acceleration_negative_1": ("acceleration_-1",),
+    "acceleration_positive_1": ("acceleration_5",),
+    "acceleration_positive_5": ("acceleration_20",),
+    "lateral_control_1": ("lateral_control_1",),
+    "lateral_control_1_2": ("lateral_control_1", "lateral_control_2"),
+    "lateral_control_high": ("lateral_control_2", "lateral_control_5", "lateral_control_1000000"),
+    "lateral_control_higher_5": ("lateral_control_5", "lateral_control_1000000"),
+    "recovery": ("recovery_data_small", "recovery_data_large"),
+}
+"""Training bucket to the buckets of the file that it joins; other names stand for themselves."""
+
+VALIDATION_DRAW = 2**40
+"""Draw numbers of validation samples start here, far from those of training."""
+
+
+def is_old_town(run: RunFolder) -> bool:
+    """Whether a run was recorded on the towns of the first leaderboard."""
+    return any("lb1_split" in part for part in run.relative.parts)
+
+
+def is_validation_run(run: RunFolder, fraction: float) -> bool:
+    """Whether a run is held out: its key's hash falls into the lowest ``fraction``. Needs no list and no seed."""
+    value = int.from_bytes(_digest(run.key)[:8], "big") / 2**64
+    return value < fraction
+
+
+def _digest(text: str) -> bytes:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).digest()
+
+
+def split_runs(table: FrameTable, settings: DataSettings) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Row marks (N,) of training and validation frames.
+
+    With ``split_by_town`` the groups ``routes_training`` and ``routes_validation`` decide; otherwise a hash of the run, and
+    if no run falls below ``val_fraction`` the one with the lowest hash is held out, so that validation is never empty.
+    """
+    usable = np.array([settings.use_old_towns or not is_old_town(run) for run in table.runs])
+    usable &= np.array([settings.use_town13 or settings.split_by_town or run.town != "Town13" for run in table.runs])
+    if settings.split_by_town:
+        held_out = np.array(["routes_validation" in run.relative.parts for run in table.runs])
+        training = np.array(["routes_training" in run.relative.parts for run in table.runs])
+    else:
+        held_out = np.array([is_validation_run(run, settings.val_fraction) for run in table.runs])
+        if settings.val_fraction > 0 and not held_out[usable].any() and usable.sum() > 1:
+            lowest = min(np.flatnonzero(usable), key=lambda number: _digest(table.runs[number].key))
+            held_out[lowest] = True
+        training = ~held_out
+    return table.run_flags(training & usable), table.run_flags(held_out & usable)
+
+
+def make_pools(table: FrameTable, usable: NDArray[np.bool_], settings: DataSettings) -> list[Pool]:
+    """Pools of an epoch: driving buckets and the dreamed frames, with their shares.
+
+    Raises:
+        ValueError: For a bucket that the file lacks; the message lists the known ones.
+    """
+    weights = settings.bucket_weights or {"all": 1.0}
+    rows = _bucket_rows(table, settings, weights)
+    dreamer_rows = np.flatnonzero(usable & table.rows["has_dreamer"])
+    dreamer = settings.dreamer_share if len(dreamer_rows) else 0.0
+    if settings.dreamer_share and not len(dreamer_rows):
+        log.warning("no frame has dreamed alternatives; training without instructions")
+    total = sum(weights.values())
+    pools = []
+    for name, weight in weights.items():
+        kept = rows[name][usable[rows[name]]]
+        if len(kept):
+            pools.append(Pool(name, DRIVING, kept, (1 - dreamer) * weight / total))
+        else:
+            log.warning("bucket %s holds no usable frame; its share goes to the others", name)
+    if dreamer:
+        pools.append(Pool("all_dreamer", DREAMING, dreamer_rows, dreamer))
+    return [pool for pool in pools if pool.weight > 0]
+
+
+def _bucket_rows(table: FrameTable, settings: DataSettings, weights: dict[str, float]) -> dict[str, NDArray[np.int64]]:
+    result = {"all": np.arange(len(table))}
+    if "old_towns" in weights:
+        result["old_towns"] = np.flatnonzero(table.run_flags(map(is_old_town, table.runs)))
+    wanted = [name for name in weights if name not in result]
+    if not wanted:
+        return result
+    if settings.buckets is None:
+        raise ValueError(f"data.bucket_weights names {wanted} but data.buckets is not set")
+    content = read_buckets(settings.buckets)
+    unknown = {key for name in wanted for key in BUCKET_KEYS.get(name, (name,))} - set(content)
+    if unknown:
+        raise ValueError(f"{settings.buckets}: no bucket {sorted(unknown)}; it has {sorted(content)}")
+    keys = {key for name in wanted for key in BUCKET_KEYS.get(name, (name,))}
+    found = buckets_to_rows(table, {key: content[key] for key in keys})
+    for name in wanted:
+        result[name] = np.unique(np.concatenate([found[key] for key in BUCKET_KEYS.get(name, (name,))]))
+    return result
+
+
+def validation_draws(table: FrameTable, usable: NDArray[np.bool_], limit: int | None, dreamer: bool) -> list[Draw]:
+    """One driving draw per validation frame, and one instruction where there is one; spread evenly when limited."""
+    rows = np.flatnonzero(usable)
+    draws = [Draw(DRIVING, int(row), VALIDATION_DRAW + 2 * int(row), "all") for row in rows]
+    if dreamer:
+        dreamed = rows[table.rows["has_dreamer"][rows]]
+        draws += [Draw(DREAMING, int(row), VALIDATION_DRAW + 2 * int(row) + 1, "all_dreamer") for row in dreamed]
+    if limit is not None and len(draws) > limit:
+        draws = [draws[number] for number in np.linspace(0, len(draws) - 1, limit).round().astype(int)]
+    return draws
+
+
+def prestage(root: Path, target: Path) -> Path:
+    """Copy a data root to a node-local folder; files that are already there with the same size are kept."""
+    for source in sorted(path for path in root.rglob("*") if path.is_file()):
+        copy = target / source.relative_to(root)
+        if not copy.is_file() or copy.stat().st_size != source.stat().st_size:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            partial = copy.with_name(f".{copy.name}.tmp")
+            shutil.copyfile(source, partial)
+            partial.replace(copy)
+    write_text(target / ".complete", str(root))
+    return target
+
+
+class SimLingoData(pl.LightningDataModule):
+    """Loaders over one frame table."""
+
+    def __init__(
+        self, settings: DataSettings, tiles: TileSpec, tokenizer: ChatTokenizer, tokens_per_tile: int, seed: int
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.tiles = tiles
+        self.tokenizer = tokenizer
+        self.tokens_per_tile = tokens_per_tile
+        self.seed = seed
+        self.sampler: BucketSampler | None = None
+        self._validation: list[Draw] = []
+        self._table: FrameTable | None = None
+        self._resume_batches = 0
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the frame table and lay out the pools. Raises what `load_table` and `make_pools` raise."""
+        if self._table is not None:
+            return
+        settings = self.settings
+        root = Path(settings.root)
+        if settings.cache.use_data_prestage:
+            root = prestage(root, Path(settings.cache.cache_dir or "/tmp/simlingo_cache") / "data" / root.name)
+        options = TableOptions(settings.skip_first_n_frames, settings.pred_len, settings.filter_results)
+        table = load_table(root, options, settings.cache.table_dir or root / ".frame_table")
+        training, held_out = split_runs(table, settings)
+        pools = make_pools(table, training, settings)
+        rank, world = self._place()
+        size = settings.samples_per_epoch or published_epoch_size(pools)
+        self.sampler = BucketSampler(pools, size, settings.bucket_sampling, self.seed, rank, world)
+        self._validation = validation_draws(table, held_out, settings.val_samples, settings.dreamer_share > 0)
+        self._table = table
+        for pool, share in zip(pools, expected_shares(pools, settings.bucket_sampling)):
+            log.info("bucket %s: %d frames, %.1f %% of the draws", pool.bucket, len(pool.rows), 100 * share)
+        log.info("%d training and %d validation frames", int(training.sum()), int(held_out.sum()))
+
+    def _place(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+
+    @property
+    def num_validation(self) -> int:
+        """Validation samples over all processes."""
+        return len(self._validation)
+
+    @property
+    def has_sampler_epochs(self) -> bool:
+        """Whether `setup` was called."""
+        return self.sampler is not None
+
+    def dataset(self, training: bool) -> SimLingoDataset:
+        """Samples of the table; ``training`` switches augmentation on."""
+        assert self._table is not None
+        maker = SampleMaker(self._table, self.settings, self.tiles, training)
+        return SimLingoDataset(maker, self.tokenizer, self.tokens_per_tile, self.seed)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Bucket-sampled batches; an epoch that was interrupted continues where it stopped."""
+        assert self.sampler is not None
+        if self.trainer is not None:
+            self.sampler.set_epoch(self.trainer.current_epoch)
+        self.sampler.skip = self._resume_batches * self.settings.batch_size
+        self._resume_batches = 0
+        return self._loader(self.dataset(training=True), self.sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The same samples every time, without augmentation."""
+        rank, world = self._place()
+        return self._loader(self.dataset(training=False), FixedSampler(self._validation, rank, world), drop_last=False)
+
+    def _loader(self, dataset: SimLingoDataset, sampler: Any, drop_last: bool) -> DataLoader[Batch]:
+        workers = self.settings.num_workers
+        return DataLoader(
+            dataset,  # type: ignore[arg-type]
+            batch_size=self.settings.batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=Collate(self.tokenizer.padding_token),
+            drop_last=drop_last,
+            pin_memory=self.trainer is not None and self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator",
+            persistent_workers=workers > 0,
+            prefetch_factor=4 if workers > 0 else None,
+        )

@@ -1,0 +1,1 @@
+"""Open-loop evaluation: how far predictions lie from what the expert did."""

@@ -1,0 +1,273 @@
+"""Assembly of a training run: model, data, loggers, callbacks, trainer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelSummary, TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+
+from driving.files import write_json, write_text
+from simlingo_training.config import TrainSettings
+from simlingo_training.data.module import SimLingoData
+from simlingo_training.evaluation.openloop import table
+from simlingo_training.models import checkpoint as checkpoints
+from simlingo_training.models.checkpoint import Checkpoint
+from simlingo_training.models.training import SimLingoTraining
+
+log = logging.getLogger(__name__)
+
+RESUME_FILE = "trainer.ckpt"
+"""Lightning's full state inside ``checkpoints/last``, for resuming."""
+
+
+class CheckpointWriter(pl.Callback):
+    """Stores the model as a checkpoint directory at every validation, and Lightning's state beside the last one."""
+
+    def __init__(self, checkpoint: Checkpoint, settings: TrainSettings) -> None:
+        self.checkpoint = checkpoint
+        self.folder = Path(settings.out) / "checkpoints"
+        self.keep_all = settings.trainer.keep_all
+        self.every = settings.trainer.checkpoint_every_n_steps
+        self._best = float("inf")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write ``last``, and ``best`` when the validation loss is the lowest so far."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        loss = float(trainer.callback_metrics.get("val/loss", torch.tensor(float("inf"))))
+        names = ["last", *(["best"] if loss < self._best else [])]
+        if self.keep_all:
+            names.append(f"epoch={trainer.current_epoch:03d}")
+        self._best = min(self._best, loss)
+        self.write(trainer, names, {"val_loss": loss})
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Write ``last`` every few steps when asked to."""
+        if self.every and trainer.global_step and trainer.global_step % self.every == 0:
+            self.write(trainer, ["last"], {})
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the state in which training ended."""
+        self.write(trainer, ["last"], {"finished": True})
+
+    def write(self, trainer: pl.Trainer, names: list[str], record: dict[str, Any]) -> None:
+        """Write the named checkpoint directories; the trainer's state goes beside ``last``."""
+        partial = self.folder / f".{RESUME_FILE}.tmp"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        trainer.save_checkpoint(partial)
+        if not trainer.is_global_zero:
+            return
+        self.checkpoint.meta = {"step": trainer.global_step, "epoch": trainer.current_epoch, **record}
+        for name in names:
+            checkpoints.save(self.checkpoint, self.folder / name)
+        partial.replace(self.folder / "last" / RESUME_FILE)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Remembered over a resume."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        self._best = state_dict["best"]
+
+
+class Throughput(pl.Callback):
+    """Logs samples per second and the share of the time spent waiting for data."""
+
+    def __init__(self) -> None:
+        self._ended: float | None = None
+        self._started = 0.0
+        self._waited = self._worked = 0.0
+        self._samples = 0
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *_: Any) -> None:
+        """The loader has delivered."""
+        self._started = time.perf_counter()
+        if self._ended is not None:
+            self._waited += self._started - self._ended
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """The step is done."""
+        self._ended = time.perf_counter()
+        self._worked += self._ended - self._started
+        self._samples += len(batch)
+        if trainer.global_step % trainer.log_every_n_steps == 0 and self._waited + self._worked > 0:
+            elapsed = self._waited + self._worked
+            values = {
+                "throughput/samples_per_second": self._samples * trainer.world_size / elapsed,
+                "throughput/data_wait_share": self._waited / elapsed,
+            }
+            if torch.cuda.is_available():
+                values["throughput/memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+            for logger in trainer.loggers:
+                logger.log_metrics(values, step=trainer.global_step)
+            self._waited = self._worked = 0.0
+            self._samples = 0
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Time spent validating is not waiting."""
+        self._ended = None
+
+
+def make_loggers(settings: TrainSettings) -> list[Logger]:
+    """CSV, TensorBoard and Weights & Biases as configured; the last one works offline unless logged in."""
+    out = Path(settings.out)
+    loggers: list[Logger] = []
+    if settings.logging.csv:
+        loggers.append(CSVLogger(str(out), name="csv", version=""))
+    if settings.logging.tensorboard:
+        loggers.append(TensorBoardLogger(str(out), name="tensorboard", version=""))
+    if settings.logging.wandb:
+        online = bool(os.environ.get("WANDB_API_KEY")) and os.environ.get("WANDB_MODE", "online") == "online"
+        (out / "wandb").mkdir(parents=True, exist_ok=True)
+        loggers.append(
+            WandbLogger(
+                project=settings.logging.wandb_project, name=settings.name, save_dir=str(out), offline=not online
+            )
+        )
+    return loggers
+
+
+def make_callbacks(checkpoint: Checkpoint, settings: TrainSettings) -> list[pl.Callback]:
+    """Checkpoints, throughput, learning rate, progress."""
+    callbacks: list[pl.Callback] = [
+        CheckpointWriter(checkpoint, settings),
+        Throughput(),
+        ModelSummary(max_depth=2),
+        TQDMProgressBar(refresh_rate=10),
+    ]
+    if settings.logging.csv or settings.logging.tensorboard or settings.logging.wandb:
+        callbacks.append(LearningRateMonitor(logging_interval="step"))
+    return callbacks
+
+
+def make_trainer(callbacks: list[pl.Callback], settings: TrainSettings) -> pl.Trainer:
+    """Lightning's trainer for a run."""
+    trainer = settings.trainer
+    on_cpu = trainer.accelerator == "cpu" or not torch.cuda.is_available()
+    precision = "32-true" if on_cpu else trainer.precision
+    return pl.Trainer(
+        accelerator=trainer.accelerator,
+        devices=1 if on_cpu else trainer.devices,
+        num_nodes=trainer.num_nodes,
+        strategy=trainer.strategy,
+        precision=precision,  # type: ignore[arg-type]
+        max_epochs=trainer.max_epochs,
+        max_steps=trainer.max_steps,
+        accumulate_grad_batches=trainer.accumulate,
+        gradient_clip_val=settings.optim.gradient_clip,
+        check_val_every_n_epoch=trainer.val_every_n_epochs,
+        log_every_n_steps=trainer.log_every_n_steps,
+        num_sanity_val_steps=0,
+        logger=make_loggers(settings),
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        default_root_dir=settings.out,
+        benchmark=not on_cpu,
+    )
+
+
+def write_record(settings: TrainSettings) -> None:
+    """Write the resolved configuration and the software versions into the run folder."""
+    out = Path(settings.out)
+    write_text(out / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(settings)))
+    versions = {
+        name: sys.modules[name].__version__
+        for name in ("torch", "transformers", "pytorch_lightning", "peft")
+        if name in sys.modules
+    }
+    write_json(out / "environment.json", {"python": platform.python_version(), **versions})
+
+
+def is_finished(out: Path) -> bool:
+    """Whether a run in ``out`` came to its end."""
+    last = out / "checkpoints" / "last"
+    return (last / RESUME_FILE).is_file() and bool((checkpoints.read_config(last).get("meta") or {}).get("finished"))
+
+
+def train(settings: TrainSettings) -> dict[str, dict[str, float]]:
+    """Train a run, continuing from its last checkpoint, and return the final open-loop summary.
+
+    Raises:
+        FileNotFoundError, ValueError: If data, backbone or weights are missing or do not fit.
+    """
+    out = Path(settings.out)
+    summary_file = out / "validation.json"
+    if settings.resume and is_finished(out) and summary_file.is_file():
+        log.info("%s is finished; nothing to do (resume=false trains anew)", out)
+        summary = json.loads(summary_file.read_text())
+        report(summary)
+        return summary
+    pl.seed_everything(settings.seed, workers=True, verbose=False)
+    torch.set_float32_matmul_precision("high")
+    if settings.trainer.threads:
+        torch.set_num_threads(settings.trainer.threads)
+    checkpoint = make_checkpoint(settings)
+    model = checkpoint.model
+    data = SimLingoData(
+        settings.data, settings.model.tiles, checkpoint.tokenizer, model.backbone.tokens_per_tile, settings.seed
+    )
+    trainer = make_trainer(make_callbacks(checkpoint, settings), settings)
+    module = SimLingoTraining(model, settings)
+    write_record(settings)
+    resume_from = out / "checkpoints" / "last" / RESUME_FILE
+    found = settings.resume and resume_from.is_file()
+    stop_on_sigterm(trainer)
+    trainer.fit(module, datamodule=data, ckpt_path=str(resume_from) if found else None, weights_only=False)
+    if not data.num_validation:
+        return {}
+    trainer.validate(module, datamodule=data, verbose=False)
+    write_json(summary_file, module.last_summary)
+    report(module.last_summary)
+    return module.last_summary
+
+
+def make_checkpoint(settings: TrainSettings) -> Checkpoint:
+    """A fresh model, or one with the weights of ``init_from``; in training mode."""
+    checkpoint = checkpoints.build(settings.model)
+    checkpoint.cut_bonnet = settings.data.cut_bonnet
+    if settings.init_from:
+        checkpoints.initialise(checkpoint.model, settings.init_from)
+    if settings.trainer.checkpoint_activations:
+        checkpoint.model.backbone.checkpoint_activations()
+    checkpoint.model.train()
+    return checkpoint
+
+
+def stop_on_sigterm(trainer: pl.Trainer) -> None:
+    """End the run after the current step on SIGTERM, so that the checkpoint written at the end resumes it."""
+
+    def stop(*_: object) -> None:
+        trainer.should_stop = True
+
+    try:
+        signal.signal(signal.SIGTERM, stop)
+    except ValueError:
+        log.debug("not in the main thread; SIGTERM keeps its meaning")
+
+
+def report(summary: dict[str, dict[str, float]]) -> None:
+    """Print the errors of the model beside those of the constant-speed straight predictor."""
+    print("open-loop errors on the validation routes (metres; speed in m/s)")
+    print(table(summary))
+    model, straight = summary["model"], summary["straight"]
+    share = model["waypoint_ade"] / max(straight["waypoint_ade"], 1e-9)
+    print(
+        f"validation waypoint ADE: model {model['waypoint_ade']:.3f} m, constant speed straight ahead "
+        f"{straight['waypoint_ade']:.3f} m ({100 * share:.0f} %)"
+    )

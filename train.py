@@ -1,0 +1,33 @@
+"""Train SimLingo or SimLingo-Base.
+
+python train.py experiment=simlingo_tiny data.root=database/simlingo
+python train.py experiment=simlingo_seed1 trainer.devices=8 trainer.strategy=ddp
+python train.py experiment=simlingo_tiny --cfg job        # show the composed configuration
+"""
+
+import sys
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from simlingo_training.config import TrainSettings, from_hydra
+
+ConfigStore.instance().store(name="train_schema", node=TrainSettings)
+
+
+@hydra.main(version_base="1.3", config_path="config", config_name="train")
+def main(config: DictConfig) -> None:
+    """Compose, check, train. Ends with status 2 and one message when data or configuration are wrong."""
+    try:
+        settings = from_hydra(config)
+        from simlingo_training.run import train
+
+        train(settings)
+    except (ValueError, FileNotFoundError, OmegaConfBaseException) as error:
+        sys.exit(f"train.py: {error}")
+
+
+if __name__ == "__main__":
+    main()
