@@ -16,7 +16,8 @@ import carla
 import numpy as np
 
 from driving.geometry import Array
-from srunner.scenariomanager.world_state import WorldState
+from srunner.scenariomanager.world_state import Motion, WorldState
+from srunner.tools.places import ahead_of
 
 TICK = 0.05
 MAX_THROTTLE, MAX_BRAKE, MAX_STEER = 0.75, 0.3, 0.8
@@ -115,7 +116,7 @@ class PathAgent:
         """Drive for one tick: sends one control, and the enforced velocity where that is in use."""
         motion = self.state.motion(self.vehicle)
         self._advance(motion.location, motion.speed)
-        wanted = 0.0 if self._must_stop(motion.speed) else self.speed
+        wanted = self._wanted_speed(motion)
         steer = self._steering(motion.transform)
         if self.options.constant_velocity:
             self._enforce(wanted)
@@ -175,37 +176,38 @@ class PathAgent:
             return carla.VehicleControl(throttle=min(acceleration, MAX_THROTTLE), steer=steer)
         return carla.VehicleControl(steer=steer, brake=min(-acceleration, MAX_BRAKE))
 
-    def _must_stop(self, speed: float) -> bool:
+    def _wanted_speed(self, here: Motion) -> float:
+        """The wanted speed, or less: zero at a red light; behind a vehicle zero, or its speed if ours is enforced."""
         at_light = not self.options.ignore_lights and self.vehicle.is_at_traffic_light()
         if at_light and self.vehicle.get_traffic_light_state() == carla.TrafficLightState.Red:
-            return True
-        return not self.options.ignore_vehicles and self._is_blocked(speed)
+            return 0.0
+        leader = None if self.options.ignore_vehicles else self._find_leader(here)
+        if leader is None:
+            return self.speed
+        if not self.options.constant_velocity:
+            return 0.0
+        turned = math.radians(leader.transform.rotation.yaw - here.transform.rotation.yaw)
+        return min(self.speed, max(0.0, leader.speed * math.cos(turned)))
 
-    def _is_blocked(self, speed: float) -> bool:
-        """Whether a vehicle that does not come towards us stands in the corridor ahead."""
-        here = self.state.motion(self.vehicle)
-        reach = self.options.base_threshold + self.options.threshold_per_mps * speed
+    def _find_leader(self, here: Motion) -> Motion | None:
+        """A vehicle in the corridor ahead that does not come towards us."""
+        reach = self.options.base_threshold + self.options.threshold_per_mps * here.speed
         extent = self.vehicle.bounding_box.extent
-        path = self._corridor(here.location, reach + extent.x)
+        corridor = self._corridor(here.location, reach + extent.x)
         for other in self.state.vehicles():
-            if other.id == self.vehicle.id:
-                continue
             there = self.state.motion(other)
             size = other.bounding_box.extent
-            if here.location.distance(there.location) > reach + extent.x + size.x + 2.0:
+            way = here.location.distance(there.location)
+            if other.id == self.vehicle.id or way > reach + extent.x + size.x + 2.0:
                 continue
             turned = math.radians(there.transform.rotation.yaw - here.transform.rotation.yaw)
-            if math.cos(turned) < 0.0:
-                continue
-            ahead = (there.location.x - here.location.x, there.location.y - here.location.y)
-            yaw = math.radians(here.transform.rotation.yaw)
-            if ahead[0] * math.cos(yaw) + ahead[1] * math.sin(yaw) <= 0.0:
+            if math.cos(turned) < 0.0 or ahead_of(here.transform, there.location) <= 0.0:
                 continue
             width = abs(size.x * math.sin(turned)) + abs(size.y * math.cos(turned))
-            gap = float(np.min(np.hypot(path[:, 0] - there.location.x, path[:, 1] - there.location.y)))
-            if gap < extent.y + width + CORRIDOR_MARGIN + 0.5:
-                return True
-        return False
+            gaps = np.hypot(corridor[:, 0] - there.location.x, corridor[:, 1] - there.location.y)
+            if float(np.min(gaps)) < extent.y + width + CORRIDOR_MARGIN:
+                return there
+        return None
 
     def _corridor(self, location: carla.Location, reach: float) -> Array:
         """(N, 2) points at most 1 m apart from the vehicle along its path for ``reach`` metres."""

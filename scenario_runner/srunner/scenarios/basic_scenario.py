@@ -29,7 +29,7 @@ from srunner.scenariomanager.scenarioatomics.atomic_criteria import (
     ScenarioTimeoutTest,
     YieldToEmergencyVehicleTest,
 )
-from srunner.scenariomanager.world_state import SpawnError
+from srunner.scenariomanager.world_state import SPAWN_LIFT, SpawnError
 from srunner.scenarios.parameters import Parameter, read_parameters
 from srunner.tools.places import PlacementError, copy_transform, nearest_index, shifted
 from srunner.tools.route_planner import GlobalRoutePlanner
@@ -41,6 +41,7 @@ SCENARIO_TIMEOUT_S = 240.0
 """Game time a scenario may take, in every type that has a timeout."""
 
 Settle = Callable[[Any, carla.Transform], carla.Transform]
+PosesAfter = Callable[[Mapping[str, carla.Transform], Mapping[str, Any]], tuple[carla.Transform, ...]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class ActorPlan:
     Attributes:
         part: Its part in the scenario, unique within it.
         model: Blueprint id or pattern.
-        poses: Where it is spawned, the first free one; poses are final, hiding comes after.
+        poses: Where it is spawned, the first free one; poses are final, hiding comes after. A function gets the final poses
+            and the actors of the parts before it, for places that depend on their sizes.
         role: Role name.
         attributes: Wanted blueprint attributes.
         hidden: Metres below its pose at which it waits without physics; 0 leaves it in place.
@@ -63,7 +65,7 @@ class ActorPlan:
 
     part: str
     model: str
-    poses: tuple[carla.Transform, ...]
+    poses: tuple[carla.Transform, ...] | PosesAfter
     role: str = "scenario"
     attributes: Mapping[str, Any] = field(default_factory=dict)
     hidden: float = 0.0
@@ -81,7 +83,7 @@ class Plan:
     Attributes:
         behaviour: Makes the tree from the trigger to the end.
         actors: Actors in spawn order.
-        on_spawned: Called once after all actors exist.
+        prepare: Called once before actors are spawned; what it returns is called if that fails.
         first, last: Parts of the first and last actor along the route, for the expert.
         direction: Side at which actors stand or from which they come.
         two_way: Whether getting past needs an oncoming lane.
@@ -92,7 +94,7 @@ class Plan:
 
     behaviour: Callable[[Stage], Behaviour]
     actors: tuple[ActorPlan, ...] = ()
-    on_spawned: Callable[[Stage], None] | None = None
+    prepare: Callable[[Stage], Callable[[], None]] | None = None
     first: str = ""
     last: str = ""
     direction: str = "right"
@@ -293,7 +295,8 @@ class BasicScenario:
         failure: Why it ended early; empty if it did not.
         warnings: Elements of the route file that nobody reads.
         actors: Its actors by part.
-        hidden_poses: Final poses of actors that wait hidden.
+        poses: Their final poses.
+        hidden_poses: Those of actors that wait hidden.
         criteria: What the ego is judged by while it is active.
         parking_slots: Parking places it occupies.
 
@@ -311,6 +314,7 @@ class BasicScenario:
         self.timed_out = False
         self.failure = ""
         self.actors: dict[str, Any] = {}
+        self.poses: dict[str, carla.Transform] = {}
         self.hidden_poses: dict[str, carla.Transform] = {}
         values, self.warnings = read_parameters(row.parameters, config.other_parameters)
         for warning in self.warnings:
@@ -351,26 +355,28 @@ class BasicScenario:
         self._end()
 
     def _spawn(self) -> None:
+        undo = self.plan.prepare(Stage(self)) if self.plan.prepare is not None else None
         try:
             for plan in self.plan.actors:
                 self.actors[plan.part] = self._spawn_one(plan)
-            if self.plan.on_spawned is not None:
-                self.plan.on_spawned(Stage(self))
         except Exception:
             self.context.state.remove_all(self.actors.values())
             self.actors.clear()
+            if undo is not None:
+                undo()
             raise
 
     def _spawn_one(self, plan: ActorPlan) -> Any:
         state = self.context.state
         blueprint = state.choose_blueprint(plan.model, self._rng, plan.role, plan.attributes)
-        actor, pose = None, plan.poses[0]
-        for pose in plan.poses:
-            actor = state.try_spawn(blueprint, pose, lift=0.0 if plan.hidden or plan.settle else 0.2)
+        poses = plan.poses(self.poses, self.actors) if callable(plan.poses) else plan.poses
+        lift = 0.0 if plan.hidden or plan.settle or plan.is_walker else SPAWN_LIFT
+        for pose in poses:
+            actor = state.try_spawn(blueprint, pose, lift)
             if actor is not None:
                 break
-        if actor is None:
-            place = plan.poses[0].location
+        else:
+            place = poses[0].location
             raise SpawnError(
                 f"{self.name}: no room for {plan.part} ({blueprint.id}) at ({place.x:.1f}, {place.y:.1f}, {place.z:.1f})"
             )
@@ -386,6 +392,7 @@ class BasicScenario:
         if plan.settle is not None:
             pose = plan.settle(actor, pose)
             state.move(actor, pose)
+        self.poses[plan.part] = pose
         if plan.lights:
             actor.set_light_state(carla.VehicleLightState(plan.lights))
         if plan.hand_brake:
