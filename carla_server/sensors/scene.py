@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from carla_server.map import RoadMap
 from carla_server.sensors import shading
+from carla_server.sensors.actors import TriangleTables, actor_draws
 from carla_server.sensors.ground import draw_ground, texel_tags
 from carla_server.sensors.poses import rotation, world_to_camera
 from carla_server.sensors.raster import NO_TRIANGLE, rasterize
@@ -49,6 +50,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 NEAR = 0.05  # metres; closer surfaces are cut away
+ACTOR_REACH = 400.0  # metres
 FIRST_TABLE = 1 << 15  # triangles; the tables double when a view has more
 MAP_CELLS = 512
 MAP_SCALE = 4.0  # light map cells per metre
@@ -101,18 +103,7 @@ class Scene:
         self.environment_objects: tuple[EnvironmentObject, ...] = ()
         self._ground = draw_ground(road_map)
         self._chunks = chunked([(lane_meshes(road_map), 400.0), (terrain_mesh(road_map), 1e9)])
-        shape = self._chunks.shape
-        self._tris = (
-            shape.pos.reshape(-1, 9),
-            shape.normals,
-            shape.rgb,
-            shape.kind,
-            shape.flags,
-            shape.part,
-            shape.tex,
-            shape.uv.reshape(-1, 6),
-        )
-        self._tag, self._instance = shape.tag, shape.instance
+        self._tables = TriangleTables(self._chunks.shape)
         self._atlas, self._specs = np.zeros(1, np.uint32), np.zeros((1, 3), np.int64)
         self._buffers = _Buffers()
 
@@ -121,7 +112,7 @@ class Scene:
     ) -> Frame:
         """Draw what the camera sees. Same arguments, same pixels."""
         focal = camera.width / (2.0 * math.tan(math.radians(camera.fov_deg) / 2))
-        draws = self._draws(camera, actors, focal)
+        draws = self._draws(camera, actors, focal, time_s)
         buffers, used = self._visible(draws, camera.width, camera.height, focal, camera.far)
         light = lighting(weather)
         table, sunlit = self._light_table(camera, actors, light)
@@ -137,7 +128,7 @@ class Scene:
                 focal,
                 *tables,
                 buffers.plane[:used],
-                self._tris,
+                self._tables.columns,
                 (draws.mats, draws.rots, draws.tints, draws.emits),
                 table,
                 light.dome,
@@ -178,9 +169,9 @@ class Scene:
             table,
             buffers.src[:used],
             buffers.drw[:used],
-            self._tris[3],
-            self._tag,
-            self._instance,
+            self._tables.mesh.kind,
+            self._tables.mesh.tag,
+            self._tables.mesh.instance,
             draws.tags,
             draws.instances,
             (self._ground.texels, self._ground.levels),
@@ -195,11 +186,12 @@ class Scene:
     def _visible(self, draws: _Draws, width: int, height: int, focal: float, far: float) -> tuple[_Buffers, int]:
         """Rasterise; returns this thread's buffers and how many of their table rows are in use."""
         buffers = self._buffers
+        columns = self._tables.columns
         while True:
             buffers.clear(width * height, far)
             used = rasterize(
-                self._tris[0],
-                self._tris[4],
+                columns[0],
+                columns[4],
                 draws.starts,
                 draws.ends,
                 draws.mats,
@@ -217,19 +209,27 @@ class Scene:
                 return buffers, used
             buffers.grow(2 * len(buffers.src))
 
-    def _draws(self, camera: CameraSpec, actors: Sequence[ActorView], focal: float) -> _Draws:
+    def _draws(self, camera: CameraSpec, actors: Sequence[ActorView], focal: float, time_s: float) -> _Draws:
         view = world_to_camera(camera.transform)
         seen = self._seen_chunks(view, camera, focal)
         count = len(seen)
+        rows = actor_draws(self._tables, actors, np.array(camera.transform[:3]), min(camera.far, ACTOR_REACH), time_s)
+        world = np.array(rows.mats).reshape(-1, 3, 4)
+        to_camera = view[:, :3] @ world
+        to_camera[:, :, 3] += view[:, 3]
+        still = np.broadcast_to(view.reshape(12), (count, 12))
+        level = np.broadcast_to(np.eye(3).reshape(9), (count, 9))
+        ranges = np.array(rows.ranges, np.int64).reshape(-1, 2)
+        # Actors first: they are near, and what they hide is then rejected early.
         return _Draws(
-            self._chunks.starts[seen],
-            self._chunks.ends[seen],
-            np.broadcast_to(view.reshape(12).astype(np.float32), (count, 12)).copy(),
-            np.broadcast_to(np.eye(3, dtype=np.float32).reshape(9), (count, 9)).copy(),
-            np.ones((count, 3), np.float32),
-            np.zeros(count, np.uint32),
-            np.zeros(count, np.uint8),
-            np.zeros(count, np.int32),
+            np.concatenate([ranges[:, 0], self._chunks.starts[seen]]),
+            np.concatenate([ranges[:, 1], self._chunks.ends[seen]]),
+            np.concatenate([to_camera.reshape(-1, 12), still]).astype(np.float32),
+            np.concatenate([world[:, :, :3].reshape(-1, 9), level]).astype(np.float32),
+            np.concatenate([np.array(rows.tints).reshape(-1, 3), np.ones((count, 3))]).astype(np.float32),
+            np.concatenate([np.array(rows.emits, np.uint32), np.zeros(count, np.uint32)]).astype(np.uint32),
+            np.zeros(len(ranges) + count, np.uint8),
+            np.concatenate([np.array(rows.instances, np.int32), np.zeros(count, np.int32)]).astype(np.int32),
         )
 
     def _seen_chunks(self, view: Array, camera: CameraSpec, focal: float) -> NDArray[np.int64]:

@@ -1,0 +1,254 @@
+"""From actor views to draws: which shape an actor has, how its limbs stand, which of its lamps shine."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carla_server.sensors.meshes import Mesh, join
+from carla_server.sensors.people import walker_shape
+from carla_server.sensors.poses import affine, compose
+from carla_server.sensors.props import prop_shape
+from carla_server.sensors.shapes import Joint, Lamp, Shape, linear
+from carla_server.sensors.vehicles import vehicle_shape
+from carla_server.sensors.views import ActorView, LampState, Light
+
+Array = NDArray[np.float64]
+
+NEAR_SHAPE = 45.0  # metres up to which an actor shows all its limbs
+BLINK_HZ = 1.5
+FLASH_HZ = 2.5
+DOOR_ANGLE_DEG = 65.0
+STRIDE = 0.75  # metres per step of an adult of 1.75 m
+SHAPED = ("vehicle.", "walker.", "static.prop.")
+
+_LAMPS = (
+    (Light.BRAKE, Lamp.BRAKE),
+    (Light.POSITION, Lamp.TAIL),
+    (Light.LOW_BEAM, Lamp.HEAD),
+    (Light.LOW_BEAM, Lamp.TAIL),
+    (Light.HIGH_BEAM, Lamp.HEAD),
+    (Light.REVERSE, Lamp.REVERSE),
+)
+_SIGNAL_LAMPS = {
+    LampState.RED: 1 << Lamp.SIGNAL_RED,
+    LampState.YELLOW: 1 << Lamp.SIGNAL_YELLOW,
+    LampState.GREEN: 1 << Lamp.SIGNAL_GREEN,
+}
+_DOOR_BITS = {Joint.DOOR_FL: 1, Joint.DOOR_FR: 2, Joint.DOOR_RL: 4, Joint.DOOR_RR: 8}
+
+
+def lit_lamps(actor: ActorView, time_s: float) -> int:
+    """Bits of the `Lamp`s that shine at a moment; indicators blink, special lights flash in turn."""
+    bits = 0
+    for light, lamp in _LAMPS:
+        if actor.lights & light:
+            bits |= 1 << lamp
+    if (time_s * BLINK_HZ) % 1.0 < 0.5:
+        bits |= (1 << Lamp.LEFT) if actor.lights & Light.LEFT_BLINKER else 0
+        bits |= (1 << Lamp.RIGHT) if actor.lights & Light.RIGHT_BLINKER else 0
+        if actor.type_id.startswith("static."):
+            bits |= 1 << Lamp.LEFT
+    if actor.lights & (Light.SPECIAL1 | Light.SPECIAL2):
+        bits |= 1 << (Lamp.BLUE if (time_s * FLASH_HZ) % 1.0 < 0.5 else Lamp.RED)
+    return bits
+
+
+def signal_lamp(state: int) -> int:
+    """Bits of the lamps of a traffic light in a state."""
+    return _SIGNAL_LAMPS.get(LampState(state), 0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """A shape whose triangles are in the tables.
+
+    Attributes:
+        limbs: (joint, pivot, first, end) of each limb.
+        far: (first, end) of the rigid mesh.
+        tint: Paint without a colour attribute.
+    """
+
+    limbs: tuple[tuple[Joint, tuple[float, float, float], int, int], ...]
+    far: tuple[int, int]
+    tint: tuple[float, float, float]
+
+
+class TriangleTables:
+    """All triangles of a scene as the kernels read them; shapes are added when an actor first needs them.
+
+    Rows are only ever appended, so a view that is being drawn keeps valid tables while another thread adds a shape.
+    """
+
+    def __init__(self, scenery: Mesh) -> None:
+        self._lock = threading.Lock()
+        self._shapes: dict[tuple[str, tuple[float, float, float]], _Placed] = {}
+        self.mesh = scenery
+        self._publish()
+
+    def _publish(self) -> None:
+        rows = self.mesh
+        self.columns = (
+            np.ascontiguousarray(rows.pos.reshape(-1, 9)),
+            rows.normals,
+            rows.rgb,
+            rows.kind,
+            rows.flags,
+            rows.part,
+            rows.tex,
+            np.ascontiguousarray(rows.uv.reshape(-1, 6)),
+        )
+
+    def placed(self, actor: ActorView) -> _Placed:
+        """The actor's shape, built on first use."""
+        x, y, z = actor.extent
+        key = (actor.type_id, (round(x, 3), round(y, 3), round(z, 3)))
+        found = self._shapes.get(key)
+        if found is None:
+            with self._lock:
+                found = self._shapes.get(key)
+                if found is None:
+                    found = self._add(_shape_of(actor))
+                    self._shapes[key] = found
+        return found
+
+    def _add(self, shape: Shape) -> _Placed:
+        at = len(self.mesh)
+        parts = [self.mesh]
+        limbs = []
+        for limb in shape.near:
+            limbs.append((limb.joint, limb.pivot, at, at + len(limb.shape)))
+            parts.append(limb.shape)
+            at += len(limb.shape)
+        far = (at, at + len(shape.far))
+        parts.append(shape.far)
+        self.mesh = join(parts)
+        self._publish()
+        return _Placed(tuple(limbs), far, shape.tint)
+
+
+def _shape_of(actor: ActorView) -> Shape:
+    extent = tuple(max(size, 0.02) for size in actor.extent)
+    if actor.type_id.startswith("vehicle."):
+        return vehicle_shape(actor.type_id, actor.attributes.get("base_type", ""), extent)
+    if actor.type_id.startswith("walker."):
+        return walker_shape(actor.type_id, extent, actor.attributes.get("age") == "child")
+    return prop_shape(actor.type_id, extent)
+
+
+@dataclass(eq=False)
+class Draws:
+    """Rows of what is drawn in one view, still in world coordinates.
+
+    Attributes:
+        ranges: (first, end) triangle rows.
+        mats: (3, 4) local to world.
+        tints: Paint, linear.
+        emits: Bits of lit lamps.
+        instances: Actor ids.
+    """
+
+    ranges: list[tuple[int, int]]
+    mats: list[Array]
+    tints: list[tuple[float, float, float]]
+    emits: list[int]
+    instances: list[int]
+
+
+def actor_draws(
+    tables: TriangleTables, actors: Sequence[ActorView], eye: Array, reach: float, time_s: float, limbs: bool = True
+) -> Draws:
+    """Draws of all actors that have a shape and may be seen from `eye` within `reach` metres."""
+    draws = Draws([], [], [], [], [])
+    for actor in actors:
+        if not actor.type_id.startswith(SHAPED):
+            continue
+        dx, dy, dz = (actor.transform[k] - eye[k] for k in range(3))
+        distance = math.sqrt(dx * dx + dy * dy + dz * dz)
+        if distance - math.hypot(*actor.extent) > reach:
+            continue
+        placed = tables.placed(actor)
+        pose = affine(actor.transform)
+        # Shapes stand on z = 0 (vehicles, props) or around the origin (walkers); the box's centre says where that is.
+        lift = 0.0 if actor.type_id.startswith("walker.") else actor.center[2] - actor.extent[2]
+        pose[:, 3] += pose[:, :3] @ np.array([actor.center[0], actor.center[1], lift])
+        tint = _paint(actor, placed.tint)
+        emits = lit_lamps(actor, time_s)
+        if limbs and distance < NEAR_SHAPE:
+            for joint, pivot, first, end in placed.limbs:
+                local = _stand(actor, joint, pivot, time_s)
+                if local is not None:
+                    _append(draws, (first, end), compose(pose, local), tint, emits, actor.id)
+        else:
+            _append(draws, placed.far, pose, tint, emits, actor.id)
+    return draws
+
+
+def _append(
+    draws: Draws, span: tuple[int, int], mat: Array, tint: tuple[float, float, float], emits: int, instance: int
+) -> None:
+    draws.ranges.append(span)
+    draws.mats.append(mat)
+    draws.tints.append(tint)
+    draws.emits.append(emits)
+    draws.instances.append(instance)
+
+
+def _paint(actor: ActorView, default: tuple[float, float, float]) -> tuple[float, float, float]:
+    text = actor.attributes.get("color", "")
+    try:
+        r, g, b = (int(float(part)) for part in text.split(","))
+    except ValueError:
+        return default
+    return linear((r, g, b))
+
+
+def _about_y(angle: float) -> Array:
+    c, s = math.cos(angle), math.sin(angle)
+    return np.array([[c, 0.0, s, 0.0], [0.0, 1.0, 0.0, 0.0], [-s, 0.0, c, 0.0]])
+
+
+def _about_z(angle: float) -> Array:
+    c, s = math.cos(angle), math.sin(angle)
+    return np.array([[c, -s, 0.0, 0.0], [s, c, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
+
+
+_STILL = np.eye(4)[:3]
+
+
+def _stand(actor: ActorView, joint: Joint, pivot: tuple[float, float, float], time_s: float) -> Array | None:
+    """(3, 4) from a limb's frame to the actor's; None for a limb that is not shown."""
+    if joint == Joint.FIXED:
+        return _STILL
+    if joint in (Joint.ROLL, Joint.STEER):
+        local = _about_y(math.radians(actor.wheel_angle_deg))
+        if joint == Joint.STEER:
+            local = compose(_about_z(math.radians(actor.steer_deg)), local)
+    elif joint in _DOOR_BITS:
+        if not actor.open_doors & _DOOR_BITS[joint]:
+            return None
+        # A leaf hangs behind its hinge and swings away from the car.
+        side = 1.0 if joint in (Joint.DOOR_FR, Joint.DOOR_RR) else -1.0
+        local = _about_z(-side * math.radians(DOOR_ANGLE_DEG))
+    else:
+        local = _about_y(_gait(actor, joint, time_s))
+    local = local.copy()
+    local[:, 3] = pivot
+    return local
+
+
+def _gait(actor: ActorView, joint: Joint, time_s: float) -> float:
+    """Swing of an arm or leg, radians: step length grows with the speed, opposite limbs swing together."""
+    speed = math.hypot(actor.velocity[0], actor.velocity[1])
+    if speed < 0.05:
+        return 0.0
+    swing = min(0.25 + 0.22 * speed, 0.95)
+    phase = time_s * speed / STRIDE * math.pi + actor.id
+    sign = 1.0 if joint in (Joint.LEFT_LEG, Joint.RIGHT_ARM) else -1.0
+    strength = 1.0 if joint in (Joint.LEFT_LEG, Joint.RIGHT_LEG) else 0.75
+    return sign * strength * swing * math.sin(phase)
