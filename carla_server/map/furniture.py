@@ -104,8 +104,6 @@ def _signal(
         float(o.attributes["s"]) for o in road.objects if entry.stop_line and o.attributes["id"] == entry.stop_line
     ]
     governed = [(lane, line_s[0] if line_s and lane.key.road == road.id else s) for lane, s in governed]
-    # hOffset turns the sign away from the direction of its orientation.
-    facing = float(surface.yaw(at)[0]) + (math.pi if text.get("orientation") != "-" else 0.0)
     kind = next((row for row in SignalKind if row.value and row.value == text.get("type")), SignalKind.OTHER)
     left, right, stop_yaw, stop_lanes = _stop_line(governed)
     junctions = [place.junction for place, _ in places if place.junction >= 0]
@@ -121,7 +119,8 @@ def _signal(
         road=road.id,
         s=entry.s,
         position=surface.points(at, np.array([entry.t]))[0],
-        yaw=facing - _as_float(text.get("hOffset"), 0.0),
+        # As the client computes it: the orientation attribute plays no part.
+        yaw=float(surface.yaw(at)[0]) - _as_float(text.get("hOffset"), 0.0),
         z_offset=_as_float(text.get("zOffset"), 0.0),
         height=_as_float(text.get("height"), 0.0),
         width=_as_float(text.get("width"), 0.0),

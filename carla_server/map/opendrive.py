@@ -7,6 +7,7 @@ to 1.7 (https://www.asam.net/standards/detail/opendrive/).
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -301,6 +302,22 @@ def _cubics(elements: Iterable[ET.Element], start: str) -> Cubics:
     return Cubics([tuple(_number(e, key, 0.0) for key in (start, "a", "b", "c", "d")) for e in elements])  # type: ignore[misc]
 
 
+#: RoadRunner writes speed signs as objects with these names; CARLA's client reads them as signals of type 274.
+_SPEED_OBJECT = re.compile(r"Speed_(\d+)$")
+
+
+def _speed_sign(entry: XObject) -> XSignal | None:
+    """The speed sign that an object stands for, None for every other object."""
+    match = _SPEED_OBJECT.match(entry.attributes.get("name", ""))
+    if match is None:
+        return None
+    text = entry.attributes
+    # RoadRunner's orientation names the side of the road: "+" are the lanes with positive ids.
+    lanes = (1, 3) if text.get("orientation") == "+" else (-3, -1)
+    sign = {"type": "274", "subtype": match[1], "value": match[1], "unit": "km/h", "hOffset": text.get("hdg", "0")}
+    return XSignal({**text, **sign}, float(text["s"]), float(text["t"]), (lanes,))
+
+
 def _road(element: ET.Element) -> XRoad:
     road_id = int(element.attrib["id"])
     try:
@@ -316,6 +333,8 @@ def _road_content(element: ET.Element, road_id: int) -> XRoad:
         raise ValueError(
             f"{len(geometries)} geometries and {len(sections)} lane sections; at least one of each is needed"
         )
+    objects = [_object(e) for e in element.findall("objects/object")]
+    speed_signs = [sign for sign in map(_speed_sign, objects) if sign is not None]
     return XRoad(
         id=road_id,
         name=element.get("name", ""),
@@ -329,9 +348,9 @@ def _road_content(element: ET.Element, road_id: int) -> XRoad:
         lane_offset=_cubics(element.findall("lanes/laneOffset"), "s"),
         sections=sections,
         speeds_kmh=_speeds(element),
-        signals=[_signal(e) for e in element.findall("signals/signal")],
+        signals=[_signal(e) for e in element.findall("signals/signal")] + speed_signs,
         references=[_signal(e) for e in element.findall("signals/signalReference")],
-        objects=[_object(e) for e in element.findall("objects/object")],
+        objects=[entry for entry in objects if _speed_sign(entry) is None],
     )
 
 

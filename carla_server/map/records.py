@@ -131,7 +131,7 @@ class Signal:
         road: Road it is written on.
         s: Distance along that road, metres.
         position: (3,) foot of the post, metres.
-        yaw: Direction from which approaching traffic reads it, as a heading of the sign's face, radians.
+        yaw: Heading of the traffic that reads it, radians; its face looks the opposite way.
         z_offset: Height of the sign above the road, metres.
         height: Metres.
         width: Metres.

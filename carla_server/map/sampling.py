@@ -69,8 +69,11 @@ def section_ends(road: XRoad) -> list[tuple[float, float]]:
 
 
 def border_offsets(section: XSection, road: XRoad, s: Array) -> dict[int, Array]:
-    """Lateral position t (N,) of the outer border of every lane of a section; lane 0 is the lane offset."""
-    base = road.lane_offset(s)
+    """Lateral position t (N,) of the outer border of every lane of a section; lane 0 is the lane offset.
+
+    The last of `s` counts as the section's last point: files may let the lane offset jump where the next one begins.
+    """
+    base = road.lane_offset(np.minimum(s, s[-1] - 1e-7))
     borders = {0: base}
     ds = s - section.s
     for sign in (1, -1):

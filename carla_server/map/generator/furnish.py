@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -57,7 +58,9 @@ _COTTAGES = ("plaster", "brick", "wood")
 _SPECIES = ("plane", "linden", "maple", "birch")
 #: Stands 0.35 m beyond the kerb.
 _AT_KERB = (-0.35, -0.35)
-_LAMP = Row("pole", "StreetLamp", (0.25, 0.25), (0.25, 0.25), (6.5, 6.5), (27, 29), _AT_KERB, 1.0, ("lamp",), True, True)
+_LAMP = Row(
+    "pole", "StreetLamp", (0.25, 0.25), (0.25, 0.25), (6.5, 6.5), (27, 29), _AT_KERB, 1.0, ("lamp",), True, True
+)
 
 #: What lines the streets, by kind of development; earlier rows take their place first.
 DEVELOPMENTS: dict[str, tuple[Row, ...]] = {
@@ -164,29 +167,36 @@ def _place_row(
         middle, t = s + 0.5 * along, sign * (inner + 0.5 * across)
         pose = road.curve.at(middle).moved(0.0, t)
         outline = _box(pose.x, pose.y, pose.heading, along, across)
-        if middle + 0.5 * along <= road.curve.length and rng.random() < row.share:
-            if ground.take(outline, row.on_sidewalk):
-                hdg = -sign * math.pi / 2 if row.faces_road else 0.0
-                road.objects.append(
-                    element(
-                        "object",
-                        id=next(ids),
-                        name=row.name,
-                        type=row.type,
-                        subtype=subtype,
-                        s=middle,
-                        t=t,
-                        zOffset=0.0,
-                        hdg=hdg,
-                        pitch=0.0,
-                        roll=0.0,
-                        orientation="none",
-                        length=round(along, 2),
-                        width=round(across, 2),
-                        height=round(height, 2),
-                    )
-                )
+        fits = middle + 0.5 * along <= road.curve.length and rng.random() < row.share
+        if fits and ground.take(outline, row.on_sidewalk):
+            hdg = -sign * math.pi / 2 if row.faces_road else 0.0
+            road.objects.append(_object(row, next(ids), str(subtype), (middle, t, hdg), (along, across, height)))
         s += along + gap
+
+
+def _object(
+    row: Row, key: int, subtype: str, place: tuple[float, float, float], size: tuple[float, float, float]
+) -> ET.Element:
+    """An object at (s, t, heading) with extents along, across and up."""
+    s, t, heading = place
+    along, across, height = (round(extent, 2) for extent in size)
+    return element(
+        "object",
+        id=key,
+        name=row.name,
+        type=row.type,
+        subtype=subtype,
+        s=s,
+        t=t,
+        zOffset=0.0,
+        hdg=heading,
+        pitch=0.0,
+        roll=0.0,
+        orientation="none",
+        length=along,
+        width=across,
+        height=height,
+    )
 
 
 def _box(x: float, y: float, heading: float, length: float, width: float) -> shapely.Polygon:
