@@ -380,7 +380,7 @@ class LeaderboardEvaluator:
     def _construct_agent(self, run: RouteRun) -> AutonomousAgent:
         options = self.options
         if self._shape is AgentShape.COLLECTION:
-            return self._agent_class(options.agent_config, run.config.index)  # type: ignore[arg-type]
+            return self._agent_class(options.agent_config, run.config.index)
         return self._agent_class(options.host, options.port, bool(options.debug))
 
     def _call_setup(self, agent: AutonomousAgent, run: RouteRun) -> None:

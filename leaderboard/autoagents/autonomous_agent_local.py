@@ -28,7 +28,7 @@ class AutonomousAgent(OfficialAgent):
         self.route_index = route_index
         self._prepare()
 
-    def setup(  # type: ignore[override]
+    def setup(
         self,
         path_to_conf_file: str,
         route_index: str | None = None,
@@ -42,7 +42,7 @@ class AutonomousAgent(OfficialAgent):
             traffic_manager: The run's Traffic Manager.
         """
 
-    def run_step(  # type: ignore[override]
+    def run_step(
         self, input_data: SensorData, timestamp: float, sensors: list[list[Any]] | None = None
     ) -> carla.VehicleControl:
         """Decide on the next control; ``sensors`` holds [id, sensor actor] pairs."""

@@ -21,7 +21,7 @@ def index_runs(
     """
     if repetitions < 1:
         raise ValueError(f"repetitions must be at least 1, got {repetitions}")
-    runs = []
+    runs: list[RouteScenarioConfiguration] = []
     for config in RouteParser.parse_routes_file(route_filename, routes_subset):
         for repetition in range(repetitions):
             run = copy.copy(config)

@@ -6,7 +6,7 @@ import os
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from xml.parsers import expat
 
@@ -35,13 +35,19 @@ class _Element(ElementTree.Element):
     line: int = 0
 
 
-def _read_tree(path: Path) -> _Element:
+def _line(element: ElementTree.Element) -> int:
+    """Line of an element in its file, 0 if it was not read from one."""
+    return element.line if isinstance(element, _Element) else 0
+
+
+def _read_tree(path: Path) -> ElementTree.Element:
     """Parse a file into elements with line numbers."""
     parser = expat.ParserCreate()
     builder = ElementTree.TreeBuilder(element_factory=_Element)
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         element = builder.start(tag, attributes)
+        assert isinstance(element, _Element)
         element.line = parser.CurrentLineNumber
 
     parser.StartElementHandler = start
@@ -61,7 +67,7 @@ class _Reader:
         self.path = path
         self.problems: list[str] = []
 
-    def number(self, element: _Element, attribute: str, default: float | None = None) -> float:
+    def number(self, element: ElementTree.Element, attribute: str, default: float | None = None) -> float:
         text = element.get(attribute)
         if text is None and default is not None:
             return default
@@ -69,27 +75,27 @@ class _Reader:
             return float(text if text is not None else "")
         except ValueError:
             got = "nothing" if text is None else repr(text)
-            self.problems.append(f"line {element.line}: <{element.tag}> needs a number {attribute!r}, got {got}")
+            self.problems.append(f"line {_line(element)}: <{element.tag}> needs a number {attribute!r}, got {got}")
             return 0.0
 
-    def location(self, element: _Element) -> carla.Location:
+    def location(self, element: ElementTree.Element) -> carla.Location:
         return carla.Location(*(self.number(element, axis) for axis in "xyz"))
 
-    def child(self, route: _Element, tag: str) -> _Element | None:
+    def child(self, route: ElementTree.Element, tag: str) -> ElementTree.Element | None:
         found = route.find(tag)
         if found is None:
-            self.problems.append(f"line {route.line}: route {route.get('id')!r} has no <{tag}> element")
+            self.problems.append(f"line {_line(route)}: route {route.get('id')!r} has no <{tag}> element")
         return found
 
-    def attribute(self, element: _Element, name: str) -> str:
+    def attribute(self, element: ElementTree.Element, name: str) -> str:
         value = element.get(name)
         if not value:
-            self.problems.append(f"line {element.line}: <{element.tag}> needs the attribute {name!r}")
+            self.problems.append(f"line {_line(element)}: <{element.tag}> needs the attribute {name!r}")
         return value or ""
 
-    def scenario(self, element: _Element) -> ScenarioConfiguration:
+    def scenario(self, element: ElementTree.Element) -> ScenarioConfiguration:
         config = ScenarioConfiguration(
-            self.attribute(element, "name"), self.attribute(element, "type"), [], line=element.line
+            self.attribute(element, "name"), self.attribute(element, "type"), [], line=_line(element)
         )
         for part in element:
             if part.tag == "trigger_point":
@@ -100,10 +106,10 @@ class _Reader:
             else:
                 config.other_parameters[part.tag] = dict(part.attrib)
         if not config.trigger_points:
-            self.problems.append(f"line {element.line}: scenario {config.name!r} has no <trigger_point>")
+            self.problems.append(f"line {_line(element)}: scenario {config.name!r} has no <trigger_point>")
         return config
 
-    def actor(self, element: _Element) -> ActorConfigurationData:
+    def actor(self, element: ElementTree.Element) -> ActorConfigurationData:
         rotation = carla.Rotation(yaw=self.number(element, "yaw", 0.0))
         return ActorConfigurationData(
             model=element.get("model", "vehicle.*"),
@@ -114,24 +120,26 @@ class _Reader:
             color=element.get("color"),
         )
 
-    def weather(self, element: _Element) -> WeatherKeypoint:
+    def weather(self, element: ElementTree.Element) -> WeatherKeypoint:
         weather = default_weather()
         for name in element.attrib:
             if name == "route_percentage":
                 continue
             if not isinstance(getattr(weather, name, None), float):
-                warnings.warn(f"{self.path}, line {element.line}: CARLA has no weather {name!r}; ignored", stacklevel=2)
+                warnings.warn(
+                    f"{self.path}, line {_line(element)}: CARLA has no weather {name!r}; ignored", stacklevel=2
+                )
                 continue
             setattr(weather, name, self.number(element, name))
         return WeatherKeypoint(self.number(element, "route_percentage"), weather)
 
-    def route(self, element: _Element) -> RouteScenarioConfiguration:
+    def route(self, element: ElementTree.Element) -> RouteScenarioConfiguration:
         route_id = self.attribute(element, "id")
         waypoints, scenarios = self.child(element, "waypoints"), self.child(element, "scenarios")
         keypoints = [] if waypoints is None else [self.location(point) for point in waypoints.iter("position")]
         if waypoints is not None and len(keypoints) < 2:
             self.problems.append(
-                f"line {element.line}: route {route_id!r} needs at least two positions, got {len(keypoints)}"
+                f"line {_line(element)}: route {route_id!r} needs at least two positions, got {len(keypoints)}"
             )
         weathers = element.find("weathers")
         weather = [] if weathers is None else [self.weather(entry) for entry in weathers.iter("weather")]
@@ -146,7 +154,7 @@ class _Reader:
             weather=sorted(weather, key=lambda keypoint: keypoint.percentage)
             or [WeatherKeypoint(0.0, default_weather())],
             has_weather=bool(weather),
-            line=element.line,
+            line=_line(element),
         )
 
 
@@ -216,7 +224,7 @@ class RouteParser:
         """
         path = Path(route_filename)
         reader = _Reader(path)
-        routes = [reader.route(element) for element in _routes(_read_tree(path))]
+        routes = [reader.route(element) for element in _read_tree(path).iter("route")]
         ids = [route.route_id for route in routes]
         if not routes:
             reader.problems.append("expected <route> elements, found none")
@@ -225,10 +233,6 @@ class RouteParser:
             raise RouteFileError(path, reader.problems)
         selected = set(select_routes(ids, routes_subset))
         return [route for route in routes if route.route_id in selected]
-
-
-def _routes(root: _Element) -> Iterator[_Element]:
-    return (element for element in root.iter("route") if isinstance(element, _Element))
 
 
 WEATHER_ATTRIBUTES = tuple(
@@ -253,21 +257,21 @@ def _route_element(route: RouteScenarioConfiguration) -> ElementTree.Element:
         weathers = ElementTree.SubElement(element, "weathers")
         base = default_weather()
         for keypoint in route.weather:
-            changed = {
+            attributes = {"route_percentage": _text(keypoint.percentage)} | {
                 name: _text(getattr(keypoint.weather, name))
                 for name in WEATHER_ATTRIBUTES
                 if getattr(keypoint.weather, name) != getattr(base, name)
             }
-            ElementTree.SubElement(weathers, "weather", route_percentage=_text(keypoint.percentage), **changed)
+            ElementTree.SubElement(weathers, "weather", attributes)
     waypoints = ElementTree.SubElement(element, "waypoints")
     for location in route.keypoints:
-        ElementTree.SubElement(waypoints, "position", **_place(location))
+        ElementTree.SubElement(waypoints, "position", _place(location))
     scenarios = ElementTree.SubElement(element, "scenarios")
     for config in route.scenario_configs:
         scenario = ElementTree.SubElement(scenarios, "scenario", name=config.name, type=config.type)
         for trigger in config.trigger_points:
             yaw = _text(trigger.rotation.yaw)
-            ElementTree.SubElement(scenario, "trigger_point", **_place(trigger.location), yaw=yaw)
+            ElementTree.SubElement(scenario, "trigger_point", _place(trigger.location) | {"yaw": yaw})
         for tag, attributes in config.other_parameters.items():
             ElementTree.SubElement(scenario, tag, attributes)
     return element
