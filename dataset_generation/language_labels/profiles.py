@@ -42,6 +42,7 @@ class Correction(str, Enum):
     GREEN_LIGHT = "a green light always comes with a vehicle that approaches, even on an empty junction"
     JOINED_SENTENCES = "sentences contain 'as .', 'None' or a leading space"
     PLACEHOLDERS = "placeholders keep the preposition, and replace equal words anywhere in the sentence"
+    WALKER_OBJECT = "a hazard by a pedestrian names whatever object slowed the vehicle before"
     HAZARD_OBJECT = "the vehicle of a hazard is judged visible with the LiDAR points of another object"
 
     def __new__(cls, published: str) -> Correction:

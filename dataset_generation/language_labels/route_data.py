@@ -153,6 +153,10 @@ class RouteData:
         """Whether boxes and measurement of a frame exist."""
         return number in self._boxed and number in self._measured
 
+    def has_measurement(self, number: int) -> bool:
+        """Whether the measurement of a frame exists."""
+        return number in self._measured
+
     def has_image(self, number: int) -> bool:
         """Whether the front image of a frame exists."""
         return number in self._images
