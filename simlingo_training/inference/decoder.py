@@ -175,3 +175,42 @@ def turn(vectors: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.T
     """Rotary positions (Su et al., RoFormer, 2021), halves paired: (B, heads, N, size) turned by the angles."""
     first, second = vectors.chunk(2, dim=-1)
     return vectors * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+class DropoutDecoder:
+    """The same interface with adapter dropout left on, every call from the first token again.
+
+    The published agent drives like this: its model never leaves training mode and has no cache, so two equal calls differ.
+    """
+
+    def __init__(self, decoder: nn.Module) -> None:
+        """Switch the adapters' dropout of a transformers decoder on.
+
+        Raises:
+            ValueError: If it has no adapter dropout.
+        """
+        dropouts = [m for name, m in decoder.named_modules() if "lora_dropout" in name and isinstance(m, nn.Dropout)]
+        if not dropouts:
+            raise ValueError("dropout=True needs a checkpoint with adapters and their dropout; this one has none")
+        for module in dropouts:
+            module.train()
+        self._decoder = decoder
+        self._seen = torch.empty(0)
+
+    @property
+    def places(self) -> int:
+        """Tokens that fit into a row."""
+        return self._seen.shape[1] if self._seen.ndim == 3 else 0
+
+    def reserve(self, rows: int, places: int) -> None:
+        """Make room for ``rows`` sequences of ``places`` tokens."""
+        weight = next(self._decoder.parameters())
+        width = int(self._decoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self._seen = torch.zeros(rows, places, width, dtype=weight.dtype, device=weight.device)
+
+    def forward(self, embeddings: torch.Tensor, positions: torch.Tensor, visible: int) -> torch.Tensor:
+        """See `CachedDecoder.forward`."""
+        rows = torch.arange(embeddings.shape[0], device=embeddings.device)[:, None]
+        self._seen[rows, positions] = embeddings
+        hidden = self._decoder(inputs_embeds=self._seen[:, :visible].clone(), use_cache=False).last_hidden_state
+        return hidden[rows, positions]

@@ -18,7 +18,7 @@ import torch
 
 from simlingo_training.data.images import camera_to_tiles
 from simlingo_training.data.prompts import WAYPOINTS_ANSWER
-from simlingo_training.inference.decoder import CachedDecoder
+from simlingo_training.inference.decoder import CachedDecoder, DropoutDecoder
 from simlingo_training.inference.records import Observation, Prediction
 from simlingo_training.models import checkpoint as checkpoints
 
@@ -59,25 +59,35 @@ class _Row:
     states: torch.Tensor | None = None
 
 
+def choose_device(name: str | torch.device) -> torch.device:
+    """``auto`` is a GPU when there is one; other names mean themselves."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
 class Policy:
     """A loaded checkpoint that drives. Not thread-safe; make one `Session` per car."""
 
     def __init__(
         self,
         checkpoint: checkpoints.Checkpoint,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "auto",
+        dtype: torch.dtype | None = None,
         text_every: int = 1,
         use_drafts: bool = True,
+        dropout: bool = False,
     ) -> None:
         """Prepare a checkpoint for inference.
 
         Args:
             checkpoint: Model, settings and tokenizer.
-            device: Where to run.
-            dtype: Type of the weights; heads and outputs stay float32.
+            device: ``cpu``, ``cuda``, or ``auto``: a GPU when there is one.
+            dtype: Type of the weights, by default bfloat16 on a GPU and float32 elsewhere; heads and outputs stay
+                float32.
             text_every: Generate the answer every that many ticks and keep it in between.
             use_drafts: Try the previous answer first. The result is the same, the time is not.
+            dropout: Leave adapter dropout on, as the published agent does; slow, and not repeatable without a seed.
 
         Raises:
             ValueError: If ``text_every`` is below 1.
@@ -87,12 +97,14 @@ class Policy:
         self.tokenizer = checkpoint.tokenizer
         self.settings = checkpoint.settings
         self.cut_bonnet = checkpoint.cut_bonnet
-        self.device = torch.device(device)
+        self.device = choose_device(device)
+        dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
         self.text_every = text_every
-        self.use_drafts = use_drafts
+        self.use_drafts = use_drafts and not dropout
         self.model = checkpoint.model.to(self.device).eval().requires_grad_(False)
         self.model.backbone.to(dtype)
-        self.decoder = CachedDecoder(self.model.backbone.decoder())
+        decoder = self.model.backbone.decoder()
+        self.decoder = DropoutDecoder(decoder) if dropout else CachedDecoder(decoder)
         self.output_weight = self.model.backbone.output_layer().weight.detach()
         self.num_queries = self.model.heads.num_queries
         self._queries = self.model.heads.queries().detach().to(dtype)
@@ -100,7 +112,7 @@ class Policy:
         self._session = Session()
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], device: str = "cpu", **options: object) -> Policy:
+    def load(cls, folder: str | os.PathLike[str], device: str = "auto", **options: object) -> Policy:
         """Load a checkpoint directory; ``options`` are those of the constructor.
 
         Raises:

@@ -154,10 +154,8 @@ def initialise(model: torch.nn.Module, source: str | os.PathLike[str]) -> None:
         return
     if not path.is_file():
         raise CheckpointError(f"{source}: expected a checkpoint directory or a file with released weights")
-    if path.suffix == ".safetensors":
-        tensors = read_tensors(path)
-    else:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    is_safe = path.suffix == ".safetensors"
+    tensors = read_tensors(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
     renamed = {name: tensor.float() for name, tensor in from_released(tensors).items()}
     load_weights(model, renamed, str(source))
 
