@@ -8,8 +8,11 @@ Environment: ``SAVE_PATH`` is the folder that run folders go to (default `databa
 from __future__ import annotations
 
 import os
-import time
+import re
 import xml.etree.ElementTree as ElementTree
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -70,18 +73,21 @@ class DataAgent(AutoPilot):
             FileExistsError: If the run folder exists.
         """
         super().setup(path_to_conf_file, route_index, traffic_manager)
+        self._driven = find_driven_route(path_to_conf_file, self.org_dense_route_world_coord)
+        name = route_index or "route"
+        if self._driven is not None:
+            self.seed = route_seed(self.seed, self._driven)
+            name = re.sub(r"_route\d+_", f"_route{self._driven.index}_", name)
         rng = np.random.default_rng(self.seed)
         self._shift_m = float(rng.uniform(-MAX_SHIFT_M, MAX_SHIFT_M))
         self._turn_deg = float(rng.uniform(-MAX_TURN_DEG, MAX_TURN_DEG))
         self._traffic_manager = traffic_manager
-        self._route_file = Path(path_to_conf_file) if path_to_conf_file.endswith(".xml") else None
-        self.run = run_folder(route_index or "route")
+        self.run = run_folder(self._town(), name)
         self.run.path.mkdir(parents=True)
         self._writer = BackgroundWriter()
         self._joiner = SweepJoiner()
         self._boxes: BoxRecorder | None = None
         self._points: NDArray[np.float64] = np.zeros((0, 3))
-        self._started = time.time()
         self._copy_route()
 
     def sensors(self) -> list[dict[str, Any]]:
@@ -174,14 +180,12 @@ class DataAgent(AutoPilot):
     def _copy_route(self) -> None:
         """Keep the driven route beside the data, with what is needed to record it again."""
         self._scenario = self.run.path.parent.name
-        if self._route_file is not None and self._route_file.is_file():
-            route = _find_route(self._route_file, self.route_index)
-            if route is not None:
-                names = [scenario.get("type", "") for scenario in route.iter("scenario")]
-                self._scenario = names[0] if names else "noScenario"
-                document = ElementTree.Element("routes")
-                document.append(route)
-                write_text(self.run.route_path, ElementTree.tostring(document, encoding="unicode"))
+        if self._driven is not None:
+            names = [scenario.get("type", "") for scenario in self._driven.element.iter("scenario")]
+            self._scenario = names[0] if names else "noScenario"
+            document = ElementTree.Element("routes")
+            document.append(self._driven.element)
+            write_text(self.run.route_path, ElementTree.tostring(document, encoding="unicode"))
         write_json(
             self.run.path / "run.json",
             {
@@ -196,8 +200,45 @@ class DataAgent(AutoPilot):
         )
 
 
-def run_folder(route_name: str) -> RunFolder:
-    """Folder of a run, from the environment and the evaluator's name of the route.
+@dataclass(frozen=True)
+class DrivenRoute:
+    """The entry of a route file that is being driven: its place in the file, its id, and the element itself."""
+
+    index: int
+    route_id: str
+    file: Path
+    element: ElementTree.Element
+
+
+def find_driven_route(path: str, plan: Sequence[tuple[carla.Transform, Any]]) -> DrivenRoute | None:
+    """The route of a file whose ends are those of a plan; None if ``path`` is no route file.
+
+    The evaluator hands over a plan and the file, but not which of the file's routes it drives.
+    """
+    file = Path(path)
+    if file.suffix != ".xml" or not file.is_file() or not plan:
+        return None
+    ends = [[p.x, p.y] for p in (plan[0][0].location, plan[-1][0].location)]
+    best: tuple[float, DrivenRoute] | None = None
+    for index, element in enumerate(ElementTree.parse(file).getroot().iter("route")):
+        places = [[float(p.get("x", 0)), float(p.get("y", 0))] for p in element.iter("position")]
+        if not places:
+            continue
+        gap = float(np.linalg.norm(np.array([places[0], places[-1]]) - ends, axis=1).sum())
+        if best is None or gap < best[0]:
+            best = (gap, DrivenRoute(index, element.get("id", str(index)), file, element))
+    return best[1] if best else None
+
+
+def route_seed(seed: int, route: DrivenRoute) -> int:
+    """A seed of its own for every route of a run: equal seeds and routes give equal drives."""
+    return zlib.crc32(f"{seed}:{route.file.stem}:{route.route_id}".encode())
+
+
+def run_folder(town: str, route_name: str) -> RunFolder:
+    """Folder of a run, from the environment, the town and the evaluator's name of the route.
+
+    Folder names begin with ``Town``, which is what loaders of the published dataset look for.
 
     Raises:
         ValueError: If ``SAVE_PATH`` does not lie below a folder named ``data``.
@@ -209,7 +250,9 @@ def run_folder(route_name: str) -> RunFolder:
         )
     cut = max(i for i, part in enumerate(save.parts) if part == "data")
     root = Path(*save.parts[:cut])
-    name = f"{os.environ.get('TOWN', 'Town')}_Rep{os.environ.get('REPETITION', '0')}_{route_name}"
+    town = os.environ.get("TOWN", town)
+    prefix = town if town.startswith("Town") else f"Town{town}"
+    name = f"{prefix}_Rep{os.environ.get('REPETITION', '0')}_{route_name}"
     return RunFolder(root, Path(*save.parts[cut + 1 :], name))
 
 
@@ -292,11 +335,3 @@ def empty_log(town: str, index: Any) -> dict[str, Any]:
 
 def _plain(results: Any) -> dict[str, Any]:
     return dict(results) if isinstance(results, dict) else dict(vars(results))
-
-
-def _find_route(path: Path, index: Any) -> ElementTree.Element | None:
-    """The route that is being driven: by its place in the file, or the only one."""
-    routes = ElementTree.parse(path).getroot().findall("route")
-    if isinstance(index, int) and 0 <= index < len(routes):
-        return routes[index]
-    return routes[0] if len(routes) == 1 else None

@@ -108,6 +108,7 @@ class ExpertConfig:
         stop_reach: Distance to the trigger centre at which standing still counts, metres.
         stop_memory: Distance beyond which a stop sign is forgotten, metres.
         unblock_ticks: Ticks of standstill after which the expert pushes on.
+        unblock_at_waits: Push on even when a light, a queue or an oncoming lane is what it waits for.
         steer_noise: Standard deviation of the noise on the applied steering.
         save_radius: Radius of recorded lights and stop signs, metres.
         check_while_overtaking: Keep the hazard checks while driving on the oncoming lane.
@@ -129,7 +130,7 @@ class ExpertConfig:
     bend_deceleration: float = 3.0
     vehicle: FollowConfig = FollowConfig(4.0, 0.25)
     walker: FollowConfig = FollowConfig(4.0, 0.1)
-    light: FollowConfig = FollowConfig(6.0, 0.1)
+    light: FollowConfig = FollowConfig(8.0, 0.1)
     stop_sign: FollowConfig = FollowConfig(2.0, 0.1)
     overtake: FollowConfig = FollowConfig(2.0, 0.1)
     relevant_distance: float = 60.0
@@ -137,7 +138,8 @@ class ExpertConfig:
     stop_ticks: int = 25
     stop_reach: float = 3.0
     stop_memory: float = 10.0
-    unblock_ticks: int = 170
+    unblock_ticks: int = 400
+    unblock_at_waits: bool = False
     steer_noise: float = 1e-3
     save_radius: float = 64.0
     check_while_overtaking: bool = True
@@ -154,6 +156,9 @@ _SIMLINGO = replace(
     lateral_acceleration=float("inf"),
     dilemma_deceleration=float("inf"),
     check_while_overtaking=False,
+    light=FollowConfig(6.0, 0.1),
+    unblock_ticks=170,
+    unblock_at_waits=True,
     all_scenarios=False,
 )
 PROFILES = {config.profile: config for config in (_CORRECTED, _SIMLINGO)}

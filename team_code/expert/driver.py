@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 
 FIRST_SAVED_POINT, SAVED_POINT_STRIDE, NUM_SAVED_POINTS = 25, 10, 40
 STANDSTILL_MPS = 0.1
+RULES_TO_WAIT_FOR = ("light", "leading", "overtake_wait", "walker")
 ROLLBACK_MPS = 0.5
 
 
@@ -128,7 +129,7 @@ class Expert:
         angle = self.lateral.heading_error(ahead, x, y, ego.yaw, ego.speed)
         aim = ahead[self.lateral.lookahead_index(ego.speed, len(ahead)), :2].copy()
         steer = round(self.lateral.step(ahead, x, y, ego.yaw, ego.speed), 3)
-        applied, is_unblocking = self._apply(steer, throttle, brake or control_brake, ego.speed)
+        applied, is_unblocking = self._apply(steer, throttle, brake or control_brake, ego.speed, cause.rule)
         waypoint = self._map.get_waypoint(carla.Location(*map(float, ego.xyz)))
         return Decision(
             steer=steer,
@@ -170,12 +171,15 @@ class Expert:
             return wish.max_speed, False, wish.cause, decision.hazards, wish.keep_driving
         return decision.target, decision.brake, decision.cause, decision.hazards, wish.keep_driving
 
-    def _apply(self, steer: float, throttle: float, brake: bool, speed: float) -> tuple[carla.VehicleControl, bool]:
+    def _apply(
+        self, steer: float, throttle: float, brake: bool, speed: float, rule: str
+    ) -> tuple[carla.VehicleControl, bool]:
         """The control to send: with steering noise, held at rest against rolling, and pushed on after a long stop."""
         noise = self.config.steer_noise * float(self._rng.standard_normal())
         pedal = 1.0 if brake or (throttle == 0.0 and speed < ROLLBACK_MPS) else 0.0
         self._standing_ticks = self._standing_ticks + 1 if speed < STANDSTILL_MPS else 0
-        is_unblocking = self._standing_ticks >= self.config.unblock_ticks
+        may_push = self.config.unblock_at_waits or rule not in RULES_TO_WAIT_FOR
+        is_unblocking = may_push and self._standing_ticks >= self.config.unblock_ticks
         if is_unblocking:
             throttle, pedal = 1.0, 0.0
         control = carla.VehicleControl(throttle=throttle, steer=min(max(steer + noise, -1.0), 1.0), brake=pedal)
