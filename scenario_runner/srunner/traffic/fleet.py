@@ -1,0 +1,168 @@
+"""The background cars themselves: spawning, handing to the Traffic Manager, wanted speeds, removal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import carla
+
+from srunner.scenariomanager.route_context import RouteContext
+from srunner.tools.places import shifted
+from srunner.traffic.route_frame import Place, RouteFrame
+
+SPAWN_LIFT = 0.2
+MIN_LANE_WIDTH = 2.25
+"""Lanes narrower than this get no cars, metres."""
+
+TOP_SPEED_KMH = 90.0
+LEADING_DISTANCE = 10.0
+LANE_OFFSET = 0.1
+SPEED_STEP_KMH = 0.5
+"""The Traffic Manager is told a new speed only if it differs by more than this."""
+
+CAR_ATTRIBUTES = {"base_type": "car", "special_type": "", "has_lights": True}
+ROLE = "background"
+
+
+class Duty(Enum):
+    """What a background car is there for."""
+
+    ROAD = "road"
+    OPPOSITE = "opposite"
+    ENTRY = "entry"
+    MIDDLE = "middle"
+    EXIT = "exit"
+    WAITING = "waiting"
+
+
+@dataclass(eq=False)
+class Car:
+    """One background car.
+
+    Attributes:
+        actor: `carla.Vehicle`.
+        duty: What it is there for.
+        place: Where it is, seen from the route; refreshed every tick.
+        location, speed: Its motion in this tick, world frame, m/s.
+        source: The junction source it came from.
+        told_kmh: Speed the Traffic Manager was last told.
+    """
+
+    actor: Any
+    duty: Duty
+    place: Place
+    location: carla.Location
+    speed: float = 0.0
+    source: Any = None
+    told_kmh: float | None = None
+    lane: tuple[int, int] = field(default=(0, 0))
+
+
+class Fleet:
+    """All background cars of a route.
+
+    Args:
+        context: The route; its Traffic Manager drives the cars.
+        frame: The route as a coordinate frame.
+
+    Raises:
+        ValueError: If the context has no Traffic Manager.
+    """
+
+    def __init__(self, context: RouteContext, frame: RouteFrame) -> None:
+        if context.traffic_manager is None:
+            raise ValueError(
+                "background traffic needs a Traffic Manager; pass one to RouteContext or drive without traffic"
+            )
+        self._context, self._frame = context, frame
+        self._manager = context.traffic_manager
+        self._rng = context.generator("traffic")
+        self.cars: list[Car] = []
+
+    def refresh(self) -> None:
+        """Read all motions; forget cars that the Traffic Manager removed."""
+        state = self._context.state
+        self.cars = [car for car in self.cars if state.is_alive(car.actor)]
+        for car in self.cars:
+            motion = state.motion(car.actor)
+            car.location, car.speed = motion.location, motion.speed
+            car.place = self._frame.place(motion.location)
+
+    def of(self, *duties: Duty) -> list[Car]:
+        """Cars with one of these duties."""
+        return [car for car in self.cars if car.duty in duties]
+
+    def chance(self, probability: float) -> bool:
+        """A draw of the traffic's generator."""
+        return self._rng.random() < probability
+
+    def spawn(self, waypoint: Any, duty: Duty, speed: float = 0.0, source: Any = None) -> Car | None:
+        """Put a car on a lane; None if the lane is narrow or the place is taken.
+
+        Args:
+            waypoint: Where.
+            duty: What for.
+            speed: Initial speed, m/s.
+            source: The junction source it comes from.
+        """
+        if waypoint is None or waypoint.lane_width < MIN_LANE_WIDTH:
+            return None
+        state = self._context.state
+        blueprint = state.choose_blueprint("vehicle.*", self._rng, ROLE, CAR_ATTRIBUTES)
+        actor = state.try_spawn(blueprint, waypoint.transform, SPAWN_LIFT)
+        if actor is None:
+            return None
+        location = waypoint.transform.location
+        car = Car(actor, duty, self._frame.place(location), location, speed, source)
+        self._hand_over(car, speed, waypoint.transform.rotation.yaw)
+        self.cars.append(car)
+        return car
+
+    def _hand_over(self, car: Car, speed: float, yaw_deg: float) -> None:
+        manager, actor, yaw = self._manager, car.actor, math.radians(yaw_deg)
+        actor.set_autopilot(True, manager.get_port())
+        manager.auto_lane_change(actor, False)
+        manager.distance_to_leading_vehicle(actor, LEADING_DISTANCE)
+        manager.vehicle_lane_offset(actor, LANE_OFFSET)
+        manager.update_vehicle_lights(actor, True)
+        if speed > 0.0:
+            actor.set_target_velocity(carla.Vector3D(speed * math.cos(yaw), speed * math.sin(yaw), 0.0))
+        if car.duty is Duty.OPPOSITE:
+            self.ignore_rules(car)
+
+    def ignore_rules(self, car: Car) -> None:
+        """Let a car pass lights and signs."""
+        self._manager.ignore_lights_percentage(car.actor, 100)
+        self._manager.ignore_signs_percentage(car.actor, 100)
+
+    def want(self, car: Car, kmh: float) -> None:
+        """Tell the Traffic Manager the speed a car shall drive, km/h."""
+        kmh = min(max(kmh, 0.0), TOP_SPEED_KMH)
+        if car.told_kmh is None or abs(car.told_kmh - kmh) > SPEED_STEP_KMH or (kmh == 0.0) != (car.told_kmh == 0.0):
+            self._manager.set_desired_speed(car.actor, kmh)
+            car.told_kmh = kmh
+
+    def brake_lights(self, car: Car, on: bool) -> None:
+        """Hold the brake lights on, or give the lights back to the Traffic Manager."""
+        self._manager.update_vehicle_lights(car.actor, not on)
+        if on:
+            car.actor.set_light_state(carla.VehicleLightState.Brake)
+
+    def teleport(self, car: Car, waypoint: Any) -> None:
+        """Move a car along its lane; its velocity stays as it is."""
+        pose = shifted(waypoint.transform, up=SPAWN_LIFT)
+        self._context.state.move(car.actor, pose)
+        car.location, car.place = pose.location, self._frame.place(pose.location)
+
+    def remove(self, car: Car) -> None:
+        """Take a car out of the world."""
+        self._context.state.remove(car.actor)
+        self.cars = [kept for kept in self.cars if kept is not car]
+
+    def remove_where(self, cars: list[Car]) -> None:
+        """Take several cars out of the world."""
+        for car in cars:
+            self.remove(car)
