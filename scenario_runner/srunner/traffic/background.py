@@ -30,7 +30,8 @@ class TrafficRules:
         opposite_source: How far ahead oncoming cars appear, and behind the ego vanish, metres.
         opposite_distance: Distance between oncoming cars, metres.
         keep_clear: No source makes cars nearer to the ego than this, metres.
-        lost: Cars farther from the ego than this that nobody counts are removed, metres.
+        forgotten: Between junctions, cars that left the last one another way are removed at this distance, metres.
+        lost: No car is kept farther from the ego than this, metres.
     """
 
     front: int = 2
@@ -40,6 +41,7 @@ class TrafficRules:
     opposite_source: float = 80.0
     opposite_distance: float = 40.0
     keep_clear: float = 15.0
+    forgotten: float = 60.0
     lost: float = 250.0
 
 
@@ -157,6 +159,7 @@ class BackgroundTraffic:
         return any(self.frame.lane_number(place) == lane for place in places)
 
     def _keep_road(self) -> None:
+        self._let_strays_go()
         lanes = self.frame.lanes(self.frame.index)
         for lane in lanes:
             if self.is_removed(lane):
@@ -166,6 +169,15 @@ class BackgroundTraffic:
                 self.fleet.remove(car)
             self._follow_up(lane, front)
         self._open_new_lanes()
+
+    def _let_strays_go(self) -> None:
+        """Road cars that have turned off the route are no longer counted; they stop behind their junction."""
+        for car in self.fleet.of(Duty.ROAD):
+            if self.frame.lane_number(car.place) in self.frame.lanes(car.place.index):
+                continue
+            waypoint = self.context.map.get_waypoint(car.location)
+            if not waypoint.is_junction and not self.frame.waypoint(car.place.index).is_junction:
+                self.junctions.let_out(car, waypoint)
 
     def _follow_up(self, lane: int, front: list[Car]) -> None:
         """The source behind the ego."""
@@ -265,7 +277,11 @@ class BackgroundTraffic:
 
     def _drop_lost(self) -> None:
         ego = self.context.state.location(self.context.ego)
-        self.fleet.remove_where([car for car in self.fleet.cars if car.location.distance(ego) > self.rules.lost])
+        uncounted = () if self.junctions.is_active else (Duty.EXIT, Duty.WAITING, Duty.ENTRY, Duty.MIDDLE)
+        for car in list(self.fleet.cars):
+            distance = car.location.distance(ego)
+            if distance > self.rules.lost or (car.duty in uncounted and distance > self.rules.forgotten):
+                self.fleet.remove(car)
 
     # ---- speeds -------------------------------------------------------------------------------------------------
 

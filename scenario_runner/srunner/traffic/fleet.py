@@ -49,6 +49,8 @@ class Car:
         location, speed: Its motion in this tick, world frame, m/s.
         source: The junction source it came from.
         told_kmh: Speed the Traffic Manager was last told.
+        lane: Road and lane id, kept for cars at junctions.
+        exit: Lane and place at which it left its junction.
     """
 
     actor: Any
@@ -58,7 +60,8 @@ class Car:
     speed: float = 0.0
     source: Any = None
     told_kmh: float | None = None
-    lane: tuple[int, int] = field(default=(0, 0))
+    lane: tuple[int, int] = (0, 0)
+    exit: tuple[tuple[int, int], carla.Location] = field(default_factory=lambda: ((0, 0), carla.Location()))
 
 
 class Fleet:

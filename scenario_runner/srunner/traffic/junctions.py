@@ -240,32 +240,29 @@ class JunctionTraffic:
             if car.duty is Duty.ENTRY and waypoint.is_junction:
                 car.duty = Duty.MIDDLE
             elif car.duty is Duty.MIDDLE and not waypoint.is_junction:
-                car.duty = Duty.EXIT
-                self._limit_exit(car)
+                self.let_out(car, waypoint)
             elif car.duty is Duty.EXIT:
                 self._settle(car, waypoint)
 
-    def _limit_exit(self, newcomer: Car) -> None:
-        """An exit lane holds two cars; the one farthest off makes room."""
+    def let_out(self, newcomer: Car, waypoint: Any) -> None:
+        """A car leaves a junction. An exit lane holds two cars; the one farthest off makes room."""
         traffic = self._traffic
-        on_lane = [car for car in traffic.fleet.of(Duty.EXIT, Duty.WAITING, Duty.ROAD) if car.lane == newcomer.lane]
+        newcomer.duty, newcomer.exit = Duty.EXIT, (lane_of(waypoint), newcomer.location)
+        on_lane = [car for car in traffic.fleet.of(Duty.EXIT, Duty.WAITING) if car.exit[0] == newcomer.exit[0]]
         if len(on_lane) > EXIT_CAPACITY:
             origin = newcomer.location
             traffic.fleet.remove(max(on_lane, key=lambda car: car.location.distance(origin)))
 
     def _settle(self, car: Car, waypoint: Any) -> None:
         """Behind the route's exit a car drives on ahead of the ego; behind other exits it stops for good."""
+        distance = car.location.distance(car.exit[1])
         for active in self._active:
             onward = {lane_of(lane) for lane in same_direction_lanes(active.junction.exit)}
             if lane_of(waypoint) in onward and self._traffic.gap(car) > 0:
-                if car.place.along - active.junction.end > SOURCE_SPACING:
+                if distance > SOURCE_SPACING:
                     car.duty = Duty.ROAD
                 return
-        junction_exits = [exit_ for active in self._active for exit_ in active.junction.exits]
-        distances = [
-            exit_.transform.location.distance(car.location) for exit_ in junction_exits if lane_of(exit_) == car.lane
-        ]
-        if distances and min(distances) > 2 * SOURCE_SPACING:
+        if distance > 2 * SOURCE_SPACING:
             car.duty = Duty.WAITING
 
     def _run_source(self, active: ActiveJunction, source: Source) -> None:
