@@ -68,7 +68,7 @@ class Blueprint:
         return name in self.values
 
     def get_attribute(self, name: str) -> Attribute:
-        return Attribute(value=self.values[name], recommended_values=[])
+        return Attribute(value=self.values[name], recommended_values=[], type=carla.ActorAttributeType.String)
 
     def set_attribute(self, name: str, value: str) -> None:
         self.values[name] = value

@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import carla
@@ -64,16 +65,21 @@ def _category(model: str) -> str:
     return "car"
 
 
-def _equals(value: Any, wanted: Any) -> bool:
-    """Whether a blueprint attribute has a value, compared in the attribute's own type."""
-    if isinstance(wanted, bool):
-        return str(value.as_str()).lower() == str(wanted).lower()
-    if isinstance(wanted, (int, float)):
-        try:
-            return math.isclose(float(value.as_str()), wanted)
-        except ValueError:
-            return False
-    return bool(value.as_str() == wanted)
+_READERS = {
+    carla.ActorAttributeType.Bool: "as_bool",
+    carla.ActorAttributeType.Int: "as_int",
+    carla.ActorAttributeType.Float: "as_float",
+    carla.ActorAttributeType.String: "as_str",
+}
+
+
+def _equals(attribute: Any, wanted: Any) -> bool:
+    """Whether a blueprint attribute has a value; numbers and words may be written as text."""
+    reader = _READERS.get(attribute.type)
+    value = getattr(attribute, reader)() if reader else None
+    if isinstance(wanted, (int, float)) and isinstance(value, str):
+        return value.lower() == str(wanted).lower()
+    return bool(value == wanted)
 
 
 def _matches(blueprint: Any, attributes: Mapping[str, Any]) -> bool:
@@ -102,6 +108,8 @@ class WorldState:
         self._all_actors: list[Any] | None = None
         self._planners: dict[float, GlobalRoutePlanner] = {}
         self._before_destroy: dict[int, list[Callable[[Any], None]]] = {}
+        self._library = world.get_blueprint_library()
+        self._candidates = lru_cache(maxsize=None)(self._find_candidates)
 
     def planner(self, resolution: float = 2.0) -> GlobalRoutePlanner:
         """The route planner of this map at a resolution in metres, built once."""
@@ -188,21 +196,23 @@ class WorldState:
         Returns:
             `carla.ActorBlueprint`; one of `DEFAULT_MODELS` if the pattern is unknown.
         """
-        library = self.world.get_blueprint_library()
-        wanted = dict(attributes or {})
-        candidates = sorted(library.filter(model), key=lambda blueprint: blueprint.id)
-        found = [blueprint for blueprint in candidates if _matches(blueprint, wanted)]
+        library = self._library
+        blueprint = library.find(rng.choice(self._candidates(model, tuple((attributes or {}).items()))))
+        self._dress(blueprint, rng, role, color)
+        return blueprint
+
+    def _find_candidates(self, model: str, attributes: tuple[tuple[str, Any], ...]) -> list[str]:
+        candidates = sorted(self._library.filter(model), key=lambda blueprint: blueprint.id)
+        wanted = dict(attributes)
+        found = [blueprint.id for blueprint in candidates if _matches(blueprint, wanted)]
         while not found and wanted and candidates:
             LOG.info("no blueprint of %s has %s; choosing without it", model, wanted)
             wanted.popitem()
-            found = [blueprint for blueprint in candidates if _matches(blueprint, wanted)]
+            found = [blueprint.id for blueprint in candidates if _matches(blueprint, wanted)]
         if not found:
-            default = DEFAULT_MODELS[_category(model)]
-            LOG.warning("no blueprint matches %s; using %s", model, default)
-            found = [library.find(default)]
-        blueprint = rng.choice(found)
-        self._dress(blueprint, rng, role, color)
-        return blueprint
+            found = [DEFAULT_MODELS[_category(model)]]
+            LOG.warning("no blueprint matches %s; using %s", model, found[0])
+        return found
 
     @staticmethod
     def _dress(blueprint: Any, rng: random.Random, role: str, color: str | None) -> None:

@@ -213,7 +213,8 @@ GROUP = ((0.4, 1.5, 1.2), (1.0, 2.5, 1.2), (1.6, 0.5, 1.2))
 def pedestrian_crossing(draft: Draft) -> Plan:
     """Three walkers cross in front of a junction, each with a speed and delay of its own.
 
-    The original's walkers wait for ever after crossing, so it never ends; here it ends when all are across and the ego has driven on.
+    The original's walkers wait for ever after crossing, so it never ends; here it ends when all are across and the ego
+    has driven on.
     """
     conflict, _ = next_junction(draft.waypoint)
     lane, _ = side_lane(conflict, "right")
