@@ -117,6 +117,13 @@ class TriangleTables:
                     self._shapes[key] = found
         return found
 
+    def add_mesh(self, shape: Mesh) -> tuple[int, int]:
+        """Append a mesh; returns its (first, end) rows."""
+        first = len(self.mesh)
+        self.mesh = join([self.mesh, shape])
+        self._publish()
+        return first, len(self.mesh)
+
     def _add(self, shape: Shape) -> _Placed:
         at = len(self.mesh)
         parts = [self.mesh]

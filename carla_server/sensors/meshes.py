@@ -69,6 +69,10 @@ class Mesh:
         rest |= {"pos": np.ascontiguousarray(pos, np.float32), "uv": np.ascontiguousarray(uv)}
         return Mesh(**rest)
 
+    def taken(self, rows: NDArray[np.int64]) -> Mesh:
+        """A copy with these triangles in this order."""
+        return Mesh(**{f.name: np.ascontiguousarray(getattr(self, f.name)[rows]) for f in fields(self)})
+
     def fitted(self, low: ArrayLike, high: ArrayLike) -> Mesh:
         """A copy stretched so that it fills the box from `low` to `high` exactly."""
         mine_low, mine_high = self.pos.min(axis=(0, 1)), self.pos.max(axis=(0, 1))

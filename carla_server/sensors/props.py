@@ -98,7 +98,9 @@ def _triangle_sign(e: Size) -> Mesh:
         x = side * 0.02
         for scale, color, lift in ((1.0, linear((200, 30, 24)), 0.0), (0.66, linear((245, 205, 60)), 0.006)):
             low, high = height * (0.30 + 0.10 * (1 - scale)), height * (1.0 - 0.22 * (1 - scale))
-            corners = np.array([(x, -scale * e[1], low), (x, scale * e[1], low), (x, 0, high)]) + np.array([side * lift, 0.0, 0.0])
+            corners = np.array([(x, -scale * e[1], low), (x, scale * e[1], low), (x, 0, high)]) + np.array(
+                [side * lift, 0.0, 0.0]
+            )
             rows.append(two_sided(_triangle(corners, color)))
         bar = [(x * 1.6, -0.05, 0.52 * height), (x * 1.6, 0.05, 0.52 * height)]
         bar += [(x * 1.6, 0.05, 0.75 * height), (x * 1.6, -0.05, 0.75 * height)]

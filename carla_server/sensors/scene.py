@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from carla_server.map import RoadMap
 from carla_server.sensors import shading
-from carla_server.sensors.actors import TriangleTables, actor_draws
+from carla_server.sensors.actors import Draws, TriangleTables, actor_draws, signal_lamp
+from carla_server.sensors.atlas import atlas
+from carla_server.sensors.fixtures import light_head
 from carla_server.sensors.ground import draw_ground, texel_tags
 from carla_server.sensors.poses import rotation, world_to_camera
 from carla_server.sensors.raster import NO_TRIANGLE, rasterize
 from carla_server.sensors.scenery import chunked, lane_meshes, terrain_mesh
+from carla_server.sensors.town import Placement, build_town, placed_parts
 from carla_server.sensors.views import (
     ActorView,
     CameraSpec,
@@ -51,6 +54,7 @@ Array = NDArray[np.float64]
 
 NEAR = 0.05  # metres; closer surfaces are cut away
 ACTOR_REACH = 400.0  # metres
+SIGNAL_REACH = 220.0  # metres
 FIRST_TABLE = 1 << 15  # triangles; the tables double when a view has more
 MAP_CELLS = 512
 MAP_SCALE = 4.0  # light map cells per metre
@@ -100,11 +104,15 @@ class Scene:
 
     def __init__(self, road_map: RoadMap) -> None:
         self.road_map = road_map
-        self.environment_objects: tuple[EnvironmentObject, ...] = ()
+        town = build_town(road_map)
+        self.environment_objects: tuple[EnvironmentObject, ...] = tuple(town.objects)
+        self._town = town
         self._ground = draw_ground(road_map)
-        self._chunks = chunked([(lane_meshes(road_map), 400.0), (terrain_mesh(road_map), 1e9)])
+        ground = [(lane_meshes(road_map), Placement(reach=450.0)), (terrain_mesh(road_map), Placement())]
+        self._chunks = chunked([*ground, *placed_parts(town)])
         self._tables = TriangleTables(self._chunks.shape)
-        self._atlas, self._specs = np.zeros(1, np.uint32), np.zeros((1, 3), np.int64)
+        self._head = self._tables.add_mesh(light_head())
+        self._atlas, self._specs = atlas()
         self._buffers = _Buffers()
 
     def render(
@@ -112,9 +120,9 @@ class Scene:
     ) -> Frame:
         """Draw what the camera sees. Same arguments, same pixels."""
         focal = camera.width / (2.0 * math.tan(math.radians(camera.fov_deg) / 2))
-        draws = self._draws(camera, actors, focal, time_s)
-        buffers, used = self._visible(draws, camera.width, camera.height, focal, camera.far)
         light = lighting(weather)
+        draws = self._draws(camera, actors, focal, time_s, light.night > 0.3)
+        buffers, used = self._visible(draws, camera.width, camera.height, focal, camera.far)
         table, sunlit = self._light_table(camera, actors, light)
         tables = (buffers.src[:used], buffers.drw[:used])
         frame = Frame()
@@ -209,11 +217,14 @@ class Scene:
                 return buffers, used
             buffers.grow(2 * len(buffers.src))
 
-    def _draws(self, camera: CameraSpec, actors: Sequence[ActorView], focal: float, time_s: float) -> _Draws:
+    def _draws(
+        self, camera: CameraSpec, actors: Sequence[ActorView], focal: float, time_s: float, dark: bool
+    ) -> _Draws:
         view = world_to_camera(camera.transform)
-        seen = self._seen_chunks(view, camera, focal)
+        seen = self._seen_chunks(view, camera, focal, dark)
         count = len(seen)
         rows = actor_draws(self._tables, actors, np.array(camera.transform[:3]), min(camera.far, ACTOR_REACH), time_s)
+        self._signal_draws(rows, actors, camera)
         world = np.array(rows.mats).reshape(-1, 3, 4)
         to_camera = view[:, :3] @ world
         to_camera[:, :, 3] += view[:, 3]
@@ -232,7 +243,20 @@ class Scene:
             np.concatenate([np.array(rows.instances, np.int32), np.zeros(count, np.int32)]).astype(np.int32),
         )
 
-    def _seen_chunks(self, view: Array, camera: CameraSpec, focal: float) -> NDArray[np.int64]:
+    def _signal_draws(self, rows: Draws, actors: Sequence[ActorView], camera: CameraSpec) -> None:
+        """Add the housings of traffic lights, their lamps as the actors that stand for them say."""
+        states = {actor.signal_id: actor for actor in actors if actor.signal_id}
+        for head in self._town.heads:
+            if math.dist(head.matrix[:, 3], camera.transform[:3]) > SIGNAL_REACH:
+                continue
+            actor = states.get(head.signal_id)
+            rows.ranges.append(self._head)
+            rows.mats.append(head.matrix)
+            rows.tints.append((1.0, 1.0, 1.0))
+            rows.emits.append(0 if actor is None else signal_lamp(actor.lamp))
+            rows.instances.append(head.object_id if actor is None else actor.id)
+
+    def _seen_chunks(self, view: Array, camera: CameraSpec, focal: float, dark: bool) -> NDArray[np.int64]:
         """Chunks in the field of view and within their reach, nearest first."""
         chunks = self._chunks
         center, half = (chunks.low + chunks.high) / 2, (chunks.high - chunks.low) / 2
@@ -244,8 +268,9 @@ class Scene:
         inside = (ahead > NEAR) & (at[:, 0] - size[:, 0] < camera.far)
         for axis, slope in ((1, side), (2, rise)):
             inside &= np.abs(at[:, axis]) - slope * at[:, 0] < radius * math.hypot(1.0, slope)
-        distance = np.maximum(np.linalg.norm(at, axis=1) - radius, 0.0)
-        inside &= distance < chunks.reach
+        eye = np.array(camera.transform[:2])
+        distance = np.linalg.norm(chunks.pivot - eye, axis=1)
+        inside &= (distance >= chunks.first) & (distance < chunks.reach) & (~chunks.night | dark)
         index = np.flatnonzero(inside)
         return index[np.argsort(distance[index], kind="stable")]
 

@@ -1,13 +1,12 @@
-"""Everything of a town that never moves: its ground, and what stands on it.
+"""Everything of a town that never moves: its ground, and its triangles in chunks.
 
-What the map lists as objects is built as listed. Towns whose file lists none (CARLA's own) get houses, trees and street
-lamps along their roads, placed by a generator seeded with the town's name, never on a lane.
+The ground is a surface per lane with open ground around; its colours come from the ground image. Triangles are sorted
+into chunks by place, so that a view draws only what it may see.
 """
 
 from __future__ import annotations
 
 import itertools
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +16,14 @@ from scipy.spatial import cKDTree
 from carla_server.map import RoadMap
 from carla_server.sensors.meshes import Mesh, join, mesh
 from carla_server.sensors.shading import GROUND
+from carla_server.sensors.town import Placement
 from carla_server.sensors.views import Tag
 
 Array = NDArray[np.float64]
 
 DROP = 0.04  # metres that open ground lies below the lanes, so that lanes win the depth test
 SKIRT = 0.8  # metres that the outer edge of a road reaches down
+CELL = 24.0  # metres along the side of a chunk
 FAR_GROUND = 300.0  # metres of open ground around the town
 FLAT_CELL, HILLY_CELL = 40.0, 12.0  # metres
 WHITE = (1.0, 1.0, 1.0)
@@ -99,7 +100,10 @@ class Chunks:
         shape: All triangles.
         starts, ends: (C,) int64 ranges.
         low, high: (C, 3) bounds, metres.
-        reach: (C,) distance within which a chunk is drawn, metres.
+        pivot: (C, 2) middle of the square of the town a chunk belongs to; distances are measured to it, so that the
+            near and the far version of a thing change over together.
+        first, reach: (C,) distances between which a chunk is drawn, metres.
+        night: (C,) whether only darkness shows it.
     """
 
     shape: Mesh
@@ -107,40 +111,45 @@ class Chunks:
     ends: NDArray[np.int64]
     low: Array
     high: Array
+    pivot: Array
+    first: Array
     reach: Array
+    night: NDArray[np.bool_]
 
 
-def chunked(parts: list[tuple[Mesh, float]], cell: float = 32.0) -> Chunks:
-    """Sort triangles by the square of the town they lie in; each part with the distance it can be seen from."""
-    shapes, starts, ends, low, high, reach = [], [], [], [], [], []
+def chunked(parts: list[tuple[Mesh, Placement]], cell: float = CELL) -> Chunks:
+    """Sort each part's triangles by the square of the town they lie in."""
+    shapes, spans, low, high, pivot, rows = [], [], [], [], [], []
     at = 0
-    for shape, distance in parts:
-        key = np.floor(shape.pos.mean(axis=1)[:, :2] / cell).astype(np.int64)
+    for shape, placement in parts:
+        # A thing stays whole: its triangles follow the square of its first one.
+        anchor = shape.pos.mean(axis=1)[:, :2]
+        _, first, back = np.unique(shape.instance, return_index=True, return_inverse=True)
+        anchor = np.where((shape.instance > 0)[:, None], anchor[first][back], anchor)
+        key = np.floor(anchor / cell).astype(np.int64)
         order = np.lexsort((key[:, 1], key[:, 0]))
         key = key[order]
         cuts = np.flatnonzero(np.any(np.diff(key, axis=0) != 0, axis=1)) + 1
         edges = np.concatenate([[0], cuts, [len(order)]])
-        for name in vars(shape):
-            setattr(shape, name, np.ascontiguousarray(getattr(shape, name)[order]))
-        shapes.append(shape)
+        sorted_shape = shape.taken(order)
+        shapes.append(sorted_shape)
         for a, b in itertools.pairwise(edges):
-            if b > a:
-                starts.append(at + a)
-                ends.append(at + b)
-                low.append(shape.pos[a:b].min(axis=(0, 1)))
-                high.append(shape.pos[a:b].max(axis=(0, 1)))
-                reach.append(distance)
+            spans.append((at + a, at + b))
+            low.append(sorted_shape.pos[a:b].min(axis=(0, 1)))
+            high.append(sorted_shape.pos[a:b].max(axis=(0, 1)))
+            pivot.append((key[a] + 0.5) * cell)
+            rows.append((placement.first, placement.reach, placement.night))
         at += len(shape)
+    table = np.array(rows, np.float64)
+    ranges = np.array(spans, np.int64)
     return Chunks(
         join(shapes),
-        np.array(starts, np.int64),
-        np.array(ends, np.int64),
-        np.array(low, np.float64).reshape(-1, 3),
-        np.array(high, np.float64).reshape(-1, 3),
-        np.array(reach, np.float64),
+        np.ascontiguousarray(ranges[:, 0]),
+        np.ascontiguousarray(ranges[:, 1]),
+        np.array(low, np.float64),
+        np.array(high, np.float64),
+        np.array(pivot, np.float64),
+        table[:, 0],
+        table[:, 1],
+        table[:, 2] > 0,
     )
-
-
-def town_seed(name: str) -> int:
-    """A number that depends on nothing but the town's name."""
-    return zlib.crc32(name.encode())
