@@ -1,0 +1,130 @@
+"""Find recorded runs that should not be trained on, list them with the reason, and move them aside if asked.
+
+A run stays if it passes the rule of the training loader (a perfect score, or more than 94 % of the route with nothing but
+low-speed and lane-leaving entries). Of several runs of one route and repetition only the best stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset_generation.runs import judge, superseded
+from driving.records import LABEL_KINDS, RunFolder, find_runs
+
+REJECTED = "rejected"
+EPILOG = """example:
+  python -m dataset_generation.clean --data database/simlingo            # only lists
+  python -m dataset_generation.clean --data database/simlingo --move     # moves to database/simlingo/rejected
+  python -m dataset_generation.clean --data database/simlingo --restore  # moves everything back
+"""
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A run to take out, and why."""
+
+    run: RunFolder
+    reason: str
+
+
+def find_rejections(root: Path) -> tuple[list[Rejection], int]:
+    """Runs of a dataset that should not be trained on, and the number of all runs.
+
+    Raises:
+        FileNotFoundError: If the root has no ``data`` folder.
+    """
+    verdicts = [judge(run) for run in find_runs(root)]
+    worse = superseded(verdicts)
+    rejections = [Rejection(v.run, v.reason) for v in verdicts if v.reason is not None]
+    rejections += [
+        Rejection(v.run, f"superseded by {worse[v.run].name}") for v in verdicts if v.reason is None and v.run in worse
+    ]
+    return rejections, len(verdicts)
+
+
+def folders_of(run: RunFolder) -> list[Path]:
+    """The run folder and the twins that hold its labels, as far as they exist."""
+    twins = [run.root / kind.tree / run.relative for kind in LABEL_KINDS.values()]
+    return [path for path in (run.path, *twins) if path.is_dir()]
+
+
+def move_aside(run: RunFolder) -> None:
+    """Move a run and its labels below ``<root>/rejected``, keeping the paths."""
+    for folder in folders_of(run):
+        target = run.root / REJECTED / folder.relative_to(run.root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder, target)
+
+
+def delete(run: RunFolder) -> None:
+    """Delete a run and its labels."""
+    for folder in folders_of(run):
+        shutil.rmtree(folder)
+
+
+def restore(root: Path) -> int:
+    """Move everything below ``<root>/rejected`` back. Returns the number of runs."""
+    aside = root / REJECTED
+    if not (aside / "data").is_dir():
+        return 0
+    runs = find_runs(aside)
+    for run in runs:
+        for folder in folders_of(run):
+            target = root / folder.relative_to(aside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(folder, target)
+    shutil.rmtree(aside)
+    return len(runs)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dataset_generation.clean",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)"
+    )
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--move", action="store_true", help=f"move rejected runs to <data>/{REJECTED}")
+    action.add_argument("--delete", action="store_true", help="delete rejected runs")
+    action.add_argument("--restore", action="store_true", help="move runs back that were moved aside")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. Exit codes: 0 done, 2 no dataset."""
+    options = make_parser().parse_args(arguments)
+    try:
+        if options.restore:
+            print(f"moved {restore(options.data)} runs back")
+            return 0
+        rejections, total = find_rejections(options.data)
+    except FileNotFoundError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for rejection in rejections:
+        print(f"{rejection.run.key}: {rejection.reason}")
+        if options.move:
+            move_aside(rejection.run)
+        elif options.delete:
+            delete(rejection.run)
+    kinds = Counter(
+        r.reason.split(":")[0] if not r.reason.startswith("superseded") else "superseded" for r in rejections
+    )
+    done = "moved aside" if options.move else "deleted" if options.delete else "to be removed (nothing changed)"
+    print(f"{len(rejections)} of {total} runs {done}" + "".join(f"; {n} x {kind}" for kind, n in kinds.most_common()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
