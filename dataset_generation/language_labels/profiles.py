@@ -43,6 +43,7 @@ class Correction(str, Enum):
     JOINED_SENTENCES = "sentences contain 'as .', 'None' or a leading space"
     PLACEHOLDERS = "placeholders keep the preposition, and replace equal words anywhere in the sentence"
     WALKER_OBJECT = "a hazard by a pedestrian names whatever object slowed the vehicle before"
+    STOP_DISTANCE = "a stop line is taken to lie 5 m before the junction, so it is negative metres away once passed"
     HAZARD_OBJECT = "the vehicle of a hazard is judged visible with the LiDAR points of another object"
 
     def __new__(cls, published: str) -> Correction:

@@ -38,8 +38,8 @@ class Labeller(Protocol):
     def kind(self) -> LabelKind:
         """Which tree the labels go to."""
 
-    def label(self, route: RouteData, frame: int) -> Mapping[str, Any]:
-        """The JSON object of one frame's label.
+    def label(self, route: RouteData, frame: int) -> Mapping[str, Any] | str:
+        """The JSON object of one frame's label, or its text.
 
         Raises:
             Skipped: If a rule says that this frame gets none.
@@ -155,7 +155,7 @@ def _labelled(target: RunFolder, kind: LabelKind) -> set[int]:
     return {int(path.name[:-8]) for path in folder.glob("*.json.gz")} if folder.is_dir() else set()
 
 
-def _label_or_reason(labeller: Labeller, route: RouteData, frame: int) -> Mapping[str, Any]:
+def _label_or_reason(labeller: Labeller, route: RouteData, frame: int) -> Mapping[str, Any] | str:
     """As `Labeller.label`, with the rules that hold for every kind, and odd values turned into a named failure."""
     if route.rejection:
         raise Skipped(route.rejection)

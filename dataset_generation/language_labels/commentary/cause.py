@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dataset_generation.language_labels.naming import COMMENTARY_COLOURS, FRONT_HALF_WIDTH, colour, side_of, type_name
@@ -122,9 +123,9 @@ def _expert_cause(frame: Frame, profile: Profile, region: ImageRegion) -> Cause:
     m, to_junction = frame.measurement, frame.ego.distance_to_junction
     box: PlacedBox | None = None
     if m.stop_sign_hazard:
-        kind, distance = STOP_TYPE, None if to_junction is None else to_junction - 5
+        kind, distance = STOP_TYPE, _to_stop_line(frame.stop_signs, to_junction, profile)
     elif m.light_hazard and to_junction is not None and to_junction < FAR:
-        kind, distance = LIGHT_TYPE, to_junction - 5
+        kind, distance = LIGHT_TYPE, _to_stop_line(frame.light_lines, to_junction, profile)
     else:
         kind, distance = m.speed_reduced_by_obj_type, m.speed_reduced_by_obj_distance  # type: ignore[assignment]
         boxes = boxes_by_id(frame, profile)
@@ -139,6 +140,17 @@ def _expert_cause(frame: Frame, profile: Profile, region: ImageRegion) -> Cause:
     if round(distance, 1) > FAR:
         return Cause(is_visible=seen)
     return Cause(kind, round(distance, 1), box, text, seen)
+
+
+def _to_stop_line(
+    lines: Sequence[StopSignBox | TrafficLightBox], to_junction: float | None, profile: Profile
+) -> float | None:
+    """Distance to the stop line of a sign or light, metres: as recorded, else five metres before the junction."""
+    guess = None if to_junction is None else to_junction - 5
+    if Correction.STOP_DISTANCE not in profile:
+        return guess
+    recorded = [line.distance for line in lines if line.affects_ego]
+    return min(recorded) if recorded else None if guess is None else max(guess, 0.0)
 
 
 def _appearance_of_type(kind: str | None) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from dataset_generation.language_labels.profiles import Profile
 from dataset_generation.language_labels.projection import PUBLISHED_REGION, ImageRegion
@@ -30,9 +28,9 @@ class VqaLabeller:
         """The ``drivelm`` tree."""
         return VQA
 
-    def label(self, route: RouteData, frame: int) -> Mapping[str, Any]:
-        """The published object of one frame."""
+    def label(self, route: RouteData, frame: int) -> str:
+        """JSON text of one frame's questions."""
         recorded = route.frame(frame)
         scenario = route.scenarios.name_at(recorded.measurement, self.profile)
         image = str(route.run.rgb_path(frame))
-        return label_frame(recorded, scenario, image, self.profile, self.region).to_dict()
+        return label_frame(recorded, scenario, image, self.profile, self.region).to_json()
