@@ -33,6 +33,7 @@ from srunner.scenariomanager.scenarioatomics import atomic_criteria
 from srunner.scenariomanager.scenarioatomics.atomic_criteria import Criterion
 from srunner.scenariomanager.traffic_events import TrafficEvent
 from srunner.scenarios import registry
+from srunner.traffic.background import BackgroundBehavior
 
 LOG = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ class RouteScenario:
         if len(self.config.weather) > 1 and self._rules.weather_changes:
             root.add_child(RouteWeather(self.ego, self._transforms, self.config.weather))
         self._behavior.add_child(self.triggerer)
-        self._behavior.add_child(_traffic(self.context) if has_traffic else Idle("No background traffic"))
+        self._behavior.add_child(BackgroundBehavior(self.context) if has_traffic else Idle("No background traffic"))
         self._criteria_node.add_children(list(self.criteria))
         root.add_children([self._behavior, self._criteria_node, self._timeout])
         return root
@@ -282,12 +283,6 @@ class RouteScenario:
         for scenario in self._scenarios:
             scenario.release()
         self.context.release()
-
-
-def _traffic(context: RouteContext) -> py_trees.behaviour.Behaviour:
-    from srunner.traffic.background import BackgroundBehavior
-
-    return BackgroundBehavior(context)
 
 
 def _while_active(variable: str, criteria: Sequence[Criterion]) -> py_trees.behaviour.Behaviour:
