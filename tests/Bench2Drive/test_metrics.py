@@ -118,7 +118,7 @@ def test_merge_finds_doubles_and_holes(tmp_path: Path) -> None:
 
 def test_broken_results_are_named(tmp_path: Path) -> None:
     (tmp_path / "part.json").write_text('{"_checkpoint": ')
-    with pytest.raises(ValueError, match="part.json"):
+    with pytest.raises(ValueError, match=r"part\.json"):
         merge_folder(tmp_path)
 
 

@@ -68,7 +68,7 @@ def test_route_without_weather_gets_the_default(tmp_path: Path) -> None:
     ],
 )
 def test_broken_files_are_refused_with_the_place(tmp_path: Path, old: str, new: str, message: str) -> None:
-    with pytest.raises(RouteFileError, match="routes.xml") as caught:
+    with pytest.raises(RouteFileError, match=r"routes\.xml") as caught:
         RouteParser.parse_routes_file(write(tmp_path, ROUTE.replace(old, new)))
     assert message in str(caught.value)
 
