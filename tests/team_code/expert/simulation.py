@@ -38,6 +38,9 @@ class FakeWorld:
     def get_actors(self):
         return self.actors
 
+    def get_traffic_lights_from_waypoint(self, waypoint, distance):
+        return []
+
 
 def no_actors() -> ActorBatch:
     zeros = np.zeros((0, 3))
@@ -88,8 +91,16 @@ class Drive:
         return EgoState(1, np.array([x, y, self.height]), 0.0, yaw, 0.0, speed, MKZ_EXTENT, np.array([0, 0, 0.7]))
 
     def scene(self, vehicles=None, walkers=None, light_state=carla.TrafficLightState.Red) -> Scene:
-        lights = {light.id: LightView(light.id, light.type_id, light_state) for light in self.world.get_actors().filter("traffic_light")}
-        return Scene(self.ego(), no_actors() if vehicles is None else vehicles, no_actors() if walkers is None else walkers, lights)
+        lights = {
+            light.id: LightView(light.id, light.type_id, light_state)
+            for light in self.world.get_actors().filter("traffic_light")
+        }
+        return Scene(
+            self.ego(),
+            no_actors() if vehicles is None else vehicles,
+            no_actors() if walkers is None else walkers,
+            lights,
+        )
 
     def tick(self, vehicles=None, walkers=None, infos=(), light_state=carla.TrafficLightState.Red) -> Decision:
         scene = self.scene(vehicles, walkers, light_state)
@@ -105,3 +116,19 @@ class Drive:
 def plan_between(road_map: carla.Map, start: carla.Location, end: carla.Location):
     planner = GlobalRoutePlanner(road_map, 1.0)
     return [(waypoint.transform, command) for waypoint, command in planner.trace_route(start, end)]
+
+
+@dataclass
+class StopLight:
+    """A traffic light whose trigger box lies across the lane at a pose."""
+
+    id: int
+    pose: carla.Transform
+    type_id: str = "traffic.traffic_light"
+
+    @property
+    def trigger_volume(self):
+        return carla.BoundingBox(carla.Location(0, 0, 0), carla.Vector3D(0.6, 0.6, 1.0))
+
+    def get_transform(self):
+        return self.pose
