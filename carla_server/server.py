@@ -1,0 +1,297 @@
+"""Sockets of the server, and nothing else: what arrives is handed on, what comes back is sent.
+
+One thread runs calls and the world. Cameras, lidars and radars measure on a few worker threads while the next calls
+are served; the next tick waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from carla_server.calls import Session, Simulator, dispatch
+from carla_server.wire import rpc, streams
+from carla_server.world.towns import TownLibrary
+from carla_server.world.world import World
+
+log = logging.getLogger(__name__)
+
+#: A subscriber that leaves this much unread is disconnected, bytes.
+MAX_BACKLOG_BYTES = 512 * 1024 * 1024
+#: Calls that advance the world and so may have to wait.
+ADVANCING = frozenset({"tick_cue", "load_new_episode"})
+
+
+class SocketPublisher:
+    """Sends stream messages to the sockets that subscribed."""
+
+    def __init__(self, workers: int) -> None:
+        self._subscribers: dict[int, list[asyncio.Transport]] = defaultdict(list)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sensor")
+        self.unfinished = 0
+        self.on_idle: Callable[[], None] = lambda: None
+
+    def wanted(self, stream: int) -> bool:
+        """Whether anybody subscribed to a stream."""
+        return stream in self._subscribers
+
+    def send(self, stream: int, message: bytes) -> None:
+        """Send a message to all subscribers of a stream."""
+        for transport in [*self._subscribers.get(stream, ())]:
+            if transport.get_write_buffer_size() > MAX_BACKLOG_BYTES:
+                log.warning("stream %d: a subscriber does not read; disconnecting it", stream)
+                transport.abort()
+                continue
+            transport.write(streams.frame_size(len(message)) + message)
+
+    def send_later(self, stream: int, header: bytes, measure: Callable[[], bytes]) -> None:
+        """Measure on a worker thread, then send."""
+        self.unfinished += 1
+        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: header + measure())
+        future.add_done_callback(lambda done: self._measured(stream, done))
+
+    def _measured(self, stream: int, done: asyncio.Future[bytes]) -> None:
+        self.unfinished -= 1
+        error = done.exception()
+        if error is not None:
+            log.error("the sensor of stream %d failed", stream, exc_info=error)
+        else:
+            self.send(stream, done.result())
+        if self.unfinished == 0:
+            self.on_idle()
+
+    def subscribe(self, stream: int, transport: asyncio.Transport) -> None:
+        """Add a subscriber."""
+        self._subscribers[stream].append(transport)
+
+    def unsubscribe(self, stream: int, transport: asyncio.Transport) -> None:
+        """Remove a subscriber."""
+        rest = [other for other in self._subscribers.get(stream, ()) if other is not transport]
+        if rest:
+            self._subscribers[stream] = rest
+        else:
+            self._subscribers.pop(stream, None)
+
+    def forget(self, stream: int) -> None:
+        """Send nothing more to the present subscribers of a stream; their sockets stay open."""
+        self._subscribers.pop(stream, None)
+
+    def close(self) -> None:
+        """Stop the worker threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _prepare(transport: asyncio.BaseTransport) -> None:
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class RpcProtocol(asyncio.Protocol):
+    """One client: its calls run in the order of arrival."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._connection = rpc.RpcConnection()
+        self._waiting: deque[rpc.Call] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self.session = Session()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note a new client."""
+        _prepare(transport)
+        self._transport: Any = transport
+        self.session.address = str(transport.get_extra_info("peername"))
+        self._server.clients.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget a client that is gone."""
+        self._server.clients.discard(self)
+        self._server.simulator.close(self.session)
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Take over calls and run those that may run."""
+        try:
+            self._waiting.extend(self._connection.receive(data))
+        except rpc.ProtocolError as error:
+            log.warning("closing the connection of %s: %s", self.session.address, error)
+            self._transport.close()
+            return
+        if self._timer is None:
+            self.pump()
+
+    def pump(self) -> None:
+        """Run waiting calls until one has to wait for something."""
+        self._timer = None
+        answers = []
+        while self._waiting:
+            call = self._waiting[0]
+            if call.name in ADVANCING or call.name == "apply_batch":
+                delay = self._server.delay(call, self.session)
+                if delay is not None:
+                    self._timer = asyncio.get_running_loop().call_later(delay, self.pump)
+                    break
+            self._waiting.popleft()
+            answers.append(self._server.answer(call, self.session))
+        if answers and not self._transport.is_closing():
+            self._transport.write(b"".join(answers))
+
+
+class StreamProtocol(asyncio.Protocol):
+    """One subscription: the client names a stream, then only reads."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._head = b""
+        self._stream: int | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note a new connection."""
+        _prepare(transport)
+        self._transport: Any = transport
+        self._transport.set_write_buffer_limits(high=MAX_BACKLOG_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        """Read which stream is wanted; later bytes mean nothing."""
+        if self._stream is not None:
+            return
+        self._head += data
+        if len(self._head) >= streams.SUBSCRIPTION_BYTES:
+            self._stream = streams.subscription(self._head)
+            self._server.subscribed(self._stream, self._transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End the subscription."""
+        if self._stream is not None:
+            self._server.publisher.unsubscribe(self._stream, self._transport)
+
+
+class Server:
+    """The listening sockets and the clock of asynchronous mode.
+
+    Args:
+        library: Where towns come from.
+        town: First town.
+        port: RPC port; 0 picks a free pair.
+        streaming_port: Port of the streams; the one after `port` if None.
+        seed: Of everything random.
+    """
+
+    def __init__(
+        self, library: TownLibrary, town: str, port: int, streaming_port: int | None = None, seed: int = 0
+    ) -> None:
+        self._sockets = bind_pair(port, streaming_port)
+        self.port, self.streaming_port = (raw.getsockname()[1] for raw in self._sockets)
+        self.publisher = SocketPublisher(workers=max(1, (os.cpu_count() or 2) - 1))
+        self.simulator = Simulator(World(library, town, self.publisher, seed, self.streaming_port))
+        self.clients: set[RpcProtocol] = set()
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until cancelled; `ready` is called once the ports answer."""
+        loop = asyncio.get_running_loop()
+        rpc_socket, stream_socket = self._sockets
+        servers = [
+            await loop.create_server(lambda: StreamProtocol(self), sock=stream_socket, backlog=512),
+            await loop.create_server(lambda: RpcProtocol(self), sock=rpc_socket, backlog=512),
+        ]
+        ready()
+        try:
+            await self._clock()
+        finally:
+            for server in servers:
+                server.close()
+            self.publisher.close()
+
+    async def _clock(self) -> None:
+        """Advance the world by itself in asynchronous mode, at the pace of wall time, and look after clients."""
+        world = self.simulator.world
+        due = time.monotonic()
+        while True:
+            due = max(due + world.settings.step, time.monotonic() - world.settings.step)
+            await asyncio.sleep(max(0.001, due - time.monotonic()))
+            if not world.settings.synchronous and self.publisher.unfinished == 0:
+                world.tick()
+            for client in self.clients:
+                hung = self.simulator.hung_manager(client.session)
+                if hung is not None:
+                    await self._wake(*hung)
+
+    async def _wake(self, address: str, port: int) -> None:
+        """Give a Traffic Manager that missed its signal another one."""
+        log.warning("the Traffic Manager at %s:%d missed a tick; waking it", address, port)
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 1.0)
+            writer.write(rpc.pack([rpc.REQUEST, 1, "synchronous_tick", []]))
+            await writer.drain()
+            asyncio.get_running_loop().call_later(5.0, writer.close)
+        except OSError as error:
+            log.warning("the Traffic Manager at %s:%d does not answer: %s", address, port, error)
+
+    def delay(self, call: rpc.Call, session: Session) -> float | None:
+        """Seconds after which a call should be tried again; None if it may run now."""
+        if call.name == "apply_batch" and not (len(call.arguments) > 1 and call.arguments[1] is True):
+            return None
+        if self.publisher.unfinished:
+            return 0.0002
+        return self.simulator.hold_tick(session) or None
+
+    def answer(self, call: rpc.Call, session: Session) -> bytes:
+        """Run a call; its answer in bytes."""
+        reply = dispatch(self.simulator, session, call)
+        if self.simulator.forget_world_stream:
+            self.simulator.forget_world_stream = False
+            self.publisher.forget(streams.WORLD_STREAM)
+        if call.name == "tick_cue" and session.managers:
+            session.waiting_since = time.monotonic()
+        return reply
+
+    def subscribed(self, stream: int, transport: asyncio.Transport) -> None:
+        """Serve a new subscription; a new observer of a world that stands still is told how it stands."""
+        self.simulator.arrived(stream)
+        self.publisher.subscribe(stream, transport)
+        if stream == streams.WORLD_STREAM and self.simulator.world.settings.synchronous:
+            message = self.simulator.world.greeting()
+            transport.write(streams.frame_size(len(message)) + message)
+
+
+def bind_pair(port: int, streaming_port: int | None) -> tuple[socket.socket, socket.socket]:
+    """Bound sockets for RPC and streams.
+
+    Raises:
+        OSError: A port is taken; the message says which.
+    """
+    if port == 0:
+        for _ in range(64):
+            probe = socket.socket()
+            probe.bind(("0.0.0.0", 0))
+            candidate = probe.getsockname()[1]
+            probe.close()
+            try:
+                return bind_pair(candidate, streaming_port or candidate + 1)
+            except OSError:
+                continue
+        raise OSError("found no free pair of ports in 64 tries")
+    pair = []
+    for number in (port, port + 1 if streaming_port is None else streaming_port):
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            # Bound but not listening: clients are refused until the world stands, so an open port means a ready server.
+            raw.bind(("0.0.0.0", number))
+        except OSError as error:
+            raw.close()
+            for other in pair:
+                other.close()
+            raise OSError(f"port {number} is taken ({error.strerror}); choose another with --port") from error
+        pair.append(raw)
+    return pair[0], pair[1]

@@ -1,0 +1,1 @@
+"""Bytes of CARLA's protocol: MessagePack-RPC calls, streams, and the binary layouts they carry. Owns no socket."""

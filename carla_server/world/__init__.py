@@ -1,0 +1,1 @@
+"""The simulated world: actors, motion, lights, weather. Knows nothing of bytes and sockets."""

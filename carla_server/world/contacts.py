@@ -1,0 +1,197 @@
+"""Which boxes touch, and what the touch does: separating axes in the ground plane, push-back, impulses."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from carla_server.world.state import (
+    CENTER_X,
+    CENTER_Y,
+    CENTER_Z,
+    HALF_X,
+    HALF_Y,
+    HALF_Z,
+    MASS,
+    YAW,
+    Floats,
+    Kind,
+    X,
+    Y,
+    Z,
+)
+
+#: Columns of a static box: middle x, y, z, cos and sin of its heading, half sizes x, y, z (metres).
+BOX_COLUMNS = 8
+#: Columns of a contact: row, other row (or static box), normal x, y (from other to self), impulse (kg m/s).
+CONTACT_COLUMNS = 5
+MAX_CONTACTS = 1024
+#: Things lower than this above the ground are driven over, metres.
+STEP_OVER = 0.2
+#: Mass from which a thing does not give way, kg.
+IMMOVABLE = 1.0e8
+#: Overlap below this is rounding, metres.
+TOUCH = 1.0e-6
+#: Share of the closing speed that is given back.
+RESTITUTION = 0.05
+WALKER = int(Kind.WALKER)
+VEHICLE = int(Kind.VEHICLE)
+
+
+@njit(cache=True)
+def overlap(ax, ay, ac, asn, ahx, ahy, bx, by, bc, bsn, bhx, bhy):  # type: ignore[no-untyped-def]
+    """Depth by which two oriented rectangles overlap, and the axis (from b to a) of least depth; depth <= 0: none."""
+    dx, dy = ax - bx, ay - by
+    best, nx, ny = np.inf, 0.0, 0.0
+    for k in range(4):
+        if k == 0:
+            ux, uy = ac, asn
+        elif k == 1:
+            ux, uy = -asn, ac
+        elif k == 2:
+            ux, uy = bc, bsn
+        else:
+            ux, uy = -bsn, bc
+        reach = (
+            ahx * abs(ac * ux + asn * uy)
+            + ahy * abs(-asn * ux + ac * uy)
+            + bhx * abs(bc * ux + bsn * uy)
+            + bhy * abs(-bsn * ux + bc * uy)
+        )
+        distance = dx * ux + dy * uy
+        depth = reach - abs(distance)
+        if depth <= 0.0:
+            return 0.0, 0.0, 0.0
+        if depth < best:
+            sign = 1.0 if distance >= 0.0 else -1.0
+            best, nx, ny = depth, ux * sign, uy * sign
+    return best, nx, ny
+
+
+@njit(cache=True)
+def box_of(motion, body, row, out):  # type: ignore[no-untyped-def]
+    """Static-box form of an actor's bounding box into `out`."""
+    yaw = math.radians(motion[row, YAW])
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    out[0] = motion[row, X] + body[row, CENTER_X] * cos - body[row, CENTER_Y] * sin
+    out[1] = motion[row, Y] + body[row, CENTER_X] * sin + body[row, CENTER_Y] * cos
+    out[2] = motion[row, Z] + body[row, CENTER_Z]
+    out[3], out[4] = cos, sin
+    out[5], out[6], out[7] = body[row, HALF_X], body[row, HALF_Y], body[row, HALF_Z]
+
+
+@njit(cache=True)
+def touching(a, b):  # type: ignore[no-untyped-def]
+    """Overlap of two boxes: depth (0 if apart) and normal from b to a."""
+    reach = a[5] + a[6] + b[5] + b[6]
+    if abs(a[0] - b[0]) > reach or abs(a[1] - b[1]) > reach or abs(a[2] - b[2]) > a[7] + b[7]:
+        return 0.0, 0.0, 0.0
+    return overlap(a[0], a[1], a[3], a[4], a[5], a[6], b[0], b[1], b[3], b[4], b[5], b[6])
+
+
+@njit(cache=True)
+def find_contacts(rows, motion, body, kind, simulate, statics, starts, members, origin, shape, cell, boxes, contacts):  # type: ignore[no-untyped-def]
+    """Resolve all overlaps of solid actors with one another and with the town.
+
+    Pairs of which neither moves by physics, and pairs of walkers, are left alone. Bodies are moved apart by mass and
+    their velocities changed along the normal.
+
+    Returns:
+        Number of contacts written; static boxes are numbered -1 - index.
+    """
+    count = 0
+    for n in range(len(rows)):
+        box_of(motion, body, rows[n], boxes[n])
+    for n in range(len(rows)):
+        row = rows[n]
+        for m in range(n + 1, len(rows)):
+            other = rows[m]
+            if not (simulate[row] or simulate[other]):
+                continue
+            if kind[row] == WALKER and kind[other] == WALKER:
+                continue
+            if abs(boxes[n, 0] - boxes[m, 0]) > 24.0 or abs(boxes[n, 1] - boxes[m, 1]) > 24.0:
+                continue
+            depth, nx, ny = touching(boxes[n], boxes[m])
+            low = boxes[n, 7] * 2.0 < STEP_OVER or boxes[m, 7] * 2.0 < STEP_OVER
+            if depth <= TOUCH or low or count >= MAX_CONTACTS:
+                continue
+            weight = body[row, MASS] if simulate[row] else IMMOVABLE
+            other_weight = body[other, MASS] if simulate[other] else IMMOVABLE
+            impulse = part(motion, row, other, weight, other_weight, nx, ny, depth)
+            contacts[count, 0], contacts[count, 1], contacts[count, 2] = row, other, nx
+            contacts[count, 3], contacts[count, 4] = ny, impulse
+            count += 1
+            box_of(motion, body, row, boxes[n])
+            box_of(motion, body, other, boxes[m])
+        if simulate[row] and kind[row] == VEHICLE:
+            cx, cy = int((boxes[n, 0] - origin[0]) / cell), int((boxes[n, 1] - origin[1]) / cell)
+            for ix in range(max(cx - 1, 0), min(cx + 2, shape[0])):
+                for iy in range(max(cy - 1, 0), min(cy + 2, shape[1])):
+                    at = ix * shape[1] + iy
+                    for k in range(starts[at], starts[at + 1]):
+                        b = members[k]
+                        depth, nx, ny = touching(boxes[n], statics[b])
+                        if depth <= TOUCH or count >= MAX_CONTACTS:
+                            continue
+                        impulse = part(motion, row, -1, body[row, MASS], IMMOVABLE, nx, ny, depth)
+                        contacts[count, 0], contacts[count, 1], contacts[count, 2] = row, -1 - b, nx
+                        contacts[count, 3], contacts[count, 4] = ny, impulse
+                        count += 1
+                        box_of(motion, body, row, boxes[n])
+    return count
+
+
+@njit(cache=True)
+def part(motion, row, other, weight, other_weight, nx, ny, depth):  # type: ignore[no-untyped-def]
+    """Move two bodies apart along the normal (from other to self) and return the impulse that stops their closing."""
+    share = other_weight / (weight + other_weight)
+    motion[row, X] += nx * depth * share
+    motion[row, Y] += ny * depth * share
+    ovx, ovy = 0.0, 0.0
+    if other >= 0:
+        motion[other, X] -= nx * depth * (1.0 - share)
+        motion[other, Y] -= ny * depth * (1.0 - share)
+        ovx, ovy = motion[other, 6], motion[other, 7]
+    closing = -((motion[row, 6] - ovx) * nx + (motion[row, 7] - ovy) * ny)
+    if closing <= 0.0:
+        return 0.0
+    impulse = (1.0 + RESTITUTION) * closing * weight * other_weight / (weight + other_weight)
+    if weight < IMMOVABLE:
+        motion[row, 6] += impulse / weight * nx
+        motion[row, 7] += impulse / weight * ny
+    if other >= 0 and other_weight < IMMOVABLE:
+        motion[other, 6] -= impulse / other_weight * nx
+        motion[other, 7] -= impulse / other_weight * ny
+    return impulse
+
+
+class StaticBoxes:
+    """Boxes of the town sorted into grid cells.
+
+    Args:
+        boxes: (B, 8) rows as `BOX_COLUMNS` describes.
+    """
+
+    CELL = 24.0
+
+    def __init__(self, boxes: Floats) -> None:
+        self.boxes = np.ascontiguousarray(boxes, dtype=np.float64).reshape(-1, BOX_COLUMNS)
+        reach = np.hypot(self.boxes[:, 5], self.boxes[:, 6])
+        empty = len(self.boxes) == 0
+        low = np.zeros(2) if empty else (self.boxes[:, :2] - reach[:, None]).min(axis=0)
+        high = np.zeros(2) if empty else (self.boxes[:, :2] + reach[:, None]).max(axis=0)
+        self.origin = low
+        self.shape: tuple[int, int] = tuple((np.floor((high - low) / self.CELL).astype(int) + 1).tolist())
+        cells: list[list[int]] = [[] for _ in range(self.shape[0] * self.shape[1])]
+        for index, (box, size) in enumerate(zip(self.boxes, reach)):
+            first = np.floor((box[:2] - size - low) / self.CELL).astype(int)
+            last = np.floor((box[:2] + size - low) / self.CELL).astype(int)
+            for ix in range(first[0], last[0] + 1):
+                for iy in range(first[1], last[1] + 1):
+                    cells[ix * self.shape[1] + iy].append(index)
+        self.starts = np.zeros(len(cells) + 1, np.int64)
+        self.starts[1:] = np.cumsum([len(cell) for cell in cells])
+        self.members = np.array([index for cell in cells for index in cell], np.int64)

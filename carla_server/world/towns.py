@@ -1,0 +1,86 @@
+"""Towns by name: OpenDRIVE files in the folders where they may lie, read once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from carla_server.map import MapError, RoadMap
+
+#: Towns that come with this repository.
+OWN_TOWNS = Path(__file__).resolve().parents[2] / "data" / "towns"
+#: How many towns are kept in memory at once.
+KEPT_TOWNS = 4
+#: Name of the town that `generate_opendrive_world` makes.
+OPENDRIVE_MAP = "OpenDriveMap"
+
+
+class UnknownTownError(ValueError):
+    """There is no such town."""
+
+
+class TownLibrary:
+    """Finds towns in `folders`, then in the maps of a CARLA installation, then among our own.
+
+    Args:
+        folders: Where `<Name>.xodr` files lie; earlier folders win.
+        carla_root: CARLA installation, as the environment variable CARLA_ROOT; None if there is none.
+    """
+
+    def __init__(self, folders: Iterable[Path] = (), carla_root: Path | None = None) -> None:
+        self._folders = [*folders]
+        if carla_root is not None:
+            self._folders += sorted(folder for folder in carla_root.glob("**/OpenDrive") if folder.is_dir())
+        self._folders.append(OWN_TOWNS)
+        self._kept: dict[str, RoadMap] = {}
+        self._drawn: str | None = None
+
+    @classmethod
+    def standard(cls, folders: Iterable[Path] = ()) -> TownLibrary:
+        """Library with the folders of the command line and the environment."""
+        root = os.environ.get("CARLA_ROOT")
+        return cls(folders, Path(root) if root else None)
+
+    def _files(self) -> Iterator[Path]:
+        for folder in self._folders:
+            yield from sorted(folder.glob("*.xodr"))
+
+    def names(self) -> list[str]:
+        """Names of all towns."""
+        return list(dict.fromkeys(path.stem for path in self._files()))
+
+    def keep_opendrive(self, text: str) -> None:
+        """Keep a text as the town `OPENDRIVE_MAP`.
+
+        Raises:
+            MapError: The text is not a usable road network.
+        """
+        self._kept[OPENDRIVE_MAP] = RoadMap.from_xodr(text, OPENDRIVE_MAP)
+
+    def load(self, name: str) -> RoadMap:
+        """Read a town by bare name (`Town01`) or by a path as CARLA writes it (`/Game/Carla/Maps/Town01`).
+
+        Raises:
+            UnknownTownError: There is no town of this name.
+            MapError: Its file is not a usable road network.
+        """
+        bare = name.rstrip("/").rpartition("/")[2].removesuffix("_Opt")
+        if bare in self._kept:
+            self._kept[bare] = self._kept.pop(bare)
+            return self._kept[bare]
+        path = next((path for path in self._files() if path.stem == bare), None)
+        if path is None:
+            names = self.names()
+            close = difflib.get_close_matches(bare, names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known towns: {', '.join(names) or 'none'}"
+            raise UnknownTownError(f"Map '{name}' not found; {hint}")
+        road_map = RoadMap.load(path)
+        while len(self._kept) >= KEPT_TOWNS:
+            self._kept.pop(next(iter(self._kept)))
+        self._kept[bare] = road_map
+        return road_map
+
+
+__all__ = ["OPENDRIVE_MAP", "MapError", "TownLibrary", "UnknownTownError"]

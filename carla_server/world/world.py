@@ -1,0 +1,546 @@
+"""The simulated world of one server: an episode of actors on a town, advanced tick by tick.
+
+One tick: pending controls are taken from one state, everything moves, contacts are resolved, lights change, then the
+sensors look and the world state goes out. Nothing depends on wall time or on the order of unrelated calls, so equal
+calls with an equal seed give equal bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import numpy as np
+
+from carla_server.map import RoadMap, SignalKind
+from carla_server.sensors.scene import Scene
+from carla_server.sensors.views import LampState, Tag, WeatherView
+from carla_server.wire import streams
+from carla_server.wire.values import Description, Pose, VehicleControl
+from carla_server.world import contacts, lights, motion
+from carla_server.world.actors import Actor
+from carla_server.world.blueprints import BLUEPRINTS, Blueprint, blueprint
+from carla_server.world.ground import Ground
+from carla_server.world.limits import SpeedLimits
+from carla_server.world.sensing import Sensing
+from carla_server.world.settings import Settings
+from carla_server.world.state import (
+    CENTER_X,
+    FOOT,
+    FRICTION,
+    HALF_X,
+    HALF_Z,
+    LIMIT,
+    MASS,
+    POWER,
+    REAR,
+    SPEED,
+    WHEELBASE,
+    ActorRows,
+    Kind,
+)
+from carla_server.world.towns import TownLibrary
+
+SPAWN_COLLISION = "Spawn failed because of collision at spawn position"
+#: More actors than any town holds; guards against runaway scripts.
+MAX_ACTORS = 20_000
+#: Rear axle to origin as share of the wheelbase: the published constants for the MKZ.
+REAR_SHARE = motion.MODEL_REAR / motion.REFERENCE_WHEELBASE
+#: Tyre friction of CARLA's vehicles; friction is counted relative to it.
+TYRE_FRICTION = 3.5
+#: Speed limit where neither road nor sign gives one, km/h; CARLA's default.
+DEFAULT_LIMIT_KMH = 30.0
+#: Height of stop and yield signs' trigger boxes and their reach along the lane (half sizes), metres.
+SIGN_REACH = 1.5
+#: Vegetation is hit at the trunk, not at the crown, metres.
+TRUNK = 0.25
+
+_CONTROL = struct.Struct("<fffBBBi")
+_CONTROL_AT = streams.ACTOR_STATE.fields["controls"][1]  # type: ignore[index]
+_SOLID_TAGS = frozenset(
+    {
+        *(Tag.BUILDINGS, Tag.WALLS, Tag.FENCES, Tag.POLES, Tag.TRAFFIC_LIGHT, Tag.TRAFFIC_SIGNS),
+        *(Tag.VEGETATION, Tag.STATIC, Tag.DYNAMIC, Tag.OTHER, Tag.GUARD_RAIL, Tag.CAR, Tag.TRUCK, Tag.BUS),
+    }
+)
+_FAMILY_KINDS = {"vehicle": Kind.VEHICLE, "walker": Kind.WALKER, "sensor": Kind.SENSOR}
+
+
+class WorldError(RuntimeError):
+    """Something a client asked for cannot be done; the message is for its user."""
+
+
+class Publisher(Protocol):
+    """Where data for clients go."""
+
+    def wanted(self, stream: int) -> bool:
+        """Whether anybody subscribed to a stream."""
+
+    def send(self, stream: int, message: bytes) -> None:
+        """Send a message to all subscribers of a stream."""
+
+    def send_later(self, stream: int, header: bytes, measure: Any) -> None:
+        """Send `header` + `measure()`, which may be computed on another thread."""
+
+
+class World:
+    """All state of a server.
+
+    Args:
+        library: Where towns come from.
+        town: Name of the first town.
+        publisher: Where data for clients go.
+        seed: Of everything random.
+        port: Streaming port, written into tokens.
+
+    Raises:
+        UnknownTownError: There is no such town.
+        MapError: Its file is not usable.
+    """
+
+    def __init__(self, library: TownLibrary, town: str, publisher: Publisher, seed: int = 0, port: int = 2001) -> None:
+        self.library = library
+        self.publisher = publisher
+        self.seed = seed
+        self.port = port
+        self.episode = 0
+        self.frame = 0
+        self.elapsed = 0.0
+        self.settings = Settings()
+        self.weather = WeatherView()
+        self.gravity = motion.GRAVITY
+        self._next_actor = 1
+        self._next_stream = streams.WORLD_STREAM + 1
+        self._scenes: dict[int, tuple[RoadMap, Scene, list[int], contacts.StaticBoxes, Ground]] = {}
+        self.load(town)
+
+    # -- episodes -----------------------------------------------------------------------------------------------
+
+    def load(self, town: str, reset_settings: bool = True) -> None:
+        """Begin a new episode on a town.
+
+        Raises:
+            UnknownTownError: There is no such town; the present episode goes on.
+            MapError: Its file is not usable; the present episode goes on.
+        """
+        self.begin(self.library.load(town), reset_settings)
+
+    def begin(self, road_map: RoadMap, reset_settings: bool = True) -> None:
+        """Begin a new episode on a road network."""
+        self.road_map = road_map
+        self.scene, self.static_tags, self.statics, self.ground = self._scenery(road_map)
+        self.limits = SpeedLimits(road_map, self.ground)
+        self.episode += 1
+        self.elapsed = 0.0
+        if reset_settings:
+            self.settings = Settings()
+        self.weather = WeatherView()
+        self.rows = ActorRows()
+        self.actors: dict[int, Actor] = {}
+        self.sensing = Sensing(self)
+        self.contacts = np.empty((contacts.MAX_CONTACTS, contacts.CONTACT_COLUMNS))
+        self.touched: list[tuple[int, int, float, float, float]] = []
+        self.map_changed = True
+        self._changed = True
+        self.spectator = self._add("spectator", Kind.OTHER, Pose(0.0, 0.0, 10.0, 0.0, 0.0, 0.0))
+        self._place_signals()
+        self._index()
+
+    def _scenery(self, road_map: RoadMap) -> tuple[Scene, list[int], contacts.StaticBoxes, Ground]:
+        """Scene, solid boxes and ground of a town; kept, so that a reload costs no time and no memory."""
+        key = id(road_map)
+        if key not in self._scenes:
+            while len(self._scenes) >= 2:
+                self._scenes.pop(next(iter(self._scenes)))
+            scene = Scene(road_map)
+            self._scenes[key] = (road_map, scene, *_solid_boxes(scene), Ground(road_map))
+        return self._scenes[key][1:]
+
+    def _place_signals(self) -> None:
+        """Actors of the map: traffic lights, stop, yield and speed signs."""
+        light_rows: dict[str, int] = {}
+        self.signal_actors: dict[str, Actor] = {}
+        for signal in self.road_map.signals.values():
+            type_id = lights.signal_type_id(signal)
+            if type_id is None:
+                continue
+            is_light = signal.kind is SignalKind.TRAFFIC_LIGHT
+            x, y, z = signal.position.tolist()
+            # Local x along the stop line, to the driver's left; local y in the direction of travel.
+            yaw = math.degrees(signal.stop_yaw if signal.lanes else signal.yaw) - 90.0
+            pose = Pose(x, y, z, 0.0, math.remainder(yaw, 360.0), 0.0)
+            actor = self._add(type_id, Kind.LIGHT if is_light else Kind.SIGN, pose)
+            actor.tag = Tag.TRAFFIC_LIGHT if is_light else Tag.TRAFFIC_SIGNS
+            actor.signal_id = signal.id
+            self.rows.wire["signal_id"][actor.row] = signal.id.encode()[:32]
+            if signal.lanes:
+                depth = lights.TRIGGER_DEPTH if is_light else 2 * SIGN_REACH
+                box = lights.trigger_box(signal, actor.row, depth)
+                self._set_trigger(actor, box)
+            if is_light:
+                light_rows[signal.id] = actor.row
+            self.signal_actors[signal.id] = actor
+        self.lights = lights.TrafficLights(self.road_map, light_rows, self.rows)
+
+    def _set_trigger(self, actor: Actor, box: tuple[float, ...]) -> None:
+        x, y, z, cos, sin, half_depth, half_width, _, half_height = box
+        at = self.rows.motion[actor.row]
+        dx, dy = x - at[0], y - at[1]
+        # Local axes: x is the direction of travel turned by -90 degrees, y the direction of travel.
+        actor.center = (float(dx * sin - dy * cos), float(dx * cos + dy * sin), float(z - at[2]) + 0.5)
+        actor.extent = (half_width, half_depth, half_height / 2)
+
+    # -- actors -------------------------------------------------------------------------------------------------
+
+    def _add(self, type_id: str, kind: Kind, pose: Pose, description: list[Any] | None = None) -> Actor:
+        actor_id = self._next_actor
+        self._next_actor += 1
+        row = self.rows.take(actor_id, kind)
+        self.rows.motion[row, :6] = pose
+        actor = Actor(actor_id, type_id, kind, row, description or [0, type_id, []], {})
+        self.actors[actor_id] = actor
+        self._changed = True
+        return actor
+
+    def actor(self, actor_id: int) -> Actor:
+        """Look up an actor. Raises WorldError for an id that is not of this episode."""
+        found = self.actors.get(actor_id)
+        if found is None:
+            raise WorldError(f"Actor could not be found in the registry. Actor Id: {actor_id}")
+        return found
+
+    def of_kind(self, actor_id: int, kind: Kind) -> Actor:
+        """Look up an actor of a kind. Raises WorldError if there is none."""
+        found = self.actor(actor_id)
+        if found.kind is not kind:
+            raise WorldError(f"actor {actor_id} ({found.type_id}) is no {kind.name.lower()}")
+        return found
+
+    def pose(self, actor: Actor) -> Pose:
+        """Present world pose of an actor."""
+        return Pose(*self.rows.motion[actor.row, :6].tolist())
+
+    def spawn(self, what: Description, at: Pose, parent_id: int | None = None) -> Actor:
+        """Spawn an actor.
+
+        Args:
+            what: Blueprint and attributes.
+            at: World pose, or pose in the parent's frame.
+            parent_id: Actor to fix it to.
+
+        Raises:
+            WorldError: Unknown parent, occupied place, or too many actors.
+            ValueError: Unknown blueprint.
+        """
+        kind_of = blueprint(what.type_id)
+        if len(self.actors) >= MAX_ACTORS:
+            raise WorldError(f"the world holds {MAX_ACTORS} actors already; destroy some before spawning more")
+        parent = None if parent_id is None else self.actor(parent_id)
+        pose = at if parent is None else Pose(*motion.compose(np.array(self.pose(parent)), np.array(at)).tolist())
+        kind = _FAMILY_KINDS.get(kind_of.family, Kind.OTHER)
+        if kind_of.id.startswith("static.prop."):
+            kind = Kind.PROP
+        attributes = {row.name: row.default for row in kind_of.attributes}
+        attributes.update((name, content) for name, _, content in what.attributes)
+        sensor = self.sensing.make(kind_of.id, attributes, self._next_actor)
+        extent, center = _size(kind_of, attributes)
+        if kind in (Kind.VEHICLE, Kind.WALKER) and parent is None:
+            self._check_free(pose, extent, center)
+        actor = self._add(kind_of.id, kind, pose, list(what))
+        actor.attributes, actor.blueprint, actor.tag = attributes, kind_of, int(kind_of.tag)
+        actor.extent, actor.center = extent, center
+        actor.sensor = sensor
+        if parent is not None:
+            actor.parent, actor.relative = parent, at
+            parent.children.append(actor.id)
+        if kind is Kind.SENSOR and kind_of.id != "sensor.other.lane_invasion":
+            actor.stream = self._next_stream
+            self._next_stream += 1
+            actor.token = streams.token(actor.stream, self.port)
+        if kind in (Kind.VEHICLE, Kind.WALKER, Kind.PROP):
+            self._embody(actor, kind_of, parent is not None)
+        if kind is Kind.OTHER and kind_of.id == "static.trigger.friction":
+            actor.extent = tuple(float(attributes[f"extent_{axis}"]) / 100.0 for axis in "xyz")  # type: ignore[assignment]
+        return actor
+
+    def _embody(self, actor: Actor, kind_of: Blueprint, carried: bool) -> None:
+        """Give an actor its body."""
+        rows, row = self.rows, actor.row
+        body = rows.body[row]
+        body[HALF_X : HALF_Z + 1] = actor.extent
+        body[CENTER_X : CENTER_X + 3] = actor.center
+        body[MASS] = kind_of.mass if actor.kind is not Kind.PROP or kind_of.mass < 1.0 else _prop_mass(actor.extent)
+        body[POWER], body[LIMIT], body[FRICTION] = kind_of.power, kind_of.top_speed, 1.0
+        body[WHEELBASE] = kind_of.wheelbase
+        body[REAR] = REAR_SHARE * kind_of.wheelbase
+        body[FOOT] = actor.extent[2] if actor.kind is Kind.WALKER else 0.0
+        rows.solid[row] = not carried
+        rows.simulate[row] = not carried and actor.kind is not Kind.PROP
+        if actor.kind is Kind.VEHICLE:
+            rows.control[row] = (0.0, 0.0, 0.0, 0.0, 1.0, kind_of.top_speed)
+            rows.wire["light_state"][row] = LampState.GREEN
+            limit = self.limits.at(*rows.motion[row, :3].tolist())
+            rows.wire["speed_limit"][row] = limit if limit is not None else DEFAULT_LIMIT_KMH
+
+    def _check_free(self, pose: Pose, extent: tuple[float, ...], center: tuple[float, ...]) -> None:
+        """Refuse a place where another body is."""
+        self._index()
+        solids = self._solids
+        rows = self.rows
+        near = solids[(np.abs(rows.motion[solids, :3] - pose[:3]) < (20.0, 20.0, 8.0)).all(axis=1)]
+        if len(near) == 0:
+            return
+        rotated = motion.compose(np.array(pose), np.array((*center, 0.0, 0.0, 0.0)))
+        yaw = math.radians(pose.yaw)
+        mine = np.array((*rotated[:3], math.cos(yaw), math.sin(yaw), *extent))
+        other = np.empty(contacts.BOX_COLUMNS)
+        for row in near:
+            contacts.box_of(rows.motion, rows.body, row, other)
+            if other[7] * 2.0 >= contacts.STEP_OVER and contacts.touching(mine, other)[0] > contacts.TOUCH:
+                raise WorldError(SPAWN_COLLISION)
+
+    def destroy(self, actor_id: int) -> bool:
+        """Remove an actor and everything fixed to it; whether there was one."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor is self.spectator:
+            return False
+        for child in [*actor.children]:
+            self.destroy(child)
+        if actor.parent is not None:
+            actor.parent.children.remove(actor_id)
+        del self.actors[actor_id]
+        self.rows.release(actor.row)
+        self._changed = True
+        return True
+
+    def _index(self) -> None:
+        """Refresh the lists of rows after actors came or went."""
+        if not self._changed:
+            return
+        self._changed = False
+        actors = [*self.actors.values()]
+
+        def rows_of(chosen: Iterable[Actor]) -> np.ndarray:
+            return np.array([actor.row for actor in chosen], np.int64)
+
+        self._order = rows_of(actors)
+        self.vehicles = [actor for actor in actors if actor.kind is Kind.VEHICLE]
+        self._vehicles = rows_of(self.vehicles)
+        self._walkers = rows_of(actor for actor in actors if actor.kind is Kind.WALKER)
+        self._solids = rows_of(actor for actor in actors if self.rows.solid[actor.row])
+        self._boxes = np.empty((len(self._solids), contacts.BOX_COLUMNS))
+        self._at_light = np.full(len(self._vehicles), -1, np.int64)
+        attached = [actor for actor in actors if actor.parent is not None]
+        self._children = rows_of(attached)
+        self._parents = rows_of(actor.parent for actor in attached if actor.parent is not None)
+        self._relative = np.array([actor.relative for actor in attached], np.float64).reshape(-1, 6)
+        self._ackermann = [actor for actor in self.vehicles if actor.ackermann is not None]
+        self._slippery = [actor for actor in actors if actor.type_id == "static.trigger.friction"]
+        self.id_of_row = {actor.row: actor.id for actor in actors}
+        self.sensing.index(actors)
+
+    def changed(self) -> None:
+        """Note that lists of actors must be refreshed."""
+        self._changed = True
+
+    # -- acting -------------------------------------------------------------------------------------------------
+
+    def control(self, actor: Actor, control: VehicleControl) -> None:
+        """Set a vehicle's control; it stays until the next one."""
+        reverse = control.reverse or (control.manual_gear_shift and control.gear < 0)
+        direction = -1.0 if reverse else 1.0
+        if control.manual_gear_shift and control.gear == 0 and not control.reverse:
+            direction = 0.0
+        row = self.rows.control[actor.row]
+        row[0], row[1], row[2] = control.throttle, control.steer, control.brake
+        row[3], row[4] = control.hand_brake, direction
+        gear = -1 if reverse else control.gear if control.manual_gear_shift else max(control.gear, 1)
+        offset = actor.row * streams.ACTOR_STATE.itemsize + _CONTROL_AT
+        _CONTROL.pack_into(self.rows.wire_bytes, offset, *control[:6], gear)
+
+    def place(self, actor: Actor, pose: Pose) -> None:
+        """Teleport an actor; it keeps its velocity along its new heading. Attached actors move in the parent's frame."""
+        if actor.parent is not None:
+            parent = np.array(self.pose(actor.parent))
+            actor.relative = pose
+            self._changed = True
+            pose = Pose(*motion.compose(parent, np.array(pose)).tolist())
+        self.rows.motion[actor.row, :6] = pose
+        self.rows.dynamic[actor.row, 4] = 0.0
+
+    def set_velocity(self, actor: Actor, velocity: tuple[float, float, float]) -> None:
+        """Give an actor a world velocity, m/s."""
+        rows, row = self.rows, actor.row
+        if actor.kind is Kind.VEHICLE:
+            motion.set_velocity(rows.motion[row], rows.control[row], rows.body[row], rows.dynamic[row], *velocity)
+        else:
+            rows.motion[row, 6:9] = velocity
+
+    def simulate(self, actor: Actor, enabled: bool) -> None:
+        """Switch physics of an actor; off freezes it where it is put."""
+        if actor.kind not in (Kind.VEHICLE, Kind.WALKER):
+            return
+        self.rows.simulate[actor.row] = enabled and actor.parent is None
+        if not enabled:
+            self.rows.dynamic[actor.row, SPEED:4] = 0.0
+            self.rows.motion[actor.row, 6:] = 0.0
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def tick(self, dt: float | None = None) -> int:
+        """Advance the world by one tick and send what the clients subscribed to.
+
+        Args:
+            dt: Seconds; the settings' step if None.
+
+        Returns:
+            Number of the new frame.
+        """
+        step = self.settings.step if dt is None else dt
+        self._index()
+        self._move(step)
+        self._touch()
+        if len(self._children):
+            motion.carry_attached(self.rows.motion, self._children, self._parents, self._relative)
+        self.lights.advance(step)
+        self._obey()
+        self.frame += 1
+        self.elapsed += step
+        rows = self.rows
+        rows.wire["motion"][: rows.used] = rows.motion[: rows.used]
+        self.sensing.measure(step)
+        if self.publisher.wanted(streams.WORLD_STREAM):
+            self.publisher.send(streams.WORLD_STREAM, self.state_message(step))
+            self.map_changed = False
+        return self.frame
+
+    def _move(self, dt: float) -> None:
+        rows = self.rows
+        for actor in self._ackermann:
+            self.follow_ackermann(actor, dt)
+        if self._slippery:
+            self._apply_friction()
+        motion.move_all(
+            *(self.ground.field, self._vehicles, self._walkers, rows.motion, rows.control, rows.body, rows.dynamic),
+            *(rows.imposed, rows.simulate, rows.weightless, dt),
+        )
+
+    def _touch(self) -> None:
+        """Resolve contacts and keep them for the collision sensors."""
+        rows, statics = self.rows, self.statics
+        count = contacts.find_contacts(
+            *(self._solids, rows.motion, rows.body, rows.kind, rows.simulate, statics.boxes, statics.starts),
+            *(statics.members, statics.origin, statics.shape, statics.CELL, self._boxes, self.contacts),
+        )
+        self.touched = [tuple(row) for row in self.contacts[:count].tolist()] if count else []  # type: ignore[misc]
+        for row, other, *_ in self.touched:
+            for index in (int(row), int(other)):
+                if index >= 0 and rows.kind[index] == Kind.VEHICLE:
+                    velocity = rows.motion[index, 6:9].tolist()
+                    motion.set_velocity(
+                        rows.motion[index], rows.control[index], rows.body[index], rows.dynamic[index], *velocity
+                    )
+
+    def _obey(self) -> None:
+        """Tell vehicles which light they stand at and which speed limit holds."""
+        rows, vehicles = self.rows, self._vehicles
+        if len(vehicles) == 0:
+            return
+        lights.lights_at(vehicles, rows.motion, rows.body, self.lights.boxes, self._at_light)
+        held = self._at_light >= 0
+        light = np.where(held, self._at_light, 0)
+        rows.wire["light_state"][vehicles] = np.where(held, rows.wire["lamp"][light], LampState.GREEN)
+        rows.wire["has_light"][vehicles] = held
+        rows.wire["light_id"][vehicles] = np.where(held, rows.wire["id"][light], 0)
+        self.limits.update(rows, vehicles, self.frame)
+
+    def _apply_friction(self) -> None:
+        """Set the friction of vehicles inside friction triggers; elsewhere that of their tyres."""
+        rows = self.rows
+        for actor in self.vehicles:
+            tyre = TYRE_FRICTION if actor.physics is None else float(actor.physics[15][0][0])
+            friction = tyre / TYRE_FRICTION
+            for trigger in self._slippery:
+                offset = np.abs(rows.motion[actor.row, :3] - rows.motion[trigger.row, :3])
+                if (offset <= trigger.extent).all():
+                    friction = float(trigger.attributes["friction"]) / TYRE_FRICTION
+            rows.body[actor.row, FRICTION] = friction
+
+    def follow_ackermann(self, actor: Actor, dt: float) -> None:
+        """Turn an Ackermann control into pedals: speed by a proportional law, steering at the limited rate."""
+        wanted = actor.ackermann
+        row = self.rows.control[actor.row]
+        base = motion.STEER_GAIN / motion.MODEL_WHEELBASE * motion.REFERENCE_WHEELBASE
+        target = max(-1.0, min(1.0, wanted.steer / base))
+        rate = wanted.steer_speed / base * dt
+        row[1] = target if rate <= 0.0 else row[1] + max(-rate, min(rate, target - row[1]))
+        speed = float(self.rows.dynamic[actor.row, SPEED])
+        error = wanted.speed - speed
+        limit = abs(wanted.acceleration) if wanted.acceleration else 3.0
+        pull = max(-limit, min(limit, error / max(dt, 1e-3)))
+        backwards = wanted.speed < 0.0
+        size = pull * (-1.0 if backwards else 1.0)
+        hold = float(motion.hold_throttle(abs(speed)))
+        throttle = math.sqrt(max(0.0, hold * hold + size / motion.FULL_THROTTLE * math.exp(abs(speed) / 22.0)))
+        braking = -size / motion.BRAKING if size < -0.5 else 0.0
+        row[0], row[2] = (0.0, min(1.0, braking)) if braking else (min(1.0, throttle), 0.0)
+        row[3], row[4] = 0.0, -1.0 if backwards else 1.0
+        self.rows.wire["controls"][actor.row] = row[:3]
+
+    # -- telling ------------------------------------------------------------------------------------------------
+
+    def state_message(self, step: float | None = None) -> bytes:
+        """World-state message of the present frame."""
+        self._index()
+        return streams.world_state(
+            frame=self.frame,
+            time_s=self.elapsed,
+            episode=self.episode,
+            delta_s=self.settings.step if step is None else step,
+            flags=streams.MAP_CHANGED if self.map_changed else 0,
+            actors=self.rows.wire[self._order],
+        )
+
+    def greeting(self) -> bytes:
+        """World state for a client that just subscribed: the present moment, actors where they are."""
+        self._index()
+        self.rows.wire["motion"][: self.rows.used] = self.rows.motion[: self.rows.used]
+        return self.state_message()
+
+
+def _prop_mass(extent: tuple[float, float, float]) -> float:
+    """Small things give way, big ones do not; kg."""
+    volume = 8.0 * extent[0] * extent[1] * extent[2]
+    return 5.0 + 20.0 * volume if volume < 0.5 else contacts.IMMOVABLE
+
+
+def _size(kind_of: Blueprint, attributes: dict[str, str]) -> tuple[tuple[float, float, float], tuple[float, ...]]:
+    """Half sizes and centre of the bounding box, metres."""
+    scale = 1.0
+    if kind_of.id == "static.prop.mesh":
+        try:
+            scale = min(max(float(attributes["scale"]), 0.01), 100.0)
+        except ValueError:
+            raise WorldError(f"static.prop.mesh: scale must be a number, got {attributes['scale']!r}") from None
+    x, y, z = (size * scale for size in kind_of.extent)
+    return (x, y, z), tuple(part * scale for part in kind_of.center)
+
+
+def _solid_boxes(scene: Scene) -> tuple[list[int], contacts.StaticBoxes]:
+    """What of the town stops a vehicle: semantic classes and boxes."""
+    boxes, tags = [], []
+    for item in scene.environment_objects:
+        half_x, half_y, half_z = item.box_extent
+        if item.tag not in _SOLID_TAGS or 2 * half_z < contacts.STEP_OVER:
+            continue
+        if item.tag is Tag.VEGETATION:
+            half_x, half_y = min(half_x, TRUNK), min(half_y, TRUNK)
+        yaw = math.radians(item.box_rotation[1])
+        boxes.append((*item.box_center, math.cos(yaw), math.sin(yaw), half_x, half_y, half_z))
+        tags.append(int(item.tag))
+    return tags, contacts.StaticBoxes(np.array(boxes, dtype=np.float64))
+
+
+UID_OF = {row.id: uid for uid, row in enumerate(BLUEPRINTS, start=1)}
