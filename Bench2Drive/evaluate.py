@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from Bench2Drive.abilities import ABILITY_VERSIONS, AbilityTable, RouteInfo, ability_table
-from Bench2Drive.junctions import JunctionShares, TownNotFoundError, read_route_infos
+from Bench2Drive.junctions import JunctionShares, read_route_infos
 from Bench2Drive.metrics import Interval, bootstrap, driving_efficiency, driving_score, success_rate
 from Bench2Drive.results import (
     DUPLICATE_POLICIES,
@@ -234,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_files(merged, summary, options.ability_version)
             print(render(summary, options.details))
             summaries.append(summary)
-    except (OSError, ValueError, TownNotFoundError) as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if len(summaries) > 1:

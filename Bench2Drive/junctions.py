@@ -5,36 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 
 import carla
 
 from Bench2Drive.abilities import RouteInfo
 from leaderboard.utils.route_parser import RouteParser
+from leaderboard.utils.towns import find_town
 from srunner.scenarioconfigs.route_scenario_configuration import RouteScenarioConfiguration
 from srunner.tools.route_planner import GlobalRoutePlanner
 
 POINTS_BEHIND_ENTRY = 8
 """How far into the junction the ego must have come to have passed the trigger volume, in route points."""
-
-
-class TownNotFoundError(FileNotFoundError):
-    """A town's OpenDRIVE file is in none of the places where it is looked for."""
-
-
-def find_town(name: str, folder: str | os.PathLike[str]) -> Path:
-    """The OpenDRIVE file of a town: in ``folder`` itself or in the layout of a CARLA installation below it.
-
-    Raises:
-        TownNotFoundError: The message lists the places.
-    """
-    root = Path(folder)
-    maps = root / "CarlaUE4" / "Content" / "Carla" / "Maps"
-    places = [root / f"{name}.xodr", maps / "OpenDrive" / f"{name}.xodr", maps / name / "OpenDrive" / f"{name}.xodr"]
-    for place in places:
-        if place.is_file():
-            return place
-    raise TownNotFoundError(f"no map of {name}; looked at " + ", ".join(map(str, places)))
 
 
 class JunctionShares:
@@ -54,7 +35,7 @@ class JunctionShares:
             ValueError: If the route meets no junction.
         """
         if route.town not in self._planners:
-            text = find_town(route.town, self._towns).read_text(encoding="utf-8")
+            text = find_town(route.town, [self._towns]).read_text(encoding="utf-8")
             self._planners[route.town] = GlobalRoutePlanner(carla.Map(route.town, text), 1.0)
         planner = self._planners[route.town]
         keypoints = self._routes[route.route_id].keypoints
