@@ -57,7 +57,9 @@ class Motion:
         return math.hypot(self.velocity.x, self.velocity.y)
 
 
-def _category(model: str) -> str:
+def _category(model: str, attributes: Mapping[str, Any]) -> str:
+    if attributes.get("base_type") in DEFAULT_MODELS:
+        return str(attributes["base_type"])
     if model.startswith("walker"):
         return "pedestrian"
     if model.startswith("static"):
@@ -210,7 +212,7 @@ class WorldState:
             wanted.popitem()
             found = [blueprint.id for blueprint in candidates if _matches(blueprint, wanted)]
         if not found:
-            found = [DEFAULT_MODELS[_category(model)]]
+            found = [DEFAULT_MODELS[_category(model, dict(attributes))]]
             LOG.warning("no blueprint matches %s; using %s", model, found[0])
         return found
 

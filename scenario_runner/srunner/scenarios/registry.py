@@ -13,13 +13,13 @@ from driving.commands import RoadOption
 from srunner.scenarioconfigs.scenario_configuration import ScenarioConfiguration
 from srunner.scenariomanager.route_context import Fidelity, RouteContext
 from srunner.scenariomanager.world_state import SpawnError
-from srunner.scenarios import crossing, ego_only, junctions, obstacles
+from srunner.scenarios import crossing, cut_ins, ego_only, junctions, merges, moving_hazards, obstacles
 from srunner.scenarios.basic_scenario import BasicScenario, Draft, Plan, ScenarioType
 from srunner.scenarios.parameters import ParameterError, read_parameters
 from srunner.tools.places import PlacementError
 from srunner.tools.route_planner import GlobalRoutePlanner, NoRouteError
 
-FAMILIES = (obstacles, crossing, junctions, ego_only)
+FAMILIES = (obstacles, moving_hazards, crossing, junctions, merges, cut_ins, ego_only)
 
 
 class UnknownScenarioError(ValueError):
