@@ -79,6 +79,15 @@ class RoutePlanner:
         spacing = 1.0 / self.config.points_per_meter
         return bend_speeds(self.route.yaws, spacing, config.lateral_acceleration, config.bend_deceleration)
 
+    def travel_time(self, end: int, speed: float, cap: float, acceleration: float = 3.0) -> float:
+        """Seconds to drive from the ego to route index ``end`` at no more than ``cap`` m/s and the speed of the bends."""
+        spacing = 1.0 / self.config.points_per_meter
+        elapsed, v = 0.0, speed
+        for allowed in np.minimum(self._bend_speeds[self.index : end], cap).tolist():
+            v = min(allowed, (v * v + 2 * acceleration * spacing) ** 0.5)
+            elapsed += spacing / max(v, 0.5)
+        return elapsed
+
     @property
     def ahead(self) -> Array:
         """(N, 3) current route points from the ego on."""

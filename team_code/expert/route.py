@@ -63,7 +63,7 @@ def route_yaws(points: Array) -> Array:
     return np.concatenate([inner[:1], inner, inner[-1:]])
 
 
-def bend_speeds(yaws: Array, spacing: float, lateral: float, deceleration: float, window: int = 15) -> Array:
+def bend_speeds(yaws: Array, spacing: float, lateral: float, deceleration: float, window: int = 20) -> Array:
     """Speed at every route point from which all bends ahead can be taken.
 
     Args:

@@ -1,8 +1,10 @@
 """What the expert does about scenarios that need another path than the planned one.
 
-One row of `DEVIATIONS` per scenario type says how the path bends; `MANOEUVRES` holds one function per kind of manoeuvre. All
-other scenario types need no deviation: forecasts, lights and stop signs cover them.
-Lengths are in points of the 0.1 m route. Values: `RenzKa/simlingo`, `team_code/config.py`.
+One row of `DEVIATIONS` per profile and scenario type says how the path bends; `MANOEUVRES` holds one function per kind of
+manoeuvre. All other scenario types need no deviation: forecasts, lights and stop signs cover them.
+Lengths are in points of the 0.1 m route. Values of the profile `simlingo`: `RenzKa/simlingo`, `team_code/config.py`. Its
+paths reach the other lane only beside the obstacle, which works because the published expert looks at nothing while it
+overtakes; the corrected ones reach it before, as those of its successor do (`kesai-labs/lead`, `lead/expert/config_expert.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from team_code.expert.target_speed import Cause, SpeedPlanner
 
 KMH = 1 / 3.6
 FAR = 10**9
+TIME_GAP_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Deviation:
     max_speed: float = 50 * KMH
 
 
-_ROWS = (
+_PUBLISHED = (
     Deviation("Accident", "pass_obstacle"),
     Deviation("ParkedObstacle", "pass_obstacle"),
     Deviation("ConstructionObstacle", "pass_obstacle", blend=105),
@@ -61,9 +64,29 @@ _ROWS = (
     Deviation("InvadingTurn", "hug_edge", before=150, after=100),
     Deviation("YieldToEmergencyVehicle", "make_way", before=300, after=200),
 )
-DEVIATIONS = {row.scenario: row for row in _ROWS}
-if len(DEVIATIONS) != len(_ROWS):
-    raise ValueError("two rows of the deviation table have the same scenario type")
+_CORRECTED = (
+    Deviation("Accident", "pass_obstacle", blend=110, before=15, after=15),
+    Deviation("ParkedObstacle", "pass_obstacle", blend=110, before=10, after=10),
+    Deviation("ConstructionObstacle", "pass_obstacle", blend=110, before=15, after=15),
+    Deviation("AccidentTwoWays", "overtake", blend=80, before=10, after=10),
+    Deviation("ConstructionObstacleTwoWays", "overtake", blend=80, before=25, after=25),
+    Deviation("ParkedObstacleTwoWays", "overtake", blend=80, before=10, after=10, factor=0.9),
+    Deviation("VehicleOpensDoorTwoWays", "overtake", blend=80, before=10, after=10, factor=0.9, max_speed=40 * KMH),
+    Deviation("HazardAtSideLane", "pass_bicycles", reach=25.0),
+    Deviation("HazardAtSideLaneTwoWays", "overtake_bicycles", reach=10.0, after=135),
+    Deviation("InvadingTurn", "hug_edge", before=150, after=100),
+    Deviation("YieldToEmergencyVehicle", "make_way", before=300, after=200),
+)
+
+
+def _table(rows: tuple[Deviation, ...]) -> dict[str, Deviation]:
+    table = {row.scenario: row for row in rows}
+    if len(table) != len(rows):
+        raise ValueError("two rows of a deviation table have the same scenario type")
+    return table
+
+
+DEVIATIONS = {"corrected": _table(_CORRECTED), "simlingo": _table(_PUBLISHED)}
 
 GEOMETRIC_TYPES = ("Accident", "ParkedObstacle", "ConstructionObstacle", "HazardAtSideLane")
 
@@ -267,16 +290,25 @@ def _use_oncoming_lane(at: Situation, progress: Progress, left: bool) -> Scenari
     return ScenarioDecision(wait, False, cause)
 
 
+def _time_to_pass(at: Situation, end: int, goal: np.ndarray) -> float:
+    """Seconds until the ego has left the other lane, with a reserve of its own length and 10 m."""
+    ego, cap = at.scene.ego, min(at.row.max_speed, at.cruise)
+    reserve = 2 * float(ego.extent[0]) + 10.0
+    if at.config.profile == "simlingo":
+        distance = float(np.linalg.norm(goal - ego.xyz)) + reserve
+        return minimum_travel_time(distance, cap, ego.speed)
+    return at.planner.travel_time(end, ego.speed, cap) + reserve / cap
+
+
 def _lane_is_free(at: Situation, end: int, left: bool, lanes_behind: int = 100) -> bool:
     """Whether the ego can be past route index ``end`` before anybody on the other lane gets there."""
-    ego, row, route = at.scene.ego, at.row, at.planner.route
+    ego, route = at.scene.ego, at.planner.route
     own = at.world_map.get_waypoint(carla.Location(*map(float, ego.xyz)))
     target = at.planner.side_waypoint(own, left)
     if target is None:
         return False
     goal = route.points[min(end, len(route) - 1)]
-    distance = float(np.linalg.norm(goal - ego.xyz)) + 2 * float(ego.extent[0]) + 10.0
-    ego_time = minimum_travel_time(distance, min(row.max_speed, at.cruise), ego.speed)
+    ego_time = _time_to_pass(at, end, goal)
     lanes = {(target.road_id, target.lane_id)}
     for _ in range(lanes_behind):
         before = target.previous(1.0)
@@ -297,7 +329,7 @@ def _lane_is_free(at: Situation, end: int, left: bool, lanes_behind: int = 100) 
         if float(np.dot(to_goal, heading)) < 0:
             return False
         room = float(np.linalg.norm(goal - vehicles.xyz[i])) - vehicles.extent[i, 0]
-        if room / max(1.0, float(vehicles.speed[i])) < ego_time + 0.2:
+        if room / max(1.0, float(vehicles.speed[i])) < ego_time + TIME_GAP_S:
             return False
     return True
 
@@ -320,7 +352,7 @@ class ScenarioManager:
         """What the scenarios built so far ask for; speeds in m/s."""
         in_range: list[tuple[float, ScenarioInfo, Deviation]] = []
         for info in infos:
-            row = deviation_for(info)
+            row = deviation_for(info, self._config.profile)
             if row is None or not _alive(info) or self._progress.setdefault(info.id, Progress()).done:
                 continue
             in_range.append((_distance(info, scene), info, row))
@@ -336,12 +368,12 @@ class ScenarioManager:
         return result
 
 
-def deviation_for(info: ScenarioInfo) -> Deviation | None:
+def deviation_for(info: ScenarioInfo, profile: str = "corrected") -> Deviation | None:
     """The row for a scenario, None if its type needs no deviation. Geometry decides between one and two ways."""
-    base = info.type.removesuffix("TwoWays")
+    base, table = info.type.removesuffix("TwoWays"), DEVIATIONS[profile]
     if base in GEOMETRIC_TYPES and info.two_way is not None:
-        return DEVIATIONS[f"{base}TwoWays" if info.two_way else base]
-    return DEVIATIONS.get(info.type)
+        return table[f"{base}TwoWays" if info.two_way else base]
+    return table.get(info.type)
 
 
 def _alive(info: ScenarioInfo) -> bool:

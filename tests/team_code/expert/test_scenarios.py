@@ -1,0 +1,169 @@
+"""Manoeuvres around scenario obstacles, on a town map without a simulator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import carla
+import numpy as np
+import pytest
+
+from driving.commands import RoadOption
+from srunner.scenariomanager.scenario_info import ScenarioInfo, ScenarioPhase
+from team_code.expert.scenarios import DEVIATIONS, MANOEUVRES, deviation_for
+
+from . import simulation
+
+TOWN = Path(__file__).resolve().parents[3] / "data" / "towns" / "Mini01.xodr"
+
+
+@dataclass
+class Obstacle:
+    """A standing actor of a scenario."""
+
+    id: int
+    pose: tuple[float, float, float]
+    type_id: str = "vehicle.tesla.model3"
+    is_alive: bool = True
+
+    @property
+    def bounding_box(self):
+        return carla.BoundingBox(carla.Location(), carla.Vector3D(2.3, 1.0, 0.75))
+
+    def get_location(self):
+        return carla.Location(*self.pose)
+
+
+@pytest.fixture(scope="module")
+def town():
+    return simulation.load_map(TOWN)
+
+
+def long_lane(town, two_way, length=105):
+    """A plan along a lane with a free neighbour: to the left in the same direction, or oncoming."""
+    for waypoint in town.generate_waypoints(20.0):
+        ahead = [waypoint]
+        while len(ahead) < length and (following := ahead[-1].next(1.0)) and not following[0].is_junction:
+            ahead.append(following[0])
+        left = [w.get_left_lane() for w in ahead]
+        oncoming = [
+            w is not None and w.lane_type == carla.LaneType.Driving and w.lane_id * waypoint.lane_id < 0 for w in left
+        ]
+        same = [
+            w is not None and w.lane_type == carla.LaneType.Driving and w.lane_id * waypoint.lane_id > 0 for w in left
+        ]
+        if len(ahead) == length and all(oncoming if two_way else same):
+            return [(w.transform, RoadOption.LANEFOLLOW) for w in ahead]
+    raise AssertionError(f"no lane of {length} m with {'an oncoming' if two_way else 'a parallel'} lane beside it")
+
+
+def scenario(kind, plan, index, two_way, last=None, **more):
+    place = plan[index][0].location
+    first = Obstacle(50, (place.x, place.y, place.z))
+    last_place = None if last is None else plan[last][0].location
+    return ScenarioInfo(
+        id=1,
+        name=kind,
+        type=kind,
+        phase=ScenarioPhase.ACTIVE,
+        trigger=plan[0][0],
+        route_index=0,
+        first_actor=first,
+        last_actor=None if last_place is None else Obstacle(51, (last_place.x, last_place.y, last_place.z)),
+        two_way=two_way,
+        **more,
+    )
+
+
+def drive_past(drive, info, goal_index, vehicles=None, limit=1500):
+    """Drive until the plan's point ``goal_index`` is reached. Returns poses and the least gap to the obstacle's centre."""
+    goal = drive.plan[goal_index][0].location
+    here, obstacle = [], np.array(info.first_actor.pose[:2])
+    for _ in range(limit):
+        drive.tick(vehicles=vehicles, infos=[info])
+        here.append(drive.pose[:2])
+        if np.hypot(goal.x - drive.pose[0], goal.y - drive.pose[1]) < 3.0:
+            break
+    else:
+        raise AssertionError("the expert did not get past the obstacle")
+    return np.array(here), np.min(np.linalg.norm(np.array(here) - obstacle, axis=1))
+
+
+def standing(info):
+    x, y, _ = info.first_actor.pose
+    return x, y
+
+
+@pytest.mark.parametrize("kind", ["ParkedObstacle", "Accident", "ConstructionObstacle"])
+def test_one_way_obstacles_are_passed_on_the_neighbouring_lane(town, kind):
+    plan = long_lane(town, two_way=False)
+    info = scenario(kind, plan, 55, two_way=False)
+    yaw = np.radians(plan[55][0].rotation.yaw)
+    car = simulation.batch([(50, *standing(info), yaw, 0.0)])
+    _, gap = drive_past(simulation.Drive(town, plan), info, 95, car)
+    assert gap > 2.6
+
+
+@pytest.mark.parametrize("kind", ["ParkedObstacleTwoWays", "AccidentTwoWays", "ConstructionObstacleTwoWays"])
+def test_two_way_obstacles_are_passed_on_a_free_oncoming_lane(town, kind):
+    plan = long_lane(town, two_way=True)
+    info = scenario(kind, plan, 55, two_way=True)
+    yaw = np.radians(plan[55][0].rotation.yaw)
+    car = simulation.batch([(50, *standing(info), yaw, 0.0)])
+    _, gap = drive_past(simulation.Drive(town, plan), info, 95, car)
+    assert gap > 2.2
+
+
+def test_the_expert_waits_while_somebody_comes(town):
+    plan = long_lane(town, two_way=True)
+    info = scenario("AccidentTwoWays", plan, 60, two_way=True)
+    left = town.get_waypoint(plan[100][0].location).get_left_lane().transform
+    yaw = np.radians(left.rotation.yaw)
+    rows = [(50, *standing(info), np.radians(plan[60][0].rotation.yaw), 0.0)]
+    rows.append((60, left.location.x, left.location.y, yaw, 8.0))
+    drive = simulation.Drive(town, plan)
+    for _ in range(400):
+        decision = drive.tick(vehicles=simulation.batch(rows), infos=[info])
+    assert drive.pose[3] < 0.1
+    assert decision.cause.rule in ("overtake_wait", "leading", "vehicle")
+    route = drive.expert.planner.route
+    lateral = np.abs(route.points - route.original_points)[drive.expert.planner.index].max()
+    assert lateral < 1.0
+
+
+def test_the_route_returns_to_its_lane_and_commands_say_so(town):
+    plan = long_lane(town, two_way=False)
+    info = scenario("ParkedObstacle", plan, 55, two_way=False)
+    drive = simulation.Drive(town, plan)
+    drive_past(drive, info, 95)
+    route = drive.expert.planner.route
+    moved = np.flatnonzero(np.any(route.points != route.original_points, axis=1))
+    assert RoadOption.CHANGELANELEFT in route.commands[moved[:60]]
+    assert RoadOption.CHANGELANERIGHT in route.commands[moved[-60:]]
+    assert np.allclose(route.points[moved[-1] + 1 :], route.original_points[moved[-1] + 1 :])
+    steps = np.linalg.norm(np.diff(route.points, axis=0), axis=1)
+    assert steps.max() < 0.25
+
+
+def test_invading_turn_moves_to_the_right_only(town):
+    plan = long_lane(town, two_way=True)
+    info = scenario("InvadingTurn", plan, 60, two_way=None, last=85, numbers={"offset": -0.6})
+    drive = simulation.Drive(town, plan)
+    for _ in range(120):
+        drive.tick(infos=[info])
+    route = drive.expert.planner.route
+    right = np.stack([-np.sin(route.yaws), np.cos(route.yaws)], axis=1)
+    shift = np.sum((route.points - route.original_points)[:, :2] * right, axis=1)
+    assert shift.min() > -1e-6
+    assert 0.2 < shift.max() < 0.7
+
+
+def test_every_row_has_its_manoeuvre_and_geometry_decides_the_way():
+    for table in DEVIATIONS.values():
+        assert {row.manoeuvre for row in table.values()} == set(MANOEUVRES)
+    assert DEVIATIONS["simlingo"].keys() == DEVIATIONS["corrected"].keys()
+    info = ScenarioInfo(1, "a", "ParkedObstacle", ScenarioPhase.BUILT, carla.Transform(), 0, two_way=True)
+    assert deviation_for(info).scenario == "ParkedObstacleTwoWays"
+    plain = ScenarioInfo(1, "a", "SignalizedJunctionLeftTurn", ScenarioPhase.BUILT, carla.Transform(), 0)
+    assert deviation_for(plain) is None
