@@ -1,0 +1,1 @@
+"""Route files for evaluation and collection."""
