@@ -149,7 +149,7 @@ def _shape_of(actor: ActorView) -> Shape:
 
 
 @dataclass(eq=False)
-class Draws:
+class ActorDraws:
     """Rows of what is drawn in one view, still in world coordinates.
 
     Attributes:
@@ -169,9 +169,9 @@ class Draws:
 
 def actor_draws(
     tables: TriangleTables, actors: Sequence[ActorView], eye: Array, reach: float, time_s: float, limbs: bool = True
-) -> Draws:
+) -> ActorDraws:
     """Draws of all actors that have a shape and may be seen from `eye` within `reach` metres."""
-    draws = Draws([], [], [], [], [])
+    draws = ActorDraws([], [], [], [], [])
     for actor in actors:
         if not actor.type_id.startswith(SHAPED):
             continue
@@ -197,7 +197,7 @@ def actor_draws(
 
 
 def _append(
-    draws: Draws, span: tuple[int, int], mat: Array, tint: tuple[float, float, float], emits: int, instance: int
+    draws: ActorDraws, span: tuple[int, int], mat: Array, tint: tuple[float, float, float], emits: int, instance: int
 ) -> None:
     draws.ranges.append(span)
     draws.mats.append(mat)

@@ -6,6 +6,7 @@ of its first two edges points; closed solids are oriented so on construction. Co
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -237,6 +238,7 @@ def blob(
     return mesh(outward(corners[faces], center), color, tag, **rest)
 
 
+@functools.lru_cache(maxsize=4)
 def _sphere(detail: int) -> tuple[Array, NDArray[np.int64]]:
     """Unit icosahedron, its faces divided `detail` times: points (P, 3) and faces (F, 3)."""
     g = (1 + 5**0.5) / 2

@@ -33,7 +33,7 @@ class Clearance:
         for lane in road_map.lanes:
             if lane.type == "none":
                 continue
-            count = max(2, int(math.ceil(float(lane.width.max()) / SAMPLE)) + 1)
+            count = max(2, math.ceil(float(lane.width.max()) / SAMPLE) + 1)
             share = np.linspace(0, 1, count)[:, None, None]
             rows = np.clip(int(lane.length / SAMPLE) + 2, 2, 4000)
             s = np.linspace(lane.s[0], lane.s[-1], rows)

@@ -99,7 +99,8 @@ class Chunks:
     Attributes:
         shape: All triangles.
         starts, ends: (C,) int64 ranges.
-        low, high: (C, 3) bounds, metres.
+        center, half: (C, 3) middle and half size of the bounds, metres.
+        radius: (C,) half diagonal of the bounds, metres.
         pivot: (C, 2) middle of the square of the town a chunk belongs to; distances are measured to it, so that the
             near and the far version of a thing change over together.
         first, reach: (C,) distances between which a chunk is drawn, metres.
@@ -109,8 +110,9 @@ class Chunks:
     shape: Mesh
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
-    low: Array
-    high: Array
+    center: Array
+    half: Array
+    radius: Array
     pivot: Array
     first: Array
     reach: Array
@@ -140,14 +142,16 @@ def chunked(parts: list[tuple[Mesh, Placement]], cell: float = CELL) -> Chunks:
             pivot.append((key[a] + 0.5) * cell)
             rows.append((placement.first, placement.reach, placement.night))
         at += len(shape)
+    bottom, top = np.array(low, np.float64), np.array(high, np.float64)
     table = np.array(rows, np.float64)
     ranges = np.array(spans, np.int64)
     return Chunks(
         join(shapes),
         np.ascontiguousarray(ranges[:, 0]),
         np.ascontiguousarray(ranges[:, 1]),
-        np.array(low, np.float64),
-        np.array(high, np.float64),
+        (bottom + top) / 2,
+        (top - bottom) / 2,
+        np.linalg.norm(top - bottom, axis=1) / 2,
         np.array(pivot, np.float64),
         table[:, 0],
         table[:, 1],

@@ -6,12 +6,16 @@ The server makes one with `make_sensor` when the actor is spawned and calls `mea
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from carla_server.sensors.scene import ActorView, CameraSpec, Pose, Scene, WeatherView
+from carla_server.sensors.lidar import Lidar, Radar, SemanticLidar
+from carla_server.sensors.scene import ActorView, CameraSpec, Frame, Pose, Scene, WeatherView
+
+FULL_SCALE_DEPTH = 1000.0  # metres that a depth pixel of all ones stands for
 
 
 class VisualSensor(Protocol):
@@ -27,7 +31,7 @@ class VisualSensor(Protocol):
         time_s: float,
         delta_s: float,
     ) -> bytes:
-        """Payload of one tick.
+        """Payload of one tick: the bytes after the 48-byte header of the stream.
 
         Args:
             scene: The town.
@@ -40,10 +44,71 @@ class VisualSensor(Protocol):
         """
 
 
-class Camera:
-    """sensor.camera.{rgb,depth,semantic_segmentation,instance_segmentation}: u32 w, u32 h, f32 fov, BGRA rows."""
+def encode_depth(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(H, W, 4) BGRA in CARLA's encoding: metres = 1000 (R + 256 G + 65536 B) / (2^24 - 1)."""
+    share = np.clip(depth.astype(np.float64) / FULL_SCALE_DEPTH, 0.0, 1.0)
+    code = np.round(share * 0xFFFFFF).astype(np.uint32)
+    out = np.empty((*depth.shape, 4), np.uint8)
+    out[..., 2], out[..., 1], out[..., 0] = code & 255, (code >> 8) & 255, code >> 16
+    out[..., 3] = 255
+    return out
 
-    def __init__(self, attributes: Mapping[str, str]) -> None:
+
+def encode_tags(tag: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 4) BGRA with the tag in the red channel."""
+    out = np.zeros((*tag.shape, 4), np.uint8)
+    out[..., 2] = tag
+    out[..., 3] = 255
+    return out
+
+
+def encode_instances(tag: NDArray[np.uint8], instance: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """(H, W, 4) BGRA: tag in red, low byte of the instance number in green, next byte in blue."""
+    out = encode_tags(tag)
+    out[..., 1] = instance & 255
+    out[..., 0] = (instance >> 8) & 255
+    return out
+
+
+def _color_image(frame: Frame) -> NDArray[np.uint8]:
+    assert frame.bgra is not None
+    return frame.bgra
+
+
+def _depth_image(frame: Frame) -> NDArray[np.uint8]:
+    assert frame.depth is not None
+    return encode_depth(frame.depth)
+
+
+def _tag_image(frame: Frame) -> NDArray[np.uint8]:
+    assert frame.tag is not None
+    return encode_tags(frame.tag)
+
+
+def _instance_image(frame: Frame) -> NDArray[np.uint8]:
+    assert frame.tag is not None and frame.instance is not None
+    return encode_instances(frame.tag, frame.instance)
+
+
+# Blueprint id -> what the camera draws, and how a frame becomes its image.
+CAMERAS: dict[str, tuple[tuple[str, ...], Callable[[Frame], NDArray[np.uint8]]]] = {
+    "sensor.camera.rgb": (("bgra",), _color_image),
+    "sensor.camera.depth": (("depth",), _depth_image),
+    "sensor.camera.semantic_segmentation": (("tag",), _tag_image),
+    "sensor.camera.instance_segmentation": (("tag", "instance"), _instance_image),
+}
+RANGERS: dict[str, Callable[[Mapping[str, str]], VisualSensor]] = {
+    "sensor.lidar.ray_cast": Lidar,
+    "sensor.lidar.ray_cast_semantic": SemanticLidar,
+    "sensor.other.radar": Radar,
+}
+
+
+class Camera:
+    """sensor.camera.*: u32 width, u32 height, f32 fov (degrees), then BGRA rows from the top."""
+
+    def __init__(self, type_id: str, attributes: Mapping[str, str]) -> None:
+        self._outputs, self._encode = CAMERAS[type_id]
         self.width = int(float(attributes.get("image_size_x", "800")))
         self.height = int(float(attributes.get("image_size_y", "600")))
         self.fov_deg = float(attributes.get("fov", "90"))
@@ -59,15 +124,20 @@ class Camera:
         delta_s: float,
     ) -> bytes:
         """Payload of one tick."""
-        camera = CameraSpec(self.width, self.height, self.fov_deg, pose, ("bgra",))
-        frame = scene.render(camera, actors, weather, time_s)
-        assert frame.bgra is not None
+        camera = CameraSpec(self.width, self.height, self.fov_deg, pose, self._outputs)
+        image = self._encode(scene.render(camera, actors, weather, time_s))
         head = struct.pack("<IIf", self.width, self.height, self.fov_deg)
-        return head + np.ascontiguousarray(frame.bgra).tobytes()
+        return b"".join((head, image.data))
 
 
 def make_sensor(type_id: str, attributes: Mapping[str, str]) -> VisualSensor:
-    """The sensor for a blueprint id. Raises ValueError for one that does not look at the scene."""
-    if type_id == "sensor.camera.rgb":
-        return Camera(attributes)
-    raise ValueError(f"{type_id!r} is no camera, lidar or radar of this server")
+    """The sensor for a blueprint id.
+
+    Raises:
+        ValueError: For a sensor that does not look at the scene, or an attribute that is no number.
+    """
+    if type_id in CAMERAS:
+        return Camera(type_id, attributes)
+    if type_id in RANGERS:
+        return RANGERS[type_id](attributes)
+    raise ValueError(f"{type_id!r} is no camera, lidar or radar of this server; those are {[*CAMERAS, *RANGERS]}")

@@ -1,0 +1,191 @@
+"""Lidars and radar as CARLA measures them: which rays a tick sends, what is dropped, and how points are packed.
+
+Ray pattern, attenuation and drop-off follow `RayCastSemanticLidar.cpp`, `RayCastLidar.cpp` and `Radar.cpp` of
+carla-simulator/carla.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carla_server.sensors.poses import rotation
+from carla_server.sensors.scene import ActorView, Pose, RayHits, Scene, WeatherView
+
+Floats = NDArray[np.float32]
+Velocity = tuple[float, float, float]
+
+
+def _number(attributes: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        return float(attributes.get(name, default))
+    except ValueError:
+        raise ValueError(f"{name} must be a number; got {attributes[name]!r}") from None
+
+
+class _Spinning:
+    """The fan of rays that a lidar sends while it turns."""
+
+    def __init__(self, attributes: Mapping[str, str]) -> None:
+        self.channels = max(1, int(_number(attributes, "channels", 32)))
+        self.range = _number(attributes, "range", 10.0)
+        self.points_per_second = _number(attributes, "points_per_second", 56000)
+        self.frequency = _number(attributes, "rotation_frequency", 10.0)
+        self.horizontal_fov = _number(attributes, "horizontal_fov", 360.0)
+        upper, lower = _number(attributes, "upper_fov", 10.0), _number(attributes, "lower_fov", -30.0)
+        step = (upper - lower) / (self.channels - 1) if self.channels > 1 else 0.0
+        self.elevation = np.radians(upper - step * np.arange(self.channels))
+        self.angle_deg = 0.0
+
+    def sweep(self, delta_s: float) -> tuple[Floats, int]:
+        """Rays of the next `delta_s` seconds.
+
+        Returns:
+            (C * P, 3) unit directions in the sensor frame, channel by channel from the uppermost, and P, the rays per
+            channel. The lidar has then turned on.
+        """
+        per_channel = math.floor(self.points_per_second * delta_s / self.channels + 0.5)
+        turned = self.frequency * self.horizontal_fov * delta_s
+        if per_channel == 0:
+            return np.zeros((0, 3), np.float32), 0
+        fov = self.horizontal_fov
+        azimuth = np.mod(self.angle_deg + turned / per_channel * np.arange(per_channel), fov) - fov / 2
+        self.angle_deg = math.fmod(self.angle_deg + turned, fov)
+        yaw = np.radians(azimuth)[None, :]
+        flat, rise = np.cos(self.elevation)[:, None], np.sin(self.elevation)[:, None]
+        rays = np.empty((self.channels, per_channel, 3), np.float32)
+        rays[..., 0], rays[..., 1], rays[..., 2] = flat * np.cos(yaw), flat * np.sin(yaw), rise
+        return rays.reshape(-1, 3), per_channel
+
+    def head(self, counts: NDArray[np.int64]) -> bytes:
+        """Start of a payload: horizontal angle in radians, channels, points per channel."""
+        angle = math.radians(self.angle_deg)
+        return struct.pack("<fI", angle, self.channels) + counts.astype("<u4").tobytes()
+
+
+class SemanticLidar:
+    """sensor.lidar.ray_cast_semantic: every hit, with incidence, object and tag."""
+
+    def __init__(self, attributes: Mapping[str, str]) -> None:
+        self._fan = _Spinning(attributes)
+
+    def measure(
+        self,
+        scene: Scene,
+        pose: Pose,
+        velocity: Velocity,
+        actors: Sequence[ActorView],
+        weather: WeatherView,
+        time_s: float,
+        delta_s: float,
+    ) -> bytes:
+        """Payload of one tick; 24 bytes per point: x, y, z, cos of incidence, object id, tag."""
+        fan = self._fan
+        rays, per_channel = fan.sweep(delta_s)
+        hits = scene.cast(pose, rays, actors, fan.range, time_s)
+        keep = np.isfinite(hits.distance)
+        counts = keep.reshape(fan.channels, per_channel).sum(axis=1) if per_channel else np.zeros(fan.channels, int)
+        points = np.empty(int(keep.sum()), SEMANTIC_POINT)
+        points["xyz"] = rays[keep] * hits.distance[keep, None]
+        points["cosine"] = hits.cos_incidence[keep]
+        points["object"] = hits.instance[keep]
+        points["tag"] = hits.tag[keep]
+        return fan.head(counts) + points.tobytes()
+
+
+SEMANTIC_POINT = np.dtype([("xyz", "<f4", 3), ("cosine", "<f4"), ("object", "<u4"), ("tag", "<u4")])
+
+
+class Lidar:
+    """sensor.lidar.ray_cast: points with intensity, attenuated, thinned out and noisy as the attributes say."""
+
+    def __init__(self, attributes: Mapping[str, str]) -> None:
+        self._fan = _Spinning(attributes)
+        self._attenuation = _number(attributes, "atmosphere_attenuation_rate", 0.004)
+        self._general = _number(attributes, "dropoff_general_rate", 0.45)
+        self._limit = _number(attributes, "dropoff_intensity_limit", 0.8)
+        self._zero = _number(attributes, "dropoff_zero_intensity", 0.4)
+        self._noise = _number(attributes, "noise_stddev", 0.0)
+        self._rng = np.random.default_rng(int(_number(attributes, "noise_seed", 0)))
+
+    def measure(
+        self,
+        scene: Scene,
+        pose: Pose,
+        velocity: Velocity,
+        actors: Sequence[ActorView],
+        weather: WeatherView,
+        time_s: float,
+        delta_s: float,
+    ) -> bytes:
+        """Payload of one tick; 16 bytes per point: x, y, z in the sensor frame, intensity."""
+        fan = self._fan
+        rays, per_channel = fan.sweep(delta_s)
+        sent = (
+            np.flatnonzero(self._rng.random(len(rays)) >= self._general) if self._general > 0 else np.arange(len(rays))
+        )
+        hits: RayHits = scene.cast(pose, rays[sent], actors, fan.range, time_s)
+        intensity = np.exp(-self._attenuation * hits.distance)
+        keep = np.isfinite(hits.distance) & self._survives(intensity)
+        channel = sent[keep] // per_channel if per_channel else sent[keep]
+        counts = np.bincount(channel, minlength=fan.channels)
+        distance = hits.distance[keep]
+        if self._noise > 0:
+            distance = distance + self._rng.normal(0.0, self._noise, len(distance)).astype(np.float32)
+        points = np.empty((len(distance), 4), "<f4")
+        points[:, :3] = rays[sent[keep]] * distance[:, None]
+        points[:, 3] = intensity[keep]
+        return fan.head(counts) + points.tobytes()
+
+    def _survives(self, intensity: Floats) -> NDArray[np.bool_]:
+        """Weak echoes get lost: at intensity 0 with probability `dropoff_zero_intensity`, above the limit never."""
+        if self._limit <= 0:
+            return np.ones(len(intensity), bool)
+        chance = (1.0 - self._zero) + self._zero * intensity / self._limit
+        return (intensity > self._limit) | (self._rng.random(len(intensity)) < chance)
+
+
+class Radar:
+    """sensor.other.radar: random rays in a cone, with the closing speed of what they meet."""
+
+    def __init__(self, attributes: Mapping[str, str]) -> None:
+        self._spread = tuple(
+            math.tan(math.radians(_number(attributes, name, 30.0)) / 2) for name in ("horizontal_fov", "vertical_fov")
+        )
+        self._range = _number(attributes, "range", 100.0)
+        self._points_per_second = _number(attributes, "points_per_second", 1500)
+        self._rng = np.random.default_rng(int(_number(attributes, "noise_seed", 0)))
+
+    def measure(
+        self,
+        scene: Scene,
+        pose: Pose,
+        velocity: Velocity,
+        actors: Sequence[ActorView],
+        weather: WeatherView,
+        time_s: float,
+        delta_s: float,
+    ) -> bytes:
+        """Payload of one tick; 16 bytes per detection: velocity (m/s), azimuth, altitude (rad), depth (m)."""
+        count = int(self._points_per_second * delta_s)
+        radius, angle = self._rng.random(count), self._rng.random(count) * 2 * math.pi
+        rays = np.ones((count, 3))
+        rays[:, 1] = self._spread[0] * radius * np.cos(angle)
+        rays[:, 2] = self._spread[1] * radius * np.sin(angle)
+        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+        hits = scene.cast(pose, rays.astype(np.float32), actors, self._range, time_s)
+        keep = np.isfinite(hits.distance)
+        rays, distance, instance = rays[keep], hits.distance[keep], hits.instance[keep]
+        moving = {actor.id: actor.velocity for actor in actors}
+        target = np.array([moving.get(number, (0.0, 0.0, 0.0)) for number in instance.tolist()]).reshape(-1, 3)
+        closing = ((target - np.asarray(velocity)) * (rays @ rotation(*pose[3:]).T)).sum(axis=1)
+        rows = np.empty((len(distance), 4), "<f4")
+        rows[:, 0] = closing
+        rows[:, 1] = np.arctan2(rays[:, 1], rays[:, 0])
+        rows[:, 2] = np.arctan2(rays[:, 2], np.hypot(rays[:, 0], rays[:, 1]))
+        rows[:, 3] = distance
+        return rows.tobytes()

@@ -1,0 +1,199 @@
+"""What is visible from a point: the town's triangles and the actors', culled, drawn, and named per pixel."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carla_server.map import RoadMap
+from carla_server.sensors.actors import ActorDraws, TriangleTables, actor_draws, signal_lamp
+from carla_server.sensors.fixtures import light_head
+from carla_server.sensors.ground import draw_ground
+from carla_server.sensors.raster import NO_TRIANGLE, rasterize
+from carla_server.sensors.scenery import chunked, lane_meshes, terrain_mesh
+from carla_server.sensors.town import Placement, build_town, placed_parts
+from carla_server.sensors.views import ActorView
+
+Array = NDArray[np.float64]
+
+NEAR = 0.05  # metres; closer surfaces are cut away
+ACTOR_REACH = 400.0  # metres
+SIGNAL_REACH = 220.0  # metres
+FIRST_TABLE = 1 << 15  # triangles; the tables double when a view has more
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A pinhole looking at the world.
+
+    Attributes:
+        matrix: (3, 4) from the world to the camera frame.
+        eye: (3,) where it stands in the world, metres.
+        width, height: Pixels.
+        focal: Pixels.
+        far: Metres along the axis.
+    """
+
+    matrix: Array
+    eye: Array
+    width: int
+    height: int
+    focal: float
+    far: float
+
+
+@dataclass(eq=False)
+class ViewDraws:
+    """What is drawn in one view, one row per triangle range; see `rasterize` and `shade`."""
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    mats: NDArray[np.float32]
+    rots: NDArray[np.float32]
+    tints: NDArray[np.float32]
+    emits: NDArray[np.uint32]
+    tags: NDArray[np.uint8]
+    instances: NDArray[np.int32]
+
+
+class Buffers(threading.local):
+    """Working memory of one thread, kept between views."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.zbuf = np.empty(0, np.float32)
+        self.ibuf = np.empty(0, np.int32)
+        self.grow(FIRST_TABLE)
+
+    def grow(self, rows: int) -> None:
+        """Make room for so many drawn triangles."""
+        self.src = np.empty(rows, np.int32)
+        self.drw = np.empty(rows, np.int32)
+        self.plane = np.empty((rows, 3), np.float32)
+
+    def clear(self, size: int, far: float) -> None:
+        """Begin a view of so many pixels."""
+        if self.size != size:
+            self.size = size
+            self.zbuf = np.empty(size, np.float32)
+            self.ibuf = np.empty(size, np.int32)
+        self.zbuf.fill(1.0 / far)
+        self.ibuf.fill(NO_TRIANGLE)
+
+
+@dataclass(eq=False)
+class Seen:
+    """A drawn view. Valid until the same thread draws another one.
+
+    Attributes:
+        view: What was asked.
+        draws: What was drawn.
+        zbuf, ibuf: Per pixel inverse depth and row in the tables below.
+        src, drw, plane: Per row: triangle, draw, inverse depth plane.
+    """
+
+    view: View
+    draws: ViewDraws
+    zbuf: NDArray[np.float32]
+    ibuf: NDArray[np.int32]
+    src: NDArray[np.int32]
+    drw: NDArray[np.int32]
+    plane: NDArray[np.float32]
+
+
+class Stage:
+    """The town and its cast of shapes."""
+
+    def __init__(self, road_map: RoadMap) -> None:
+        self.town = build_town(road_map)
+        self.ground = draw_ground(road_map)
+        ground = [(lane_meshes(road_map), Placement(reach=450.0)), (terrain_mesh(road_map), Placement())]
+        self.chunks = chunked([*ground, *placed_parts(self.town)])
+        self.tables = TriangleTables(self.chunks.shape)
+        self._head = self.tables.add_mesh(light_head())
+        self._buffers = Buffers()
+
+    def gather(self, eye: Array, reach: float, actors: Sequence[ActorView], time_s: float) -> ActorDraws:
+        """Everything that moves or changes and may be seen from a point."""
+        rows = actor_draws(self.tables, actors, eye, min(reach, ACTOR_REACH), time_s)
+        states = {actor.signal_id: actor for actor in actors if actor.signal_id}
+        for head in self.town.heads:
+            if math.dist(head.matrix[:, 3], eye) < min(reach, SIGNAL_REACH):
+                actor = states.get(head.signal_id)
+                rows.ranges.append(self._head)
+                rows.mats.append(head.matrix)
+                rows.tints.append((1.0, 1.0, 1.0))
+                rows.emits.append(0 if actor is None else signal_lamp(actor.lamp))
+                rows.instances.append(head.object_id if actor is None else actor.id)
+        return rows
+
+    def see(self, view: View, rows: ActorDraws, dark: bool) -> Seen:
+        """Draw a view."""
+        draws = self._view_draws(view, rows, dark)
+        buffers = self._buffers
+        columns = self.tables.columns
+        while True:
+            buffers.clear(view.width * view.height, view.far)
+            used = rasterize(
+                columns[0],
+                columns[4],
+                draws.starts,
+                draws.ends,
+                draws.mats,
+                view.width,
+                view.height,
+                view.focal,
+                NEAR,
+                buffers.zbuf,
+                buffers.ibuf,
+                buffers.src,
+                buffers.drw,
+                buffers.plane,
+            )
+            if used >= 0:
+                break
+            buffers.grow(2 * len(buffers.src))
+        return Seen(
+            view, draws, buffers.zbuf, buffers.ibuf, buffers.src[:used], buffers.drw[:used], buffers.plane[:used]
+        )
+
+    def _view_draws(self, view: View, rows: ActorDraws, dark: bool) -> ViewDraws:
+        seen = self._seen_chunks(view, dark)
+        count = len(seen)
+        turn, shift = view.matrix[:, :3], view.matrix[:, 3]
+        world = np.array(rows.mats).reshape(-1, 3, 4)
+        to_camera = turn @ world
+        to_camera[:, :, 3] += shift
+        still = np.broadcast_to(view.matrix.reshape(12), (count, 12))
+        level = np.broadcast_to(np.eye(3).reshape(9), (count, 9))
+        ranges = np.array(rows.ranges, np.int64).reshape(-1, 2)
+        # Actors first: they are near, and what they hide is then rejected early.
+        return ViewDraws(
+            np.concatenate([ranges[:, 0], self.chunks.starts[seen]]),
+            np.concatenate([ranges[:, 1], self.chunks.ends[seen]]),
+            np.concatenate([to_camera.reshape(-1, 12), still]).astype(np.float32),
+            np.concatenate([world[:, :, :3].reshape(-1, 9), level]).astype(np.float32),
+            np.concatenate([np.array(rows.tints).reshape(-1, 3), np.ones((count, 3))]).astype(np.float32),
+            np.concatenate([np.array(rows.emits, np.uint32), np.zeros(count, np.uint32)]).astype(np.uint32),
+            np.zeros(len(ranges) + count, np.uint8),
+            np.concatenate([np.array(rows.instances, np.int32), np.zeros(count, np.int32)]).astype(np.int32),
+        )
+
+    def _seen_chunks(self, view: View, dark: bool) -> NDArray[np.int64]:
+        """Chunks in the field of view and within their reach, nearest first."""
+        chunks = self.chunks
+        at = chunks.center @ view.matrix[:, :3].T + view.matrix[:, 3]
+        size = chunks.half[:, :] @ np.abs(view.matrix[0, :3])
+        side, rise = view.width / (2 * view.focal), view.height / (2 * view.focal)
+        inside = (at[:, 0] + size > NEAR) & (at[:, 0] - size < view.far)
+        for axis, slope in ((1, side), (2, rise)):
+            inside &= np.abs(at[:, axis]) - slope * at[:, 0] < chunks.radius * math.hypot(1.0, slope)
+        distance = np.hypot(chunks.pivot[:, 0] - view.eye[0], chunks.pivot[:, 1] - view.eye[1])
+        inside &= (distance >= chunks.first) & (distance < chunks.reach) & (~chunks.night | dark)
+        index = np.flatnonzero(inside)
+        return index[np.argsort(distance[index], kind="stable")]
