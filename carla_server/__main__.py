@@ -51,7 +51,7 @@ def translate(arguments: list[str]) -> list[str]:
         elif lower.startswith("-carla-port="):
             ours += ["--port", word.partition("=")[2]]
         elif word.startswith("/Game/") or (
-            not word.startswith("-") and word.startswith("Town") and not ours[-1:] == ["--town"]
+            not word.startswith("-") and word.startswith("Town") and ours[-1:] != ["--town"]
         ):
             ours += ["--town", word]
         elif not word.startswith("--") and lower.startswith(IGNORED_PREFIXES):

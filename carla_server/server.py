@@ -159,7 +159,8 @@ class StreamProtocol(asyncio.Protocol):
         """Note a new connection."""
         _prepare(transport)
         self._transport: Any = transport
-        self._transport.set_write_buffer_limits(high=MAX_BACKLOG_BYTES)
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.set_write_buffer_limits(high=MAX_BACKLOG_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """Read which stream is wanted; later bytes mean nothing."""
@@ -281,7 +282,7 @@ def bind_pair(port: int, streaming_port: int | None) -> tuple[socket.socket, soc
             except OSError:
                 continue
         raise OSError("found no free pair of ports in 64 tries")
-    pair = []
+    pair: list[socket.socket] = []
     for number in (port, port + 1 if streaming_port is None else streaming_port):
         raw = socket.socket()
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -95,7 +95,7 @@ def _cells(low: Ints, high: Ints, shape: tuple[int, ...]) -> tuple[Ints, Ints]:
 
 
 @njit(cache=True)
-def _inside(quads, q, x, y):
+def inside_quad(quads, q, x, y):
     """Fraction along and across quad `q` at (x, y), and whether the point lies in it."""
     ax, ay = quads[q, 0, 0], quads[q, 0, 1]
     bx, by = quads[q, 1, 0], quads[q, 1, 1]
@@ -145,7 +145,7 @@ def find_quads(origin, shape, starts, members, quads, lane, height, rank, allowe
             q = members[m]
             if not allowed[lane[q]]:
                 continue
-            hit, along, across = _inside(quads, q, x, y)
+            hit, along, across = inside_quad(quads, q, x, y)
             if not hit:
                 continue
             near = quads[q, 0, 2] * (1 - across) + quads[q, 1, 2] * across

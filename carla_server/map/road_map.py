@@ -92,7 +92,8 @@ class RoadMap:
     # -- finding lanes ------------------------------------------------------------------------------------------
 
     @cached_property
-    def _grid(self) -> lookup.LaneGrid:
+    def lane_grid(self) -> lookup.LaneGrid:
+        """Quads of all lanes, sorted for lookup."""
         return lookup.build_grid(self.lanes)
 
     @cached_property
@@ -119,7 +120,7 @@ class RoadMap:
             (positive to the driver's right) and ground height, metres; nan off the network.
         """
         points = np.ascontiguousarray(points, dtype=np.float64).reshape(-1, 3)
-        grid = self._grid
+        grid = self.lane_grid
         found = np.empty((len(points), 4))
         lookup.find_quads(
             grid.origin,
@@ -168,7 +169,7 @@ class RoadMap:
         Raises:
             MapError: There is no lane of these types, or the point is not finite.
         """
-        grid = self._grid
+        grid = self.lane_grid
         found = np.empty((1, 3))
         lookup.nearest_quads(grid.quads, grid.lane, self._mask(types), np.array([[x, y, z]], dtype=np.float64), found)
         quad = int(found[0, 0])

@@ -41,7 +41,7 @@ VEHICLE = int(Kind.VEHICLE)
 
 
 @njit(cache=True)
-def overlap(ax, ay, ac, asn, ahx, ahy, bx, by, bc, bsn, bhx, bhy):  # type: ignore[no-untyped-def]
+def overlap(ax, ay, ac, asn, ahx, ahy, bx, by, bc, bsn, bhx, bhy):
     """Depth by which two oriented rectangles overlap, and the axis (from b to a) of least depth; depth <= 0: none."""
     dx, dy = ax - bx, ay - by
     best, nx, ny = np.inf, 0.0, 0.0
@@ -71,7 +71,7 @@ def overlap(ax, ay, ac, asn, ahx, ahy, bx, by, bc, bsn, bhx, bhy):  # type: igno
 
 
 @njit(cache=True)
-def box_of(motion, body, row, out):  # type: ignore[no-untyped-def]
+def box_of(motion, body, row, out):
     """Static-box form of an actor's bounding box into `out`."""
     yaw = math.radians(motion[row, YAW])
     cos, sin = math.cos(yaw), math.sin(yaw)
@@ -83,7 +83,7 @@ def box_of(motion, body, row, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def touching(a, b):  # type: ignore[no-untyped-def]
+def touching(a, b):
     """Overlap of two boxes: depth (0 if apart) and normal from b to a."""
     reach = a[5] + a[6] + b[5] + b[6]
     if abs(a[0] - b[0]) > reach or abs(a[1] - b[1]) > reach or abs(a[2] - b[2]) > a[7] + b[7]:
@@ -92,7 +92,7 @@ def touching(a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def find_contacts(rows, motion, body, kind, simulate, statics, starts, members, origin, shape, cell, boxes, contacts):  # type: ignore[no-untyped-def]
+def find_contacts(rows, motion, body, kind, simulate, statics, starts, members, origin, shape, cell, boxes, contacts):
     """Resolve all overlaps of solid actors with one another and with the town.
 
     Pairs of which neither moves by physics, and pairs of walkers, are left alone. Bodies are moved apart by mass and
@@ -145,7 +145,7 @@ def find_contacts(rows, motion, body, kind, simulate, statics, starts, members, 
 
 
 @njit(cache=True)
-def part(motion, row, other, weight, other_weight, nx, ny, depth):  # type: ignore[no-untyped-def]
+def part(motion, row, other, weight, other_weight, nx, ny, depth):
     """Move two bodies apart along the normal (from other to self) and return the impulse that stops their closing."""
     share = other_weight / (weight + other_weight)
     motion[row, X] += nx * depth * share

@@ -1,7 +1,7 @@
 """Height of the ground under any point, fast enough for every wheel of every vehicle on every tick.
 
-Heights are sampled on a square grid when they are first needed and interpolated between its corners. Where roads pass
-over one another a corner has no single height; it is then looked up in the network each time.
+Heights are sampled once on a square grid and interpolated between its corners. Where roads pass over one another a
+corner has no single height; it is then looked up in the network each time.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from carla_server.map import RoadMap, lookup
 
 #: Distance between grid corners, metres. Kerbs become ramps of this length.
 SPACING = 0.5
-#: Corner states besides a height: not looked up yet, several heights, off the network.
-UNKNOWN, AMBIGUOUS, NOTHING = 1.0e30, 2.0e30, 3.0e30
+#: Corner states besides a height: several heights, off the network.
+AMBIGUOUS, NOTHING = 2.0e30, 3.0e30
 #: A second height this far from the first makes a corner ambiguous, metres.
 LEVEL_GAP = 1.0
-#: Above and below everything, metres.
-SKY_Z, DEEP_Z = 1.0e4, -1.0e4
 
 #: A network in the form the kernels take: grid of lane quads, then corner heights and their origin.
 Field = tuple
@@ -33,13 +31,14 @@ class Ground:
     """
 
     def __init__(self, road_map: RoadMap) -> None:
-        grid = road_map._grid
-        low = grid.origin
+        grid = road_map.lane_grid
+        low = np.asarray(grid.origin, dtype=np.float64)
         size = np.array(grid.shape) * lookup.CELL
-        corners: NDArray[np.float64] = np.full(tuple((size / SPACING).astype(int) + 2), UNKNOWN)
+        corners: NDArray[np.float64] = np.full(tuple((size / SPACING).astype(int) + 2), NOTHING)
+        sample_heights(np.ascontiguousarray(grid.quads), grid.lane, grid.height, grid.rank, low, corners)
         self.field: Field = (
             *(grid.origin, grid.shape, grid.starts, grid.members, np.ascontiguousarray(grid.quads), grid.lane),
-            *(grid.height, grid.rank, np.ones(len(road_map.lanes), np.bool_), corners, low.astype(np.float64)),
+            *(grid.height, grid.rank, np.ones(len(road_map.lanes), np.bool_), corners, low),
         )
 
     def height(self, x: float, y: float, z: float) -> float:
@@ -48,7 +47,31 @@ class Ground:
 
 
 @njit(cache=True)
-def network_height(field, x, y, z):  # type: ignore[no-untyped-def]
+def sample_heights(quads, lane, height, rank, low, corners):
+    """Write the height of every corner that lies on a lane; where lanes overlap, the lowest rank decides."""
+    best = np.full(corners.shape, 1_000_000, np.int64)
+    for q in range(len(quads)):
+        first = np.floor((np.array((quads[q, :, 0].min(), quads[q, :, 1].min())) - low) / SPACING)
+        last = np.ceil((np.array((quads[q, :, 0].max(), quads[q, :, 1].max())) - low) / SPACING)
+        for ix in range(max(int(first[0]), 0), min(int(last[0]) + 1, corners.shape[0])):
+            for iy in range(max(int(first[1]), 0), min(int(last[1]) + 1, corners.shape[1])):
+                x, y = low[0] + ix * SPACING, low[1] + iy * SPACING
+                hit, along, across = lookup.inside_quad(quads, q, x, y)
+                if not hit:
+                    continue
+                near = quads[q, 0, 2] * (1 - across) + quads[q, 1, 2] * across
+                far = quads[q, 3, 2] * (1 - across) + quads[q, 2, 2] * across
+                ground = near * (1 - along) + far * along + height[q]
+                kept = corners[ix, iy]
+                if kept == AMBIGUOUS or (kept != NOTHING and abs(kept - ground) > LEVEL_GAP):
+                    corners[ix, iy] = AMBIGUOUS
+                elif rank[q] < best[ix, iy]:
+                    best[ix, iy] = rank[q]
+                    corners[ix, iy] = ground
+
+
+@njit(cache=True)
+def network_height(field, x, y, z):
     """Height looked up among the lanes; nan off the network."""
     origin, shape, starts, members, quads, lane, height, rank, allowed = field[:9]
     points = np.empty((1, 3))
@@ -59,27 +82,7 @@ def network_height(field, x, y, z):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def corner_height(field, ix, iy):  # type: ignore[no-untyped-def]
-    """Height, or state, of a grid corner; looked up on first use."""
-    corners, low = field[9], field[10]
-    kept = corners[ix, iy]
-    if kept != UNKNOWN:
-        return kept
-    x, y = low[0] + ix * SPACING, low[1] + iy * SPACING
-    top = network_height(field, x, y, SKY_Z)
-    bottom = network_height(field, x, y, DEEP_Z)
-    if np.isnan(top):
-        kept = NOTHING
-    elif abs(top - bottom) > LEVEL_GAP:
-        kept = AMBIGUOUS
-    else:
-        kept = network_height(field, x, y, bottom)
-    corners[ix, iy] = kept
-    return kept
-
-
-@njit(cache=True)
-def height_at(field, x, y, z):  # type: ignore[no-untyped-def]
+def height_at(field, x, y, z):
     """Height of the ground at (x, y) nearest to `z`, metres; nan off the network or for a point that is not finite."""
     corners, low = field[9], field[10]
     gx, gy = (x - low[0]) / SPACING, (y - low[1]) / SPACING
@@ -91,7 +94,7 @@ def height_at(field, x, y, z):  # type: ignore[no-untyped-def]
     total, weight = 0.0, 0.0
     for dx in range(2):
         for dy in range(2):
-            height = corner_height(field, ix + dx, iy + dy)
+            height = corners[ix + dx, iy + dy]
             if height == AMBIGUOUS:
                 return network_height(field, x, y, z)
             share = (fx if dx else 1.0 - fx) * (fy if dy else 1.0 - fy)

@@ -185,7 +185,7 @@ def trigger_box(signal: Signal, row: int, depth: float = TRIGGER_DEPTH) -> tuple
 
 
 @njit(cache=True)
-def lights_at(vehicles, motion, body, boxes, found):  # type: ignore[no-untyped-def]
+def lights_at(vehicles, motion, body, boxes, found):
     """Row of the light whose box a vehicle is in, -1 if none, into `found`.
 
     A vehicle is in a box when its front or its middle is, heading the same way: from the moment its front enters until

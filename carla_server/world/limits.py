@@ -67,7 +67,7 @@ def lane_limits(road_map: RoadMap) -> np.ndarray:
 
 
 @njit(cache=True)
-def lane_at(field, x, y, z):  # type: ignore[no-untyped-def]
+def lane_at(field, x, y, z):
     """Lane under a point, -1 off the network."""
     origin, shape, starts, members, quads, lane, height, rank, allowed = field[:9]
     points = np.empty((1, 3))
@@ -78,7 +78,7 @@ def lane_at(field, x, y, z):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def limits_at(field, vehicles, motion, of_lane, limits):  # type: ignore[no-untyped-def]
+def limits_at(field, vehicles, motion, of_lane, limits):
     """Limit of each vehicle's lane, nan off the network, into `limits`."""
     for n in range(len(vehicles)):
         row = vehicles[n]

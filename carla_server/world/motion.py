@@ -50,11 +50,13 @@ from carla_server.world.state import (
     VERTICAL,
     WHEELBASE,
     YAW,
+    Kind,
     X,
     Y,
     Z,
 )
 
+VEHICLE = int(Kind.VEHICLE)
 GRAVITY = 9.81
 #: Published bicycle: wheel angle per unit of steering, its wheelbase, and rear axle to origin, radians and metres.
 STEER_GAIN, MODEL_WHEELBASE, MODEL_REAR = 0.36848336, 1.327048485, 1.4178275
@@ -79,7 +81,7 @@ WALKER_TURN = 540.0
 
 
 @njit(cache=True)
-def hold_throttle(v):  # type: ignore[no-untyped-def]
+def hold_throttle(v):
     """Throttle that keeps speed `v` (m/s) on a flat road, with resistance growing beyond the published range."""
     share = min(v, 20.7) * 0.036
     base = 1.1990342347353184 * share - 0.8057602384167799 * share * share
@@ -89,7 +91,7 @@ def hold_throttle(v):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def drive_acceleration(v, throttle, power):  # type: ignore[no-untyped-def]
+def drive_acceleration(v, throttle, power):
     """Acceleration by engine and resistance at speed `v` >= 0, m/s²."""
     hold = hold_throttle(v)
     effort = (throttle * throttle - hold * hold) / max(1.0 - hold * hold, 0.05)
@@ -98,13 +100,13 @@ def drive_acceleration(v, throttle, power):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def braking(v, brake, friction):  # type: ignore[no-untyped-def]
+def braking(v, brake, friction):
     """Deceleration by the brakes at speed `v` >= 0, m/s²."""
     return brake * friction * (BRAKING + BRAKE_BITE * math.exp(-v / BITE_FADE))
 
 
 @njit(cache=True)
-def next_speed(v, control, body, pitch, dt):  # type: ignore[no-untyped-def]
+def next_speed(v, control, body, pitch, dt):
     """Speed along the vehicle after `dt`, signed, m/s."""
     direction = control[DIRECTION]
     size = abs(v)
@@ -130,7 +132,7 @@ def next_speed(v, control, body, pitch, dt):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def slip_angle(steer, v, body):  # type: ignore[no-untyped-def]
+def slip_angle(steer, v, body):
     """Angle between heading and velocity at the origin, radians, limited by what the tyres hold."""
     tangent = math.tan(STEER_GAIN * steer) / MODEL_WHEELBASE * (REFERENCE_WHEELBASE / body[WHEELBASE])
     beta = math.atan(body[REAR] * tangent)
@@ -141,13 +143,13 @@ def slip_angle(steer, v, body):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def wrap_degrees(angle):  # type: ignore[no-untyped-def]
+def wrap_degrees(angle):
     """Angle in (-180, 180]."""
     return angle - 360.0 * math.ceil((angle - 180.0) / 360.0)
 
 
 @njit(cache=True)
-def take_pushes(motion, body, dynamic, imposed, yaw):  # type: ignore[no-untyped-def]
+def take_pushes(motion, body, dynamic, imposed, yaw):
     """Turn pending impulses and torque into speed."""
     mass = max(body[MASS], 1.0)
     cos, sin = math.cos(yaw), math.sin(yaw)
@@ -161,7 +163,7 @@ def take_pushes(motion, body, dynamic, imposed, yaw):  # type: ignore[no-untyped
 
 
 @njit(cache=True)
-def stand(field, motion, body, dynamic, weightless, dt):  # type: ignore[no-untyped-def]
+def stand(field, motion, body, dynamic, weightless, dt):
     """Let a vehicle rest on, or fall to, the ground; sets height, pitch and roll."""
     yaw = math.radians(motion[YAW])
     cos, sin = math.cos(yaw), math.sin(yaw)
@@ -195,7 +197,7 @@ def stand(field, motion, body, dynamic, weightless, dt):  # type: ignore[no-unty
 
 
 @njit(cache=True)
-def move_vehicle(field, motion, control, body, dynamic, imposed, weightless, dt):  # type: ignore[no-untyped-def]
+def move_vehicle(field, motion, control, body, dynamic, imposed, weightless, dt):
     """Advance one vehicle by `dt`; all arguments are rows."""
     old_vx, old_vy, old_vz = motion[6], motion[7], motion[8]
     old_z, old_pitch, old_roll = motion[Z], motion[PITCH], motion[ROLL]
@@ -246,7 +248,7 @@ def move_vehicle(field, motion, control, body, dynamic, imposed, weightless, dt)
 
 
 @njit(cache=True)
-def move_walker(field, motion, control, body, dynamic, imposed, weightless, dt):  # type: ignore[no-untyped-def]
+def move_walker(field, motion, control, body, dynamic, imposed, weightless, dt):
     """Advance one walker by `dt`; all arguments are rows."""
     old_vx, old_vy, old_vz = motion[6], motion[7], motion[8]
     dx, dy = control[0], control[1]
@@ -291,7 +293,7 @@ def move_walker(field, motion, control, body, dynamic, imposed, weightless, dt):
 
 
 @njit(cache=True)
-def move_all(field, vehicles, walkers, motion, control, body, dynamic, imposed, simulate, weightless, dt):  # type: ignore[no-untyped-def]
+def move_all(field, vehicles, walkers, motion, control, body, dynamic, imposed, simulate, weightless, dt):
     """Advance all vehicles and walkers whose physics is on; the others stay and read as standing."""
     for row in vehicles:
         if simulate[row]:
@@ -306,7 +308,7 @@ def move_all(field, vehicles, walkers, motion, control, body, dynamic, imposed, 
 
 
 @njit(cache=True)
-def set_velocity(motion, control, body, dynamic, vx, vy, vz):  # type: ignore[no-untyped-def]
+def set_velocity(motion, control, body, dynamic, vx, vy, vz):
     """Give a vehicle a world velocity: what its steering explains becomes speed, the rest slip."""
     yaw = math.radians(motion[YAW])
     along = vx * math.cos(yaw) + vy * math.sin(yaw)
@@ -319,7 +321,18 @@ def set_velocity(motion, control, body, dynamic, vx, vy, vz):  # type: ignore[no
 
 
 @njit(cache=True)
-def rotation(pitch, yaw, roll):  # type: ignore[no-untyped-def]
+def absorb(touched, kind, motion, control, body, dynamic):
+    """Take the velocities that contacts left in `motion` over into the vehicles that touched; rows of contacts."""
+    for n in range(len(touched)):
+        for side in range(2):
+            row = int(touched[n, side])
+            if row >= 0 and kind[row] == VEHICLE:
+                vx, vy, vz = motion[row, 6], motion[row, 7], motion[row, 8]
+                set_velocity(motion[row], control[row], body[row], dynamic[row], vx, vy, vz)
+
+
+@njit(cache=True)
+def rotation(pitch, yaw, roll):
     """(3, 3) matrix taking actor coordinates to world axes for angles in degrees, as CARLA's transforms do."""
     cp, sp = math.cos(math.radians(pitch)), math.sin(math.radians(pitch))
     cy, sy = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
@@ -334,7 +347,7 @@ def rotation(pitch, yaw, roll):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def compose(parent, relative):  # type: ignore[no-untyped-def]
+def compose(parent, relative):
     """World pose (x, y, z, pitch, yaw, roll; metres, degrees) of something fixed to `parent` at `relative`."""
     turn = rotation(parent[3], parent[4], parent[5])
     out = np.empty(6)
@@ -353,7 +366,7 @@ def compose(parent, relative):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def carry_attached(motion, children, parents, relative):  # type: ignore[no-untyped-def]
+def carry_attached(motion, children, parents, relative):
     """Move attached actors with their parents; parents of parents come first in the lists."""
     for n in range(len(children)):
         child, parent = children[n], parents[n]

@@ -133,7 +133,7 @@ class Sensing:
         world, carrier = self._world, sensor.parent
         if carrier is None:
             return
-        for row, other, nx, ny, impulse in world.touched:
+        for row, other, nx, ny, impulse in world.touched.tolist():
             sign = 1.0 if row == carrier.row else -1.0 if other == carrier.row else 0.0
             if sign == 0.0:
                 continue
@@ -172,7 +172,7 @@ class Sensing:
         for actor in world.actors.values():
             if actor.kind in (Kind.VEHICLE, Kind.WALKER, Kind.PROP):
                 row = rows.motion[actor.row].tolist()
-                view = ActorView(actor.id, actor.type_id, tuple(row[:6]), actor.extent, actor.center, actor.attributes)  # type: ignore[arg-type]
+                view = ActorView(actor.id, actor.type_id, tuple(row[:6]), actor.extent, actor.center, actor.attributes)
                 view.velocity = (row[6], row[7], row[8])
                 if actor.kind is Kind.VEHICLE:
                     view.lights, view.open_doors = actor.lights, actor.doors
@@ -180,7 +180,7 @@ class Sensing:
                 shown.append(view)
             elif actor.kind in (Kind.LIGHT, Kind.SIGN):
                 pose = tuple(rows.motion[actor.row, :6].tolist())
-                view = ActorView(actor.id, actor.type_id, pose, actor.extent, actor.center)  # type: ignore[arg-type]
+                view = ActorView(actor.id, actor.type_id, pose, actor.extent, actor.center)
                 view.signal_id = actor.signal_id
                 if actor.kind is Kind.LIGHT:
                     view.lamp = int(rows.wire["lamp"][actor.row])

@@ -47,7 +47,7 @@ class Settings:
         Raises:
             ArgumentError: It is no settings struct, or its step is out of range.
         """
-        row = values.array(item, 6)
+        row = values.array(item, 11)
         step = values.optional(row[2])
         if step is not None:
             step = values.number(step)
@@ -58,16 +58,18 @@ class Settings:
                 raise values.ArgumentError(
                     f"fixed_delta_seconds must lie between {SHORTEST_STEP_S} and {LONGEST_STEP_S}, got {step}"
                 )
-        rest = [values.number(part) for part in row[6:7]] + [values.boolean(part) for part in row[7:8]]
-        rest += [values.number(part) for part in row[8:10]] + [values.boolean(part) for part in row[10:11]]
         return cls(
-            values.boolean(row[0]),
-            values.boolean(row[1]),
-            step,
-            values.boolean(row[3]),
-            values.number(row[4]),
-            values.integer(row[5]),
-            *rest,
+            synchronous=values.boolean(row[0]),
+            no_rendering=values.boolean(row[1]),
+            fixed_step=step,
+            substepping=values.boolean(row[3]),
+            max_substep=values.number(row[4]),
+            max_substeps=values.integer(row[5]),
+            max_culling_distance=values.number(row[6]),
+            deterministic_ragdolls=values.boolean(row[7]),
+            tile_stream_distance=values.number(row[8]),
+            actor_active_distance=values.number(row[9]),
+            spectator_as_ego=values.boolean(row[10]),
         )
 
     def wire(self) -> list[Any]:

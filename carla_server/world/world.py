@@ -20,7 +20,7 @@ from carla_server.sensors.views import LampState, Tag, WeatherView
 from carla_server.wire import streams
 from carla_server.wire.values import Description, Pose, VehicleControl
 from carla_server.world import contacts, lights, motion
-from carla_server.world.actors import Actor
+from carla_server.world.actors import Actor, Triple
 from carla_server.world.blueprints import BLUEPRINTS, Blueprint, blueprint
 from carla_server.world.ground import Ground
 from carla_server.world.limits import SpeedLimits
@@ -141,7 +141,7 @@ class World:
         self.actors: dict[int, Actor] = {}
         self.sensing = Sensing(self)
         self.contacts = np.empty((contacts.MAX_CONTACTS, contacts.CONTACT_COLUMNS))
-        self.touched: list[tuple[int, int, float, float, float]] = []
+        self.touched = self.contacts[:0]
         self.map_changed = True
         self._changed = True
         self.spectator = self._add("spectator", Kind.OTHER, Pose(0.0, 0.0, 10.0, 0.0, 0.0, 0.0))
@@ -262,7 +262,8 @@ class World:
         if kind in (Kind.VEHICLE, Kind.WALKER, Kind.PROP):
             self._embody(actor, kind_of, parent is not None)
         if kind is Kind.OTHER and kind_of.id == "static.trigger.friction":
-            actor.extent = tuple(float(attributes[f"extent_{axis}"]) / 100.0 for axis in "xyz")  # type: ignore[assignment]
+            x, y, z = (float(attributes[f"extent_{axis}"]) / 100.0 for axis in "xyz")
+            actor.extent = (x, y, z)
         return actor
 
     def _embody(self, actor: Actor, kind_of: Blueprint, carried: bool) -> None:
@@ -434,14 +435,9 @@ class World:
             *(self._solids, rows.motion, rows.body, rows.kind, rows.simulate, statics.boxes, statics.starts),
             *(statics.members, statics.origin, statics.shape, statics.CELL, self._boxes, self.contacts),
         )
-        self.touched = [tuple(row) for row in self.contacts[:count].tolist()] if count else []  # type: ignore[misc]
-        for row, other, *_ in self.touched:
-            for index in (int(row), int(other)):
-                if index >= 0 and rows.kind[index] == Kind.VEHICLE:
-                    velocity = rows.motion[index, 6:9].tolist()
-                    motion.set_velocity(
-                        rows.motion[index], rows.control[index], rows.body[index], rows.dynamic[index], *velocity
-                    )
+        self.touched = self.contacts[:count]
+        if count:
+            motion.absorb(self.touched, rows.kind, rows.motion, rows.control, rows.body, rows.dynamic)
 
     def _obey(self) -> None:
         """Tell vehicles which light they stand at and which speed limit holds."""
@@ -516,7 +512,7 @@ def _prop_mass(extent: tuple[float, float, float]) -> float:
     return 5.0 + 20.0 * volume if volume < 0.5 else contacts.IMMOVABLE
 
 
-def _size(kind_of: Blueprint, attributes: dict[str, str]) -> tuple[tuple[float, float, float], tuple[float, ...]]:
+def _size(kind_of: Blueprint, attributes: dict[str, str]) -> tuple[Triple, Triple]:
     """Half sizes and centre of the bounding box, metres."""
     scale = 1.0
     if kind_of.id == "static.prop.mesh":
@@ -525,7 +521,8 @@ def _size(kind_of: Blueprint, attributes: dict[str, str]) -> tuple[tuple[float, 
         except ValueError:
             raise WorldError(f"static.prop.mesh: scale must be a number, got {attributes['scale']!r}") from None
     x, y, z = (size * scale for size in kind_of.extent)
-    return (x, y, z), tuple(part * scale for part in kind_of.center)
+    cx, cy, cz = (part * scale for part in kind_of.center)
+    return (x, y, z), (cx, cy, cz)
 
 
 def _solid_boxes(scene: Scene) -> tuple[list[int], contacts.StaticBoxes]:
