@@ -31,6 +31,8 @@ MODELS = {
         {"base_type": "car", "generation": "2", "has_lights": "true", "special_type": "emergency"},
     ),
     "vehicle.diamondback.century": ((0.82, 0.19, 0.8), {"base_type": "bicycle", "generation": "1"}),
+    "vehicle.nissan.patrol_2021": ((2.79, 1.07, 1.0), {"base_type": "car", "generation": "2", "has_lights": "true"}),
+    "vehicle.gazelle.omafiets": ((0.92, 0.18, 0.8), {"base_type": "bicycle", "generation": "1"}),
     "vehicle.bh.crossbike": ((0.74, 0.43, 0.8), {"base_type": "bicycle", "generation": "1"}),
     "walker.pedestrian.0001": ((0.19, 0.19, 0.93), {}),
     "walker.pedestrian.0002": ((0.19, 0.19, 0.93), {}),
@@ -43,6 +45,10 @@ MODELS = {
     "static.prop.vendingmachine": ((0.5, 0.5, 1.0), {}),
     "static.prop.container": ((1.5, 1.0, 1.0), {}),
     "static.prop.advertisement": ((0.4, 0.8, 1.0), {}),
+    "static.prop.foodcart": ((1.5, 0.9, 1.2), {}),
+    "static.prop.busstoplb": ((1.7, 0.8, 1.2), {}),
+    "static.prop.haybalelb": ((0.6, 0.6, 0.6), {}),
+    "static.prop.streetbarrier": ((0.6, 0.2, 0.5), {}),
 }
 
 

@@ -182,7 +182,7 @@ class Stage:
         self.state = scenario.context.state
         self.ego = scenario.context.ego
         self.actors: dict[str, Any] = scenario.actors
-        self.rng = scenario.context.generator(f"scenario:{scenario.name}:stage")
+        self.rng = scenario.context.generator(f"{stream_name(scenario.config)}:stage")
         self.noise = np.random.default_rng(self.rng.getrandbits(64))
 
     @property
@@ -278,6 +278,12 @@ class Guard(py_trees.decorators.Decorator):
             yield self
 
 
+def stream_name(config: ScenarioConfiguration) -> str:
+    """Name of a scenario's stream of random numbers; equal names at other places draw other numbers."""
+    place = config.trigger_points[0].location
+    return f"scenario:{config.name}:{place.x:.1f},{place.y:.1f}"
+
+
 _IDS = itertools.count(1)
 
 
@@ -319,7 +325,7 @@ class BasicScenario:
         values, self.warnings = read_parameters(row.parameters, config.other_parameters)
         for warning in self.warnings:
             LOG.warning("%s: %s", self.name, warning)
-        self._rng = context.generator(f"scenario:{config.name}")
+        self._rng = context.generator(stream_name(config))
         self.plan = row.plan(
             Draft(
                 config, values, row.constants, context.map, context.route or config.route, context.state.planner(2.0),

@@ -14,7 +14,7 @@ from srunner.scenarioconfigs.scenario_configuration import ScenarioConfiguration
 from srunner.scenariomanager.route_context import Fidelity, RouteContext
 from srunner.scenariomanager.world_state import SpawnError
 from srunner.scenarios import crossing, cut_ins, ego_only, junctions, merges, moving_hazards, obstacles
-from srunner.scenarios.basic_scenario import BasicScenario, Draft, Plan, ScenarioType
+from srunner.scenarios.basic_scenario import BasicScenario, Draft, Plan, ScenarioType, stream_name
 from srunner.scenarios.parameters import ParameterError, read_parameters
 from srunner.tools.places import PlacementError
 from srunner.tools.route_planner import GlobalRoutePlanner, NoRouteError
@@ -87,6 +87,6 @@ def check(
     """
     row = scenario_type(config.type)
     values, warnings = read_parameters(row.parameters, config.other_parameters)
-    rng = RouteContext.stream(0, f"scenario:{config.name}")
+    rng = RouteContext.stream(0, stream_name(config))
     draft = Draft(config, values, row.constants, road_map, route, planner, rng, None, fidelity or Fidelity())
     return row.plan(draft), warnings
