@@ -169,6 +169,7 @@ class Scene:
         table[shading.MAP_SCALE] = MAP_SCALE
         table[shading.WET] = light.wet
         table[shading.GLOW_GAIN] = light.night
+        table[shading.MAPPED] = 1.0
         sunlit = np.zeros((2, MAP_CELLS, MAP_CELLS), np.float32)
         sunlit[0] = 1.0
         return table, sunlit

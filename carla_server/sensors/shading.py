@@ -35,9 +35,11 @@ GLOW_GAIN = 23  # strength of lit windows
 TO_WORLD = 24  # nine: rotation from camera to world
 MIRROR_RGB = 33
 FOG_RGB = 36
+MAPPED = 39  # whether the light maps say anything but full sun and no lamps
 LIGHT_SIZE = 40
 
-SEGMENT = 48
+SEGMENT = 64  # pixels worked on at once
+KNOT = 8  # pixels between exact values of what changes slowly
 FIELD = 0x3FF
 PER_FIELD = 1.0 / (4 * 255.0)
 
@@ -151,13 +153,18 @@ def _uv_plane(n, t, d, pos, uv, mats, focal, center_x, center_y, uvp):
 
 
 @njit(**JIT)
+def _fog_span(light, w, dw, n):
+    """What is left of a colour at the first pixel of a segment, and its change per pixel."""
+    t0 = np.exp(-light[FOG] / max(w, np.float32(1e-6)))
+    t1 = np.exp(-light[FOG] / max(w + dw * np.float32(n), np.float32(1e-6)))
+    return np.float32(t0), np.float32((t1 - t0) / n)
+
+
+@njit(**JIT)
 def _flat(out, w, dw, lit, light):
     """One colour under fog; the fog is exact at both ends of the segment."""
     n = out.size
-    t0 = np.exp(-light[FOG] / max(w, np.float32(1e-6)))
-    t1 = np.exp(-light[FOG] / max(w + dw * n, np.float32(1e-6)))
-    step = np.float32((t1 - t0) / n)
-    t0 = np.float32(t0)
+    t0, step = _fog_span(light, w, dw, n)
     r0, g0, b0 = light[FOG_RGB], light[FOG_RGB + 1], light[FOG_RGB + 2]
     r1, g1, b1 = lit[0] - r0, lit[1] - g0, lit[2] - b0
     for i in range(n):
@@ -166,56 +173,64 @@ def _flat(out, w, dw, lit, light):
 
 
 @njit(**JIT)
-def _sky(out, dx, dy, dz, sx, sy, sz, dome):
-    """Sky along a row: the view direction is d + i s; `dome` is the upper half octahedron on a square."""
-    size = dome.shape[0]
-    scale = np.float32(0.5 * (size - 1.001))
-    for i in range(out.size):
-        x = dx + sx * np.float32(i)
-        y = dy + sy * np.float32(i)
-        z = max(dz + sz * np.float32(i), np.float32(0.0))
-        inv = np.float32(1.0) / (abs(x) + abs(y) + z)
-        u = (np.float32(1.0) + (x + y) * inv) * scale
-        v = (np.float32(1.0) + (x - y) * inv) * scale
-        iu, iv = np.uint32(u), np.uint32(v)
-        fu, fv = u - np.float32(iu), v - np.float32(iv)
-        p00, p01 = dome[iv, iu], dome[iv, iu + np.uint32(1)]
-        p10, p11 = dome[iv + np.uint32(1), iu], dome[iv + np.uint32(1), iu + np.uint32(1)]
-        w00, w01, w10, w11 = (1 - fu) * (1 - fv), fu * (1 - fv), (1 - fu) * fv, fu * fv
-        value = np.uint32(0xFF000000)
-        for c in range(3):
-            shift = np.uint32(10 * c)
-            mixed = (
-                w00 * np.float32((p00 >> shift) & np.uint32(FIELD))
-                + w01 * np.float32((p01 >> shift) & np.uint32(FIELD))
-                + w10 * np.float32((p10 >> shift) & np.uint32(FIELD))
-                + w11 * np.float32((p11 >> shift) & np.uint32(FIELD))
-            )
-            value |= np.uint32(mixed) << np.uint32(8 * c)
-        out[i] = value
+def _dome_color(x, y, z, dome, out, at):
+    """Bilinear sky colour towards (x, y, z), gamma 2, 0 to 255: into out[0:3, at]."""
+    z = max(z, np.float32(0.0))
+    scale = np.float32(0.5 * (dome.shape[0] - 1.001))
+    inv = np.float32(1.0) / (abs(x) + abs(y) + z)
+    u = (np.float32(1.0) + (x + y) * inv) * scale
+    v = (np.float32(1.0) + (x - y) * inv) * scale
+    iu, iv = np.uint32(u), np.uint32(v)
+    fu, fv = u - np.float32(iu), v - np.float32(iv)
+    one = np.uint32(1)
+    p00, p01, p10, p11 = dome[iv, iu], dome[iv, iu + one], dome[iv + one, iu], dome[iv + one, iu + one]
+    w00, w01, w10, w11 = (1 - fu) * (1 - fv), fu * (1 - fv), (1 - fu) * fv, fu * fv
+    for c in range(3):
+        shift, mask = np.uint32(10 * c), np.uint32(FIELD)
+        out[c, at] = (
+            w00 * np.float32((p00 >> shift) & mask)
+            + w01 * np.float32((p01 >> shift) & mask)
+            + w10 * np.float32((p10 >> shift) & mask)
+            + w11 * np.float32((p11 >> shift) & mask)
+        )
 
 
 @njit(**JIT)
-def _ground(out, w, dw, wy, dirs, light, tex, levels, palette, sunlit):
-    """Ground seen along one row segment.
-
-    Args:
-        out: (n,) uint32 pixels.
-        w, dw, wy: Inverse depth there, its change per pixel to the right and per pixel down.
-        dirs: (9,) float32: world view direction at the first pixel, its change per pixel right, and per pixel down.
-        light: The light table.
-        tex: (B,) uint8 palette indices of all levels.
-        levels: (L, 6) float64 rows of offset, width, height, x0, y0, texels per metre.
-        palette: (256,) uint32 packed texels.
-        sunlit: (2, S, S) float32 share of sun, and lamp light, around the camera.
-    """
+def _sky(out, dirs, dome, work):
+    """Sky along a row segment: exact at every `KNOT`th pixel, straight between."""
     n = out.size
+    ends = work[0:3]
+    _dome_color(dirs[0], dirs[1], dirs[2], dome, ends, 1)
+    for first in range(0, n, KNOT):
+        count = min(KNOT, n - first)
+        f = np.float32(first + count)
+        for c in range(3):
+            ends[c, 0] = ends[c, 1]
+        _dome_color(dirs[0] + dirs[3] * f, dirs[1] + dirs[4] * f, dirs[2] + dirs[5] * f, dome, ends, 1)
+        b0, g0, r0 = ends[0, 0], ends[1, 0], ends[2, 0]
+        share = np.float32(1.0) / np.float32(count)
+        b1, g1, r1 = (ends[0, 1] - b0) * share, (ends[1, 1] - g0) * share, (ends[2, 1] - r0) * share
+        for i in range(count):
+            f = np.float32(i)
+            out[first + i] = (
+                np.uint32(0xFF000000)
+                | (np.uint32(r0 + r1 * f) << np.uint32(16))
+                | (np.uint32(g0 + g1 * f) << np.uint32(8))
+                | np.uint32(b0 + b1 * f)
+            )
+
+
+@njit(**JIT)
+def _ground_footprint(w, dw, wy, n, dirs, levels):
+    """Level of detail for a ground segment and the pixel's steps on the ground, metres.
+
+    Returns:
+        Level, whether single texels are larger than pixels, and (x, y) one pixel right, (x, y) one pixel down.
+    """
     half = np.float32(0.5) * np.float32(n)
-    cam_x, cam_y = light[CAM_X], light[CAM_Y]
     mid_w = w + dw * half
     mid = np.float32(1.0) / mid_w
     mx, my = dirs[0] + dirs[3] * half, dirs[1] + dirs[4] * half
-    # Footprint of a pixel on the ground: across (one pixel right) and along (one pixel down).
     right = np.float32(1.0) / (mid_w + dw)
     down = np.float32(1.0) / max(mid_w + wy, mid_w * np.float32(0.5))
     ax = right * (mx + dirs[3]) - mid * mx
@@ -229,93 +244,153 @@ def _ground(out, w, dw, wy, dirs, light, tex, levels, palette, sunlit):
     while want > 1.4 and level < levels.shape[0] - 1:
         want *= np.float32(0.5)
         level += 1
-    base = np.uint64(levels[level, 0])
-    width = np.uint64(levels[level, 1])
-    per_m = np.float32(levels[level, 5])
-    ox = (cam_x - np.float32(levels[level, 3])) * per_m
-    oy = (cam_y - np.float32(levels[level, 4])) * per_m
-    top_x, top_y = np.float32(levels[level, 1] - 1.001), np.float32(levels[level, 2] - 1.001)
-    t0 = np.exp(-light[FOG] / max(w, np.float32(1e-6)))
-    t1 = np.exp(-light[FOG] / max(w + dw * np.float32(n), np.float32(1e-6)))
-    fog, fog_step = np.float32(t0), np.float32((t1 - t0) / n)
-    sharp = level == 0 and major * per_m < 0.9
-    s1x, s1y = (
-        (np.float32(0.375) * bx + np.float32(0.125) * ax) * per_m,
-        (np.float32(0.375) * by + np.float32(0.125) * ay) * per_m,
-    )
-    s2x, s2y = (
-        (np.float32(0.125) * bx - np.float32(0.375) * ax) * per_m,
-        (np.float32(0.125) * by - np.float32(0.375) * ay) * per_m,
-    )
-    lit_x = (cam_x - light[MAP_X]) * light[MAP_SCALE]
-    lit_y = (cam_y - light[MAP_Y]) * light[MAP_SCALE]
-    zero = np.float32(0.0)
-    for i in range(n):
-        f = np.float32(i)
-        depth = np.float32(1.0) / (w + dw * f)
-        wx = depth * (dirs[0] + dirs[3] * f)
-        wyy = depth * (dirs[1] + dirs[4] * f)
-        u, v = ox + wx * per_m, oy + wyy * per_m
-        if sharp:
-            u = min(max(u - np.float32(0.5), zero), top_x - 1)
-            v = min(max(v - np.float32(0.5), zero), top_y - 1)
-            iu, iv = np.uint64(u), np.uint64(v)
-            fu, fv = u - np.float32(iu), v - np.float32(iv)
-            at = base + iv * width + iu
-            p0, p1 = palette[tex[at]], palette[tex[at + np.uint64(1)]]
-            p2, p3 = palette[tex[at + width]], palette[tex[at + width + np.uint64(1)]]
-            w0, w1, w2, w3 = (1 - fu) * (1 - fv), fu * (1 - fv), (1 - fu) * fv, fu * fv
-            mask = np.uint32(FIELD)
-            blue = 4 * (
-                w0 * np.float32(p0 & mask)
-                + w1 * np.float32(p1 & mask)
-                + w2 * np.float32(p2 & mask)
-                + w3 * np.float32(p3 & mask)
-            )
-            sh = np.uint32(10)
-            green = 4 * (
-                w0 * np.float32((p0 >> sh) & mask)
-                + w1 * np.float32((p1 >> sh) & mask)
-                + w2 * np.float32((p2 >> sh) & mask)
-                + w3 * np.float32((p3 >> sh) & mask)
-            )
-            sh = np.uint32(20)
-            red = 4 * (
-                w0 * np.float32(p0 >> sh)
-                + w1 * np.float32(p1 >> sh)
-                + w2 * np.float32(p2 >> sh)
-                + w3 * np.float32(p3 >> sh)
-            )
-        else:
-            u0, v0 = min(max(u + s1x, zero), top_x), min(max(v + s1y, zero), top_y)
-            total = palette[tex[base + np.uint64(v0) * width + np.uint64(u0)]]
-            u0, v0 = min(max(u - s1x, zero), top_x), min(max(v - s1y, zero), top_y)
-            total += palette[tex[base + np.uint64(v0) * width + np.uint64(u0)]]
-            u0, v0 = min(max(u + s2x, zero), top_x), min(max(v + s2y, zero), top_y)
-            total += palette[tex[base + np.uint64(v0) * width + np.uint64(u0)]]
-            u0, v0 = min(max(u - s2x, zero), top_x), min(max(v - s2y, zero), top_y)
-            total += palette[tex[base + np.uint64(v0) * width + np.uint64(u0)]]
-            blue = np.float32(total & np.uint32(FIELD))
-            green = np.float32((total >> np.uint32(10)) & np.uint32(FIELD))
-            red = np.float32(total >> np.uint32(20))
-        unit = np.float32(PER_FIELD)
-        red, green, blue = red * unit, green * unit, blue * unit
-        lu, lv = lit_x + wx * light[MAP_SCALE], lit_y + wyy * light[MAP_SCALE]
-        sun = _map_value(sunlit[0], lu, lv) * light[SUN_Z]
-        lamp = _map_value(sunlit[1], lu, lv)
-        red = red * red * (light[SKY_RGB] + sun * light[SUN_RGB] + lamp * light[LAMP_RGB])
-        green = green * green * (light[SKY_RGB + 1] + sun * light[SUN_RGB + 1] + lamp * light[LAMP_RGB + 1])
-        blue = blue * blue * (light[SKY_RGB + 2] + sun * light[SUN_RGB + 2] + lamp * light[LAMP_RGB + 2])
-        t = fog + fog_step * f
-        out[i] = _pixel(
-            light[FOG_RGB] + t * (red - light[FOG_RGB]),
-            light[FOG_RGB + 1] + t * (green - light[FOG_RGB + 1]),
-            light[FOG_RGB + 2] + t * (blue - light[FOG_RGB + 2]),
-        )
+    sharp = level == 0 and major * np.float32(levels[0, 5]) < 0.9
+    return level, sharp, ax, ay, bx, by
 
 
 @njit(**JIT)
-def _textured(out, w, dw, wy, uvs, lit, light, atlas, spec):
+def _ground_addresses(index, share, sharp, w, dw, dirs, row, cam, steps, n):
+    """Texel addresses of the four samples of each pixel of a ground segment, and bilinear shares when `sharp`."""
+    i0, i1, i2, i3 = index[0], index[1], index[2], index[3]
+    fu, fv = share[0], share[1]
+    per_m = np.float32(row[5])
+    base, width = np.uint32(row[0]), np.uint32(row[1])
+    ox, oy = (cam[0] - np.float32(row[3])) * per_m, (cam[1] - np.float32(row[4])) * per_m
+    top_x, top_y = np.float32(row[1] - 2.001), np.float32(row[2] - 2.001)
+    zero = np.float32(0.0)
+    dx, dy, sx, sy = dirs[0] * per_m, dirs[1] * per_m, dirs[3] * per_m, dirs[4] * per_m
+    if sharp:
+        for i in range(n):
+            f = np.float32(i)
+            depth = np.float32(1.0) / (w + dw * f)
+            u = min(max(ox + depth * (dx + sx * f) - np.float32(0.5), zero), top_x)
+            v = min(max(oy + depth * (dy + sy * f) - np.float32(0.5), zero), top_y)
+            iu, iv = np.uint32(u), np.uint32(v)
+            fu[i], fv[i] = u - np.float32(iu), v - np.float32(iv)
+            at = base + iv * width + iu
+            i0[i] = at
+            i1[i] = at + np.uint32(1)
+            i2[i] = at + width
+            i3[i] = at + width + np.uint32(1)
+        return
+    ax, ay, bx, by = steps[0] * per_m, steps[1] * per_m, steps[2] * per_m, steps[3] * per_m
+    large, small = np.float32(0.375), np.float32(0.125)
+    s1x, s1y, s2x, s2y = (
+        large * bx + small * ax,
+        large * by + small * ay,
+        small * bx - large * ax,
+        small * by - large * ay,
+    )
+    for i in range(n):
+        f = np.float32(i)
+        depth = np.float32(1.0) / (w + dw * f)
+        u = ox + depth * (dx + sx * f)
+        v = oy + depth * (dy + sy * f)
+        ua, va = min(max(u + s1x, zero), top_x), min(max(v + s1y, zero), top_y)
+        ub, vb = min(max(u - s1x, zero), top_x), min(max(v - s1y, zero), top_y)
+        uc, vc = min(max(u + s2x, zero), top_x), min(max(v + s2y, zero), top_y)
+        ud, vd = min(max(u - s2x, zero), top_x), min(max(v - s2y, zero), top_y)
+        i0[i] = base + np.uint32(va) * width + np.uint32(ua)
+        i1[i] = base + np.uint32(vb) * width + np.uint32(ub)
+        i2[i] = base + np.uint32(vc) * width + np.uint32(uc)
+        i3[i] = base + np.uint32(vd) * width + np.uint32(ud)
+
+
+@njit(**JIT)
+def _ground_light(light, sunlit, w, dw, dirs, n, sun, lamp):
+    """Shares of sun and lamp light along a ground segment: exact at every `KNOT`th pixel, straight between."""
+    if light[MAPPED] == 0:
+        for i in range(n):
+            sun[i] = light[SUN_Z]
+            lamp[i] = np.float32(0.0)
+        return
+    ox, oy = (light[CAM_X] - light[MAP_X]) * light[MAP_SCALE], (light[CAM_Y] - light[MAP_Y]) * light[MAP_SCALE]
+    scale = light[MAP_SCALE]
+    depth = scale / w
+    u, v = ox + depth * dirs[0], oy + depth * dirs[1]
+    s2, l2 = _map_value(sunlit[0], u, v) * light[SUN_Z], _map_value(sunlit[1], u, v)
+    for first in range(0, n, KNOT):
+        count = min(KNOT, n - first)
+        s0, l0 = s2, l2
+        f = np.float32(first + count)
+        depth = scale / max(w + dw * f, np.float32(1e-6))
+        u, v = ox + depth * (dirs[0] + dirs[3] * f), oy + depth * (dirs[1] + dirs[4] * f)
+        share = np.float32(1.0) / np.float32(count)
+        s2, l2 = _map_value(sunlit[0], u, v) * light[SUN_Z], _map_value(sunlit[1], u, v)
+        s1, l1 = (s2 - s0) * share, (l2 - l0) * share
+        for i in range(count):
+            sun[first + i] = s0 + s1 * np.float32(i)
+            lamp[first + i] = l0 + l1 * np.float32(i)
+
+
+@njit(**JIT)
+def _ground_channels(index, share, sharp, red, green, blue, n):
+    """Mix the four texels of each pixel into gamma-2 channels, 0 to 1."""
+    i0, i1, i2, i3, fu, fv = index[0], index[1], index[2], index[3], share[0], share[1]
+    mask = np.uint32(FIELD)
+    if not sharp:
+        unit = np.float32(PER_FIELD)
+        for i in range(n):
+            total = i0[i] + i1[i] + i2[i] + i3[i]
+            blue[i] = np.float32(total & mask) * unit
+            green[i] = np.float32((total >> np.uint32(10)) & mask) * unit
+            red[i] = np.float32(total >> np.uint32(20)) * unit
+        return
+    unit = np.float32(1.0 / 255.0)
+    for c in range(3):
+        shift = np.uint32(10 * c)
+        channel = blue if c == 0 else (green if c == 1 else red)
+        for i in range(n):
+            low = np.float32((i0[i] >> shift) & mask) * (1 - fu[i]) + np.float32((i1[i] >> shift) & mask) * fu[i]
+            high = np.float32((i2[i] >> shift) & mask) * (1 - fu[i]) + np.float32((i3[i] >> shift) & mask) * fu[i]
+            channel[i] = (low * (1 - fv[i]) + high * fv[i]) * unit
+
+
+@njit(**JIT)
+def _ground(out, w, dw, wy, dirs, light, tex, levels, palette, sunlit, work, index):
+    """Ground seen along one row segment.
+
+    Addresses and colours are worked out in loops without memory look-ups, the look-ups in loops without arithmetic:
+    only so do the former run on vector units.
+
+    Args:
+        out: (n,) uint32 pixels.
+        w, dw, wy: Inverse depth at the first pixel, its change per pixel to the right and per pixel down.
+        dirs: (9,) float32: world view direction at the first pixel, its change per pixel right, and per pixel down.
+        light: The light table.
+        tex: (B,) uint8 palette indices of all levels.
+        levels: (L, 6) float64 rows of offset, width, height, x0, y0, texels per metre.
+        palette: (256,) uint32 packed texels.
+        sunlit: (2, S, S) float32 share of sun, and lamp light, around the camera.
+        work, index: (7, SEGMENT) float32 and (4, SEGMENT) uint32 scratch.
+    """
+    n = out.size
+    level, sharp, ax, ay, bx, by = _ground_footprint(w, dw, wy, n, dirs, levels)
+    cam, steps = (light[CAM_X], light[CAM_Y]), (ax, ay, bx, by)
+    _ground_addresses(index, work, sharp, w, dw, dirs, levels[level], cam, steps, n)
+    for k in range(4):
+        row = index[k]
+        for i in range(n):
+            row[i] = palette[tex[row[i]]]
+    sun, lamp = work[2], work[3]
+    _ground_light(light, sunlit, w, dw, dirs, n, sun, lamp)
+    fog, fog_step = _fog_span(light, w, dw, n)
+    red, green, blue = work[4], work[5], work[6]
+    _ground_channels(index, work, sharp, red, green, blue, n)
+    r0, g0, b0 = light[FOG_RGB], light[FOG_RGB + 1], light[FOG_RGB + 2]
+    sky_r, sky_g, sky_b = light[SKY_RGB], light[SKY_RGB + 1], light[SKY_RGB + 2]
+    sun_r, sun_g, sun_b = light[SUN_RGB], light[SUN_RGB + 1], light[SUN_RGB + 2]
+    lamp_r, lamp_g, lamp_b = light[LAMP_RGB], light[LAMP_RGB + 1], light[LAMP_RGB + 2]
+    for i in range(n):
+        t = fog + fog_step * np.float32(i)
+        r = red[i] * red[i] * (sky_r + sun[i] * sun_r + lamp[i] * lamp_r)
+        g = green[i] * green[i] * (sky_g + sun[i] * sun_g + lamp[i] * lamp_g)
+        b = blue[i] * blue[i] * (sky_b + sun[i] * sun_b + lamp[i] * lamp_b)
+        out[i] = _pixel(r0 + t * (r - r0), g0 + t * (g - g0), b0 + t * (b - b0))
+
+
+@njit(**JIT)
+def _textured(out, w, dw, wy, uvs, lit, light, atlas, spec, index):
     """A repeating texture times the light on its triangle, four samples per pixel.
 
     Args:
@@ -326,6 +401,7 @@ def _textured(out, w, dw, wy, uvs, lit, light, atlas, spec):
         light: The light table.
         atlas: (B,) uint32 packed texels of all textures and levels.
         spec: (3,) int64: offset, log2 of width, log2 of height of level 0. Levels follow each other down to 1 x 1.
+        index: (4, SEGMENT) uint32 scratch.
     """
     n = out.size
     half = np.float32(0.5) * np.float32(n)
@@ -346,46 +422,42 @@ def _textured(out, w, dw, wy, uvs, lit, light, atlas, spec):
         bits_v = max(bits_v - 1, 0)
         want *= np.float32(0.5)
     wide, tall = np.float32(1 << bits_u), np.float32(1 << bits_v)
-    mask_u, mask_v = np.int64((1 << bits_u) - 1), np.int64((1 << bits_v) - 1)
-    s1x, s1y = (0.375 * bx + 0.125 * ax) * wide, (0.375 * by + 0.125 * ay) * tall
-    s2x, s2y = (0.125 * bx - 0.375 * ax) * wide, (0.125 * by - 0.375 * ay) * tall
-    t0 = np.exp(-light[FOG] / max(w, np.float32(1e-6)))
-    t1 = np.exp(-light[FOG] / max(w + dw * np.float32(n), np.float32(1e-6)))
-    fog, fog_step = np.float32(t0), np.float32((t1 - t0) / n)
+    # Repetition is taken out near the first pixel, so that what is left is positive and small.
+    away = np.float32(64.0)
+    u0 = (away - np.floor(uvs[0] / w)) * wide
+    v0 = (away - np.floor(uvs[1] / w)) * tall
+    large, small = np.float32(0.375), np.float32(0.125)
+    s1x, s1y = (large * bx + small * ax) * wide, (large * by + small * ay) * tall
+    s2x, s2y = (small * bx - large * ax) * wide, (small * by - large * ay) * tall
+    nu, nv, du, dv = uvs[0] * wide, uvs[1] * tall, uvs[2] * wide, uvs[3] * tall
+    i0, i1, i2, i3 = index[0], index[1], index[2], index[3]
+    mask_u, mask_v = np.uint32((1 << bits_u) - 1), np.uint32((1 << bits_v) - 1)
+    shift, base = np.uint32(bits_u), np.uint32(offset)
+    zero, top = np.float32(0.0), np.float32(1e6)
     for i in range(n):
         f = np.float32(i)
         depth = np.float32(1.0) / (w + dw * f)
-        u = (uvs[0] + uvs[2] * f) * depth * wide
-        v = (uvs[1] + uvs[3] * f) * depth * tall
-        total = atlas[
-            np.uint64(
-                offset + ((np.int64(np.floor(v + s1y)) & mask_v) << bits_u) + (np.int64(np.floor(u + s1x)) & mask_u)
-            )
-        ]
-        total += atlas[
-            np.uint64(
-                offset + ((np.int64(np.floor(v - s1y)) & mask_v) << bits_u) + (np.int64(np.floor(u - s1x)) & mask_u)
-            )
-        ]
-        total += atlas[
-            np.uint64(
-                offset + ((np.int64(np.floor(v + s2y)) & mask_v) << bits_u) + (np.int64(np.floor(u + s2x)) & mask_u)
-            )
-        ]
-        total += atlas[
-            np.uint64(
-                offset + ((np.int64(np.floor(v - s2y)) & mask_v) << bits_u) + (np.int64(np.floor(u - s2x)) & mask_u)
-            )
-        ]
-        unit = np.float32(PER_FIELD)
-        blue = np.float32(total & np.uint32(FIELD)) * unit
-        green = np.float32((total >> np.uint32(10)) & np.uint32(FIELD)) * unit
-        red = np.float32(total >> np.uint32(20)) * unit
-        t = fog + fog_step * f
+        u = min(max(u0 + (nu + du * f) * depth, zero), top)
+        v = min(max(v0 + (nv + dv * f) * depth, zero), top)
+        i0[i] = base + ((np.uint32(v + s1y) & mask_v) << shift) + (np.uint32(u + s1x) & mask_u)
+        i1[i] = base + ((np.uint32(v - s1y) & mask_v) << shift) + (np.uint32(u - s1x) & mask_u)
+        i2[i] = base + ((np.uint32(v + s2y) & mask_v) << shift) + (np.uint32(u + s2x) & mask_u)
+        i3[i] = base + ((np.uint32(v - s2y) & mask_v) << shift) + (np.uint32(u - s2x) & mask_u)
+    for i in range(n):
+        i0[i] = atlas[i0[i]] + atlas[i1[i]] + atlas[i2[i]] + atlas[i3[i]]
+    fog, fog_step = _fog_span(light, w, dw, n)
+    unit = np.float32(PER_FIELD)
+    mask = np.uint32(FIELD)
+    r0, g0, b0 = light[FOG_RGB], light[FOG_RGB + 1], light[FOG_RGB + 2]
+    lr, lg, lb3 = lit[0] * unit * unit, lit[1] * unit * unit, lit[2] * unit * unit
+    for i in range(n):
+        total = i0[i]
+        blue = np.float32(total & mask)
+        green = np.float32((total >> np.uint32(10)) & mask)
+        red = np.float32(total >> np.uint32(20))
+        t = fog + fog_step * np.float32(i)
         out[i] = _pixel(
-            light[FOG_RGB] + t * (red * red * lit[0] - light[FOG_RGB]),
-            light[FOG_RGB + 1] + t * (green * green * lit[1] - light[FOG_RGB + 1]),
-            light[FOG_RGB + 2] + t * (blue * blue * lit[2] - light[FOG_RGB + 2]),
+            r0 + t * (red * red * lr - r0), g0 + t * (green * green * lg - g0), b0 + t * (blue * blue * lb3 - b0)
         )
 
 
@@ -416,6 +488,8 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
     uvp = np.empty((used, 6))
     dirs = np.empty(9, np.float32)
     uvs = np.empty(6, np.float32)
+    work = np.empty((7, SEGMENT), np.float32)
+    index = np.empty((4, SEGMENT), np.uint32)
     inv_f = 1.0 / focal
     for k in range(3):
         dirs[3 + k] = light[TO_WORLD + 3 * k + 1] * inv_f
@@ -437,13 +511,13 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
                     r = TO_WORLD + 3 * k
                     dirs[k] = light[r] + light[r + 1] * sx - light[r + 2] * sy
             if n < 0:
-                _sky(pixels, dirs[0], dirs[1], dirs[2], dirs[3], dirs[4], dirs[5], dome)
+                _sky(pixels, dirs, dome, work)
                 x = end
                 continue
             t = src[n]
             w = np.float32(plane[n, 0] * (x + 0.5) + plane[n, 1] * (row + 0.5) + plane[n, 2])
             if kind[t] == GROUND:
-                _ground(pixels, w, plane[n, 0], plane[n, 1], dirs, light, texels, levels, palette, sunlit)
+                _ground(pixels, w, plane[n, 0], plane[n, 1], dirs, light, texels, levels, palette, sunlit, work, index)
             else:
                 if not done[n]:
                     done[n] = True
@@ -457,7 +531,7 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
                         uvs[k] = uvp[n, 3 * k] * (x + 0.5) + uvp[n, 3 * k + 1] * (row + 0.5) + uvp[n, 3 * k + 2]
                         uvs[2 + k] = uvp[n, 3 * k]
                         uvs[4 + k] = uvp[n, 3 * k + 1]
-                    _textured(pixels, w, plane[n, 0], plane[n, 1], uvs, lit[n], light, atlas, specs[tex[t]])
+                    _textured(pixels, w, plane[n, 0], plane[n, 1], uvs, lit[n], light, atlas, specs[tex[t]], index)
                 else:
                     _flat(pixels, w, plane[n, 0], lit[n], light)
             x = end

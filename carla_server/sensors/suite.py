@@ -86,7 +86,8 @@ def _tag_image(frame: Frame) -> NDArray[np.uint8]:
 
 
 def _instance_image(frame: Frame) -> NDArray[np.uint8]:
-    assert frame.tag is not None and frame.instance is not None
+    assert frame.tag is not None
+    assert frame.instance is not None
     return encode_instances(frame.tag, frame.instance)
 
 

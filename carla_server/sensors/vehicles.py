@@ -5,6 +5,7 @@ Lengthwise fractions run from 1 at the front bumper to -1 at the rear, heights f
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -230,7 +231,7 @@ def _windows(faces: dict[str, Array], tag: int, panes: int) -> list[Mesh]:
     ]
     for side in ("right", "left"):
         edges = np.linspace(0.05, 0.95, panes + 1)
-        for first, last in zip(edges[:-1], edges[1:]):
+        for first, last in itertools.pairwise(edges):
             rows.append(patch(faces[side], (first + 0.012, last - 0.012), (0.14, 0.90), GLASS_TINT, tag, **glass))
     return rows
 
@@ -464,7 +465,7 @@ def truck(extent: Size, tag: int, type_id: str) -> Shape:
     z0, z1 = 0.56 * cab_top, 0.92 * cab_top
     slope = [(ex - 0.115, -0.86 * half, z0), (ex - 0.115, 0.86 * half, z0)]
     slope += [(ex - 0.195, 0.82 * half, z1), (ex - 0.195, -0.82 * half, z1)]
-    screen = quad(np.array(slope) + (0.02, 0, 0), GLASS_TINT, tag, kind=GLASS)
+    screen = quad(np.array(slope) + np.array([0.02, 0.0, 0.0]), GLASS_TINT, tag, kind=GLASS)
     panes = _side_quad((cab_back + 0.5, ex - 0.3), half + 0.004, (z0, z1), GLASS_TINT, tag, kind=GLASS)
     grille = quad(_face(ex + 0.002 - 0.02, (-0.6 * half, 0.6 * half), (sill + 0.2, 0.40 * cab_top)), DARK, tag)
     mirror = both_sides(box((ex - 0.3, 0.94 * half, z0), (ex - 0.2, ey, z1), DARK, tag))
@@ -503,7 +504,7 @@ def bus(extent: Size, tag: int, type_id: str) -> Shape:
     at = half * (1 - 0.08 * 0.65) + 0.02
     rows = [body]
     edges = np.linspace(-0.94 * ex, 0.90 * ex, 8)
-    for first, last in zip(edges[:-1], edges[1:]):
+    for first, last in itertools.pairwise(edges):
         rows.append(_side_quad((first + 0.06, last - 0.06), at, (z0, z1), GLASS_TINT, tag, kind=GLASS))
     rows.append(
         _side_quad((-0.98 * ex, 0.96 * ex), half - 0.005, (0.34 * height, 0.40 * height), (0.05, 0.16, 0.42), tag)
