@@ -26,7 +26,8 @@ def main(config: DictConfig) -> None:
 
         train(settings)
     except (ValueError, FileNotFoundError, OmegaConfBaseException) as error:
-        sys.exit(f"train.py: {error}")
+        print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

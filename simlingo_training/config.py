@@ -352,9 +352,9 @@ def from_hydra(config: Any) -> TrainSettings:
         omegaconf.errors.OmegaConfBaseException: For an unknown key or a value of the wrong type.
         ValueError: If settings contradict each other.
     """
-    schema = OmegaConf.structured(TrainSettings)
-    OmegaConf.set_struct(schema, True)
-    values = OmegaConf.create({key: config[key] for key in config if key not in ("hydra", "cluster")})
-    settings = OmegaConf.to_object(OmegaConf.merge(schema, values))
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    values.pop("hydra", None)
+    settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainSettings), values))
     assert isinstance(settings, TrainSettings)
     return settings

@@ -169,7 +169,7 @@ class SimLingoData(pl.LightningDataModule):
         self.sampler: BucketSampler | None = None
         self._validation: list[Draw] = []
         self._table: FrameTable | None = None
-        self._resume_batches = 0
+        self._resume = (0, 0)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the frame table and lay out the pools. Raises what `load_table` and `make_pools` raise."""
@@ -196,15 +196,24 @@ class SimLingoData(pl.LightningDataModule):
         trainer = self.trainer
         return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
 
+    def state_dict(self) -> dict[str, Any]:
+        """How far the current epoch is, for resuming in the middle of it."""
+        trainer = self.trainer
+        if trainer is None:
+            return {"epoch": 0, "batches": 0}
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        if done >= trainer.num_training_batches:
+            return {"epoch": trainer.current_epoch + 1, "batches": 0}
+        return {"epoch": trainer.current_epoch, "batches": done}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        self._resume = (int(state_dict["epoch"]), int(state_dict["batches"]))
+
     @property
     def num_validation(self) -> int:
         """Validation samples over all processes."""
         return len(self._validation)
-
-    @property
-    def has_sampler_epochs(self) -> bool:
-        """Whether `setup` was called."""
-        return self.sampler is not None
 
     def dataset(self, training: bool) -> SimLingoDataset:
         """Samples of the table; ``training`` switches augmentation on."""
@@ -215,10 +224,9 @@ class SimLingoData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Bucket-sampled batches; an epoch that was interrupted continues where it stopped."""
         assert self.sampler is not None
-        if self.trainer is not None:
-            self.sampler.set_epoch(self.trainer.current_epoch)
-        self.sampler.skip = self._resume_batches * self.settings.batch_size
-        self._resume_batches = 0
+        epoch, batches = self._resume
+        self.sampler.set_epoch(epoch)
+        self.sampler.skip = batches * self.settings.batch_size
         return self._loader(self.dataset(training=True), self.sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:

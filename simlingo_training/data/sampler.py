@@ -63,7 +63,8 @@ def quotas(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:
 class BucketSampler(Sampler[Draw]):
     """Draws an epoch. Each pool gives exactly its quota, going through its frames in random order before any repeats.
 
-    The draws depend on seed and epoch only; each of ``world`` processes takes every ``world``-th.
+    The draws depend on seed and epoch only; each of ``world`` processes takes every ``world``-th. ``skip`` leaves out as many
+    draws at the start of the epoch (those an interrupted run has seen); the length stays that of the whole epoch.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class BucketSampler(Sampler[Draw]):
         self.skip = 0
 
     def __len__(self) -> int:
-        return self.num_samples // self.world - self.skip
+        return self.num_samples // self.world
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose draws come next. Skipped draws belong to the epoch they were set for."""

@@ -1,0 +1,370 @@
+"""Images, labels, augmentation, sampling and batches: laws that hold for any data."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from driving.camera import jpeg_round_trip
+from driving.route import resample_path, shift_view
+from simlingo_training.config import AugmentationSettings, CacheSettings, DataSettings
+from simlingo_training.data import prompts
+from simlingo_training.data.augment import OPERATORS, augment
+from simlingo_training.data.chat import ChatTokenizer
+from simlingo_training.data.dataset import Draw, TileStore, view_of
+from simlingo_training.data.images import TileSpec, camera_to_tiles, closest_grid, tile_image
+from simlingo_training.data.module import SimLingoData, is_validation_run
+from simlingo_training.data.sampler import BucketSampler, Pool, expected_shares, published_epoch_size, quotas
+from simlingo_training.data.table import TableOptions, bucket_key, load_table
+from simlingo_training.data.tasks import Scene, draw_instruction, parse_dreams
+
+
+@pytest.fixture(scope="module")
+def data(data_root, tmp_path_factory):
+    module = SimLingoData(make_settings(data_root, tmp_path_factory), TileSpec(48), tokenizer(), 4, seed=1)
+    module.setup()
+    return module
+
+
+def make_settings(root, tmp_path_factory, **changes):
+    cache = CacheSettings(table_dir=str(tmp_path_factory.mktemp("table")))
+    values = {"batch_size": 6, "num_workers": 0, "val_fraction": 0.25, "samples_per_epoch": 48, "cache": cache}
+    return DataSettings(root=str(root), **{**values, **changes})
+
+
+def tokenizer():
+    return ChatTokenizer.load("packaged")
+
+
+def picture(height=359, width=1024, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_a_camera_image_becomes_a_left_and_a_right_tile():
+    image = np.zeros((512, 1024, 3), np.uint8)
+    image[:, 512:] = 200
+    tiles = camera_to_tiles(image, TileSpec(64))
+    assert tiles.shape == (2, 64, 64, 3)
+    assert tiles[0, :, :60].max() == 0
+    assert tiles[1, :, 4:].min() == 200
+
+
+@pytest.mark.parametrize(
+    ("aspect", "limit", "grid"), [(2.85, 2, (2, 1)), (1.0, 2, (1, 1)), (0.4, 2, (1, 2)), (2.85, 6, (3, 1))]
+)
+def test_grid_choice(aspect, limit, grid):
+    assert closest_grid(aspect, limit) == grid
+
+
+def test_thumbnail_is_the_last_tile_and_is_counted():
+    spec = TileSpec(32, 2, thumbnail=True)
+    assert len(tile_image(picture(), spec)) == spec.num_tiles() == 3
+
+
+def test_images_of_another_type_are_refused():
+    with pytest.raises(ValueError, match="uint8"):
+        tile_image(picture().astype(np.float32), TileSpec(32))
+
+
+def test_training_and_driving_see_the_same_tiles(data, tmp_path):
+    """One camera frame, written and read as training does, or passed on as the agent does."""
+    import cv2
+
+    bgr = picture(512, 1024, seed=3)
+    cv2.imwrite(str(tmp_path / "0000.jpg"), bgr)
+    training = TileStore(TileSpec(48), cut=True).tiles(tmp_path / "0000.jpg")
+    driving = camera_to_tiles(cv2.cvtColor(jpeg_round_trip(bgr), cv2.COLOR_BGR2RGB), TileSpec(48))
+    np.testing.assert_array_equal(training, driving)
+
+
+def test_path_labels_start_at_the_origin_and_step_one_metre():
+    angle = np.linspace(0, 1.2, 60)
+    curve = np.stack([30 * np.sin(angle), 30 * (1 - np.cos(angle))], axis=1)[1:]
+    path = resample_path(curve)
+    np.testing.assert_array_equal(path[0], [0, 0])
+    np.testing.assert_allclose(np.linalg.norm(np.diff(path, axis=0), axis=1), 1.0, atol=5e-3)
+
+
+def test_a_short_path_repeats_its_end():
+    path = resample_path([[2.0, 0.0], [4.0, 0.0]])
+    np.testing.assert_allclose(path[5:], [[4.0, 0.0]] * 15)
+
+
+def test_shifted_view_moves_the_origin_and_turns():
+    np.testing.assert_allclose(shift_view([[0.0, 1.5]], 1.5, 20.0), [[0.0, 0.0]], atol=1e-12)
+    np.testing.assert_allclose(shift_view([[0.0, 1.0]], 0.0, 90.0), [[1.0, 0.0]], atol=1e-12)
+
+
+def test_labels_of_the_shifted_camera_contain_the_correction(data):
+    row = data._table.rows[0]
+    plain, shifted = view_of(row, False), view_of(row, True)
+    np.testing.assert_allclose(shifted.waypoints - plain.waypoints, [[0.0, -0.5]] * 10, atol=1e-9)
+    np.testing.assert_array_equal(shifted.path[0], [0, 0])
+
+
+def test_waypoints_are_the_positions_of_the_following_frames(data):
+    rows = data._table.rows
+    run = rows[rows["run"] == 0]
+    speeds = np.linalg.norm(np.diff(run["waypoints"][0], axis=0), axis=1) / 0.25
+    np.testing.assert_allclose(speeds, run["speed"][1:10], atol=1.01)  # positions lie on a 0.25 m grid
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda row: row.name)
+def test_every_picture_operator_keeps_shape_and_depends_on_its_generator_only(operator):
+    image = picture(96, 192)
+    first, second = (operator.apply(image, np.random.default_rng(5)) for _ in range(2))
+    assert first.shape == image.shape
+    assert first.dtype == np.uint8
+    np.testing.assert_array_equal(first, second)
+
+
+def test_pixel_dropout_blackens_between_one_and_ten_percent():
+    image = np.full((200, 200, 3), 255, np.uint8)
+    dropout = next(row for row in OPERATORS if row.name == "dropout")
+    shares = [(dropout.apply(image, np.random.default_rng(seed)) == 0).mean() for seed in range(20)]
+    assert 0.008 < min(shares) < max(shares) < 0.11
+
+
+def test_probability_zero_changes_nothing():
+    image = picture(48, 96)
+    np.testing.assert_array_equal(augment(image, 0.0, np.random.default_rng(0)), image)
+
+
+def test_a_sample_depends_on_seed_and_number_alone(data):
+    dataset, other = data.dataset(training=True), data.dataset(training=True)
+    draw = Draw("driving", 3, 17, "all")
+    other[Draw("driving", 9, 1, "all")]
+    first, second = dataset[draw], other[draw]
+    assert first.row == second.row
+    np.testing.assert_array_equal(first.sample.tiles, second.sample.tiles)
+    texts = {dataset[replace(draw, number=number)].sample.conversation.prompt for number in range(12)}
+    assert len(texts) > 1
+
+
+def test_worker_processes_do_not_change_the_batches(data):
+    alone = list(data.train_dataloader())
+    data.settings.num_workers = 2
+    data.sampler.set_epoch(0)
+    together = list(data.train_dataloader())
+    data.settings.num_workers = 0
+    assert [batch.prompts for batch in alone] == [batch.prompts for batch in together]
+    assert all(torch.equal(a.inputs.tiles, b.inputs.tiles) for a, b in zip(alone, together))
+
+
+def test_a_batch_predicts_answer_and_header_tokens_only(data):
+    batch = next(iter(data.train_dataloader()))
+    inputs = batch.inputs
+    words = tokenizer()
+    for row in range(len(batch)):
+        mine = inputs.supervised[0] == row
+        answer = words.encode(prompts.ASSISTANT_HEADER + prompts.chat_answer(batch.answers[row]))
+        assert inputs.targets[mine].tolist() == answer
+        places = inputs.supervised[1][mine]
+        assert int(places[-1]) == int(inputs.lengths[row]) - 2
+        assert inputs.ids[row, places + 1].tolist() == answer
+        assert (inputs.ids[row] == words.image_token).sum() == 8
+
+
+def test_quotas_add_up_and_are_close():
+    shares = np.array([0.082, 0.5, 0.418])
+    assert quotas(shares, 1000).tolist() == [82, 500, 418]
+    assert quotas(np.full(7, 1 / 7), 10).sum() == 10
+
+
+def pools():
+    rows = np.arange(1000)
+    return [
+        Pool("all", "driving", rows, 0.5),
+        Pool("rare", "driving", rows[:20], 0.3),
+        Pool("dream", "dreamer", rows[:300], 0.2),
+    ]
+
+
+@pytest.mark.parametrize("mode", ["intended", "published"])
+def test_realised_shares_are_the_expected_ones(mode):
+    sampler = BucketSampler(pools(), 4000, mode, seed=3)
+    found, rows = sampler.draws()
+    counts = np.bincount(found, minlength=3) / 4000
+    np.testing.assert_allclose(counts, expected_shares(pools(), mode), atol=1 / 4000)
+    weights = {"intended": [0.5, 0.3, 0.2], "published": np.array([500, 6, 60]) / 566}[mode]
+    np.testing.assert_allclose(counts, weights, atol=1e-3)
+    rare = np.bincount(rows[found == 1], minlength=20)
+    assert rare.max() - rare.min() <= 1
+
+
+def test_published_epoch_size():
+    assert published_epoch_size(pools()) == 66
+
+
+def test_processes_share_an_epoch_without_overlap_and_epochs_differ():
+    parts = [list(BucketSampler(pools(), 100, seed=1, rank=rank, world=3)) for rank in range(3)]
+    numbers = sorted(draw.number for part in parts for draw in part)
+    assert numbers == list(range(99))
+    sampler = BucketSampler(pools(), 100, seed=1)
+    first = [draw.row for draw in sampler]
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert first != [draw.row for draw in second]
+    assert second[0].number == 100
+
+
+def test_skipped_draws_are_those_already_seen():
+    whole = list(BucketSampler(pools(), 100, seed=1))
+    sampler = BucketSampler(pools(), 100, seed=1)
+    sampler.skip = 30
+    assert list(sampler) == whole[30:]
+    assert len(sampler) == 100
+
+
+def test_an_empty_bucket_is_refused():
+    with pytest.raises(ValueError, match="rare"):
+        BucketSampler([replace(pools()[1], rows=np.array([], dtype=int))], 10)
+
+
+def test_validation_runs_do_not_depend_on_other_runs(data_root):
+    table = load_table(data_root, TableOptions(), data_root.parent / "t")
+    marks = [is_validation_run(run, 0.5) for run in table.runs]
+    assert marks == [is_validation_run(run, 0.5) for run in table.runs]
+    assert all(is_validation_run(run, 1.0) for run in table.runs)
+
+
+def test_training_and_validation_frames_are_of_different_runs(data):
+    table = data._table
+    validation = {int(table.rows["run"][draw.row]) for draw in data._validation}
+    training = {int(table.rows["run"][row]) for pool in data.sampler.pools for row in pool.rows}
+    assert validation
+    assert not validation & training
+
+
+def test_the_table_is_rebuilt_only_for_runs_that_changed(data_root, tmp_path, monkeypatch):
+    from simlingo_training.data import table as tables
+
+    first = load_table(data_root, TableOptions(), tmp_path)
+    monkeypatch.setattr(tables, "read_run", lambda *_: pytest.fail("read again"))
+    again = load_table(data_root, TableOptions(), tmp_path)
+    np.testing.assert_array_equal(first.rows, again.rows)
+
+
+def test_routes_the_expert_failed_are_left_out(data_root, tmp_path):
+    import shutil
+
+    from driving.files import read_json, write_json
+
+    copy = tmp_path / "simlingo"
+    shutil.copytree(data_root, copy, ignore=shutil.ignore_patterns("rgb_augmented", ".frame_table"))
+    results = sorted(copy.rglob("results.json.gz"))
+    failed = read_json(results[0])
+    failed["scores"]["score_composed"] = 40.0
+    failed["infractions"] = {"collisions_vehicle": ["hit"]}
+    failed["num_infractions"] = 1
+    write_json(results[0], failed)
+    results[1].unlink()
+    table = load_table(copy, TableOptions(), tmp_path / "t")
+    assert len(table.runs) == 2
+    assert table.rejected == {"the drive was not clean": 1, "no results file": 1}
+
+
+def test_missing_data_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="data"):
+        load_table(tmp_path / "nowhere", TableOptions(), tmp_path)
+    (tmp_path / "data").mkdir()
+    with pytest.raises(ValueError, match=r"dataset_generation\.collect"):
+        load_table(tmp_path, TableOptions(), tmp_path)
+
+
+def test_a_missing_image_is_named(data, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"0007\.jpg"):
+        data.dataset(training=False).maker.store.tiles(tmp_path / "0007.jpg")
+
+
+def test_unknown_bucket_names_are_refused(data_root, tmp_path, tmp_path_factory):
+    from driving.files import write_json
+
+    write_json(tmp_path / "buckets.json", {"vehicle_front": []})
+    settings = make_settings(
+        data_root,
+        tmp_path_factory,
+        buckets=str(tmp_path / "buckets.json"),
+        bucket_weights={"all": 1.0, "vehicle_frnt": 1.0},
+    )
+    with pytest.raises(ValueError, match="vehicle_frnt"):
+        SimLingoData(settings, TileSpec(48), tokenizer(), 4, seed=1).setup()
+
+
+def test_bucket_paths_match_under_any_root():
+    run = "simlingo/training_1_scenario/routes_training/w/Town12_Rep0_1_route0_x"
+    for prefix in ("database/simlingo/", "/mnt/data/other/"):
+        assert bucket_key(f"{prefix}data/{run}/measurements/0012.json.gz") == f"{run}/0012"
+
+
+def test_tile_caches_return_what_was_read(data, tmp_path):
+    path = data._table.runs[0].rgb_path(5)
+    plain = TileStore(TileSpec(48), cut=True).tiles(path)
+    disk = TileStore(TileSpec(48), cut=True, folder=tmp_path, gigabytes=1.0)
+    np.testing.assert_array_equal(disk.tiles(path), plain)
+    assert list(tmp_path.rglob("*.npy"))
+    np.testing.assert_array_equal(disk.tiles(path), plain)
+    full = TileStore(TileSpec(48), cut=True, folder=tmp_path / "none", gigabytes=0.0)
+    np.testing.assert_array_equal(full.tiles(path), plain)
+    assert not list((tmp_path / "none").rglob("*.npy"))
+
+
+def test_colour_changes_of_tiles_cover_all_tiles_alike(data):
+    settings = replace(data.settings, augmentation=AugmentationSettings(colour_probability=1.0))
+    maker = replace_settings(data, settings)
+    path = data._table.runs[0].rgb_path(5)
+    changed = maker._tiles(path, np.random.default_rng(0))
+    assert changed.shape == maker.store.tiles(path).shape
+    assert (changed != maker.store.tiles(path)).mean() > 0.5
+
+
+def replace_settings(data, settings):
+    from simlingo_training.data.dataset import SampleMaker
+
+    return SampleMaker(data._table, settings, data.tiles, training=True)
+
+
+def dream(**changes):
+    values = {
+        "mode": "crash", "dreamer_instruction": ["Hit it."], "waypoints": [[1.0, 0.0]] * 10, "route": "org",
+        "dreamer_answer_safety": "Ignore instruction as it leads to a crash. Waypoints:", "safe_to_execute": False,
+        "allowed": True,
+    }  # fmt: skip
+    return {**values, **changes}
+
+
+def test_unsafe_instructions_are_refused_in_safety_mode_only(data):
+    navigation = data.dataset(True).maker.navigation
+    scene = Scene(5.0, np.array([[10.0, 0.0], [20.0, 0.0]]), 4, 4)
+    seen = set()
+    for seed in range(40):
+        made = draw_instruction(scene, parse_dreams({"crash": [dream()]}), navigation, True, random.Random(seed))
+        safety = made.conversation.prompt.startswith(prompts.SAFETY)
+        assert made.follow != safety
+        assert made.conversation.answer.startswith("Ignore") == safety
+        seen.add(safety)
+    assert seen == {True, False}
+
+
+def test_a_dream_without_a_key_is_named():
+    broken = dream()
+    del broken["safe_to_execute"]
+    with pytest.raises(ValueError, match="safe_to_execute"):
+        parse_dreams({"crash": [broken]})
+    assert parse_dreams({"slower_factor": [broken]}) == []
+
+
+def test_an_instruction_given_as_one_string_is_one_sentence():
+    assert parse_dreams({"route": [dream(dreamer_instruction="Drive on.")]})[0].instructions == ("Drive on.",)
+
+
+def test_target_point_placeholders_come_in_pairs():
+    with pytest.raises(ValueError, match="two adjacent"):
+        tokenizer().row("Target waypoint: <TARGET_POINT>.", 8)
+
+
+def test_commands_without_a_phrase_are_refused():
+    with pytest.raises(ValueError, match="navigation command"):
+        prompts.command_sentence(-1, 4, 10.0)

@@ -1,0 +1,387 @@
+"""A small model end to end: configuration, learning, checkpoints, resuming, driving."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf.errors import OmegaConfBaseException
+
+from driving.geometry import rotation_2d
+from simlingo_training import run
+from simlingo_training.config import (
+    AugmentationSettings,
+    CacheSettings,
+    DataSettings,
+    LoggingSettings,
+    LoraSettings,
+    ModelSettings,
+    OptimSettings,
+    TrainerSettings,
+    TrainSettings,
+    from_hydra,
+)
+from simlingo_training.data import prompts
+from simlingo_training.data.images import TileSpec
+from simlingo_training.evaluation.openloop import displacement, straight_at_constant_speed, table, waypoint_speed
+from simlingo_training.inference import Observation, Policy
+from simlingo_training.models import checkpoint as checkpoints
+from simlingo_training.models.released import compare_keys
+from simlingo_training.models.schedule import RunProgress, one_cycle
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "vision": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64},
+    "text": {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 96,
+    },
+}
+
+
+def small_model(**changes) -> ModelSettings:
+    values = {"backbone": "tiny", "lora": LoraSettings(enabled=False), "tiles": TileSpec(192), "max_new_tokens": 12}
+    return ModelSettings(**{**values, "overrides": SMALL, **changes})
+
+
+def small_run(data_root, out, **changes) -> TrainSettings:
+    data = DataSettings(
+        root=str(data_root),
+        batch_size=8,
+        num_workers=0,
+        val_fraction=0.25,
+        samples_per_epoch=32,
+        route_as="target_point",
+        dreamer_share=0.25,
+        augmentation=AugmentationSettings(colour=False),
+        cache=CacheSettings(table_dir=str(Path(out) / "table"), in_memory=True),
+        val_samples=24,
+    )
+    values = {
+        "name": "small",
+        "out": str(out),
+        "model": small_model(),
+        "data": data,
+        "optim": OptimSettings(lr=3e-3, gradient_clip=1.0),
+        "trainer": TrainerSettings(
+            max_epochs=2, accelerator="cpu", precision="32-true", val_every_n_epochs=1, threads=1
+        ),
+        "logging": LoggingSettings(wandb=False, tensorboard=False),
+    }
+    return TrainSettings(**{**values, **changes})
+
+
+def compose_settings(*overrides: str) -> TrainSettings:
+    ConfigStore.instance().store(name="train_schema", node=TrainSettings)
+    with initialize_config_dir(str(ROOT / "config"), version_base="1.3"):
+        return from_hydra(compose("train", overrides=list(overrides)))
+
+
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "config" / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes(experiment):
+    settings = compose_settings(f"experiment={experiment}")
+    assert settings.name
+    assert sum(settings.data.bucket_weights.values()) == pytest.approx(1.0) or not settings.data.bucket_weights
+
+
+@pytest.mark.parametrize(
+    ("override", "error"),
+    [
+        ("data.batchsize=3", "batchsize"),
+        ("data.batch_size=0", "batch_size"),
+        ("data.bucket_sampling=other", "intended"),
+        ("model.attention=fast", "sdpa"),
+        ("optim.lr=nothing", "lr"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_starts(override, error):
+    with pytest.raises((ValueError, OmegaConfBaseException, Exception), match=error):
+        compose_settings("experiment=simlingo_tiny", f"+{override}" if "batchsize" in override else override)
+
+
+def test_command_line_ends_with_one_message_when_data_are_missing(tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "train.py"),
+            "experiment=simlingo_tiny",
+            f"data.root={tmp_path}/none",
+            f"out={tmp_path}",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "train.py: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(data_root, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    return out, run.train(small_run(data_root, out))
+
+
+def losses(out: Path) -> list[float]:
+    import csv
+
+    with (out / "csv" / "metrics.csv").open() as stream:
+        return [float(row["train/loss"]) for row in csv.DictReader(stream) if row.get("train/loss")]
+
+
+def test_a_run_writes_a_self_contained_checkpoint_and_its_errors(trained):
+    out, summary = trained
+    last = out / "checkpoints" / "last"
+    assert {path.name for path in last.iterdir()} >= {
+        "model.safetensors",
+        "config.yaml",
+        "config.json",
+        "tokenizer.json",
+    }
+    assert json.loads((out / "validation.json").read_text()) == summary
+    assert set(summary) >= {"model", "straight", "task/driving"}
+    assert run.is_finished(out)
+
+
+def test_a_finished_run_is_not_trained_again(trained, data_root, monkeypatch):
+    out, summary = trained
+    monkeypatch.setattr(run, "make_trainer", lambda *_: pytest.fail("trained again"))
+    assert run.train(small_run(data_root, out)) == summary
+
+
+@pytest.mark.parametrize("stop_at", [4, 7])
+def test_an_interrupted_run_resumes_to_the_same_weights(data_root, tmp_path, stop_at):
+    """Killed at the end of the first epoch and in the middle of the second; stored every second step."""
+
+    def settings(name):
+        base = small_run(data_root, tmp_path / name)
+        return replace(base, trainer=replace(base.trainer, checkpoint_every_n_steps=2))
+
+    run.train(settings("whole"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "make_callbacks", stop_after(run.make_callbacks, stop_at))
+        with pytest.raises(RuntimeError, match="pulled the plug"):
+            run.train(settings("broken"))
+    run.train(settings("broken"))
+    first, second = (
+        checkpoints.read_tensors(tmp_path / name / "checkpoints" / "last" / "model.safetensors")
+        for name in ("whole", "broken")
+    )
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], atol=1e-6, rtol=1e-5)
+
+
+def stop_after(make, batches):
+    import pytorch_lightning as pl
+
+    class Stop(pl.Callback):
+        def on_train_batch_start(self, trainer, *_):
+            if trainer.global_step == batches:
+                raise RuntimeError("pulled the plug")
+
+    return lambda *args: [*make(*args), Stop()]
+
+
+def test_a_small_model_learns_a_few_samples_by_heart(data_root, tmp_path):
+    settings = small_run(data_root, tmp_path)
+    checkpoint = run.make_checkpoint(settings)
+    model = checkpoint.model
+    from simlingo_training.data.module import SimLingoData
+    from simlingo_training.models.training import loss_terms
+
+    torch.manual_seed(0)
+    data = SimLingoData(settings.data, settings.model.tiles, checkpoint.tokenizer, model.backbone.tokens_per_tile, 0)
+    data.setup()
+    batch = next(iter(data.train_dataloader()))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    first = None
+    for step in range(150):
+        for group in optimizer.param_groups:
+            group["lr"] = 3e-3 * one_cycle(step / 149, 0.1)
+        loss = torch.stack(list(loss_terms(model(batch.inputs), batch).values())).sum()
+        first = first or loss.item()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    assert loss.item() < 0.05 * first
+
+
+def test_a_trained_checkpoint_drives_and_says_something(trained):
+    policy = Policy.load(trained[0] / "checkpoints" / "last", device="cpu")
+    image = np.full((512, 1024, 3), 90, np.uint8)
+    points = np.array([[15.0, 0.0], [35.0, 1.0]])
+    observation = Observation(image, 4.0, points, prompts.commentary_prompt(4.0, prompts.points_sentence()))
+    first, second = policy.act(observation), policy.act(observation)
+    assert first.path.shape == (20, 2)
+    assert first.speed_waypoints.shape == (10, 2)
+    assert first.tokens == second.tokens
+    np.testing.assert_allclose(first.path, second.path, atol=1e-4)
+    assert set(first.stage_ms) == {"preprocess", "vision", "prefill", "text", "action"}
+
+
+def test_text_is_kept_between_its_ticks(trained):
+    policy = Policy.load(trained[0] / "checkpoints" / "last", device="cpu", text_every=3)
+    points = np.array([[15.0, 0.0], [35.0, 1.0]])
+    texts = []
+    for tick in range(6):
+        image = np.full((512, 1024, 3), 40 * tick, np.uint8)
+        prompt = prompts.commentary_prompt(float(tick), prompts.points_sentence())
+        texts.append(policy.act(Observation(image, float(tick), points, prompt)).tokens)
+    assert texts[0] == texts[1] == texts[2]
+    assert texts[3] == texts[4] == texts[5]
+
+
+def test_checkpoints_of_another_kind_size_or_state_are_refused(trained, tmp_path):
+    last = trained[0] / "checkpoints" / "last"
+    with pytest.raises(checkpoints.CheckpointError, match=r"config\.yaml"):
+        checkpoints.load(tmp_path)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in last.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    (copy / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
+    with pytest.raises(checkpoints.CheckpointError, match=r"model\.safetensors"):
+        checkpoints.load(copy)
+    (copy / "model.safetensors").write_bytes((last / "model.safetensors").read_bytes()[:5000])
+    with pytest.raises(checkpoints.CheckpointError, match="damaged"):
+        checkpoints.load(copy)
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(text.replace("kind: simlingo", "kind: simlingo_base"))
+    with pytest.raises(checkpoints.CheckpointError, match="simlingo_base"):
+        checkpoints.load(copy)
+
+
+def test_a_report_of_differing_keys_says_what_they_mean():
+    plain = {name: torch.zeros(2) for name in ("heads.path_queries", "a")}
+    adapted = {**plain, "x.lora_A.default.weight": torch.zeros(1)}
+    assert "model.lora.enabled=false" in compare_keys(plain, adapted).explain("file")
+    assert "model.lora.enabled=true" in compare_keys(adapted, plain).explain("file")
+    assert compare_keys(plain, plain).fits
+    assert "(2,) in the file, (3,) in the model" in compare_keys(plain, {**plain, "a": torch.zeros(3)}).explain("file")
+
+
+def test_tiles_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="tile_px=192"):
+        checkpoints.build(small_model(tiles=TileSpec(448)))
+
+
+def test_only_adapters_heads_and_vision_train_with_lora():
+    model = checkpoints.build(small_model(lora=LoraSettings(rank=4, alpha=8))).model
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert not [name for name in trained if "language_model" in name and "lora_" not in name]
+    assert not [name for name in trained if "lm_head" in name or "embed_tokens" in name]
+    assert [name for name in trained if "vision_tower" in name]
+    frozen = checkpoints.build(small_model(freeze_vision=True)).model
+    assert not [n for n, p in frozen.named_parameters() if p.requires_grad and "vision_tower" in n]
+    assert [n for n, p in frozen.named_parameters() if p.requires_grad and "multi_modal_projector" in n]
+
+
+def test_a_model_without_path_queries_predicts_waypoints_only(tmp_path):
+    checkpoint = checkpoints.build(small_model(path_queries=False))
+    assert checkpoint.model.heads.num_queries == 10
+    policy = Policy.load(checkpoints.save(checkpoint, tmp_path), device="cpu")
+    image = np.zeros((512, 1024, 3), np.uint8)
+    prompt = prompts.driving_prompt(1.0, prompts.points_sentence())
+    prediction = policy.act(Observation(image, 1.0, np.zeros((2, 2)), prompt))
+    assert prediction.path.shape == (20, 2)
+
+
+def test_dropout_of_the_published_agent_makes_equal_calls_differ(tmp_path):
+    checkpoint = checkpoints.build(small_model(lora=LoraSettings(rank=4, alpha=8, dropout=0.3)))
+    for name, parameter in checkpoint.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    folder = checkpoints.save(checkpoint, tmp_path)
+    prompt = prompts.driving_prompt(1.0, prompts.points_sentence())
+    observation = Observation(np.zeros((512, 1024, 3), np.uint8), 1.0, np.zeros((2, 2)), prompt)
+    noisy, still = Policy.load(folder, device="cpu", dropout=True), Policy.load(folder, device="cpu")
+    assert np.abs(noisy.act(observation).path - noisy.act(observation).path).max() > 1e-3
+    np.testing.assert_allclose(still.act(observation).path, still.act(observation).path, atol=1e-5)
+    with pytest.raises(ValueError, match="adapters"):
+        Policy(checkpoints.build(small_model()), "cpu", dropout=True)
+
+
+def test_full_size_shape_has_the_published_parameter_count():
+    with torch.device("meta"):
+        settings = ModelSettings(backbone="internvl2_1b")
+        from simlingo_training.models.simlingo import SimLingo
+
+        model = SimLingo(settings, 151648, 151662)
+    assert sum(p.numel() for p in model.parameters()) == 957_195_520
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 327_531_648
+
+
+def test_one_cycle_starts_at_a_25th_peaks_and_ends_near_zero():
+    assert one_cycle(0.0, 0.05) == pytest.approx(0.04)
+    assert one_cycle(0.05, 0.05) == pytest.approx(1.0)
+    assert one_cycle(1.0, 0.05) == pytest.approx(4e-6)
+
+
+@pytest.mark.parametrize("total", [20, 37, 1000])
+def test_the_schedule_is_torchs_one_cycle(total):
+    from simlingo_training.models.schedule import make_scheduler
+
+    def rates(scheduler, optimizer):
+        found = []
+        for _ in range(total - 1):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return found
+
+    def optimizer():
+        return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=3e-5, momentum=0.9)
+
+    if total == 20:
+        ours = optimizer()
+        assert max(rates(make_scheduler(ours, OptimSettings(), RunProgress(total, None)), ours)) == pytest.approx(
+            3e-5, rel=0.02
+        )
+        return
+    ours, reference = optimizer(), optimizer()
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        reference, 3e-5, total_steps=total, pct_start=0.05, cycle_momentum=False
+    )
+    np.testing.assert_allclose(
+        rates(make_scheduler(ours, OptimSettings(), RunProgress(total, None)), ours),
+        rates(scheduler, reference),
+        rtol=1e-6,
+    )
+
+
+def test_a_time_budget_ends_the_run_and_anneals_the_rate():
+    clock = [0.0]
+    progress = RunProgress(1000, 2.0, now=lambda: clock[0])
+    progress.start()
+    assert progress.at(10) == pytest.approx(10 / 999)
+    clock[0] = 60.0
+    assert progress.at(10) == pytest.approx(0.5)
+    assert not progress.is_over
+    clock[0] = 121.0
+    assert progress.at(10) == 1.0
+    assert progress.is_over
+
+
+def test_errors_of_known_offsets():
+    label = np.cumsum(np.ones((3, 10, 2)), axis=1)
+    ade, fde = displacement(label + np.array([3.0, 4.0]), label)
+    np.testing.assert_allclose([ade, fde], 5.0)
+    path, waypoints = straight_at_constant_speed(np.array([8.0]))
+    np.testing.assert_allclose(waypoints[0, -1], [20.0, 0.0])
+    np.testing.assert_allclose(path[0, :, 0], np.arange(20))
+    np.testing.assert_allclose(waypoint_speed(waypoints @ rotation_2d(0.7)), 8.0)
+    assert "waypoint_ade" in table({"model": {"waypoint_ade": 1.0}})
