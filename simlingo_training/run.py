@@ -86,7 +86,9 @@ class CheckpointWriter(pl.Callback):
 class Throughput(pl.Callback):
     """Logs samples per second and the share of the time spent waiting for data."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: int) -> None:
+        """Log every that many optimiser steps."""
+        self.every = every
         self._ended: float | None = None
         self._started = 0.0
         self._waited = self._worked = 0.0
@@ -105,7 +107,7 @@ class Throughput(pl.Callback):
         self._ended = time.perf_counter()
         self._worked += self._ended - self._started
         self._samples += len(batch)
-        if trainer.global_step % trainer.log_every_n_steps == 0 and self._waited + self._worked > 0:
+        if trainer.global_step % self.every == 0 and self._waited + self._worked > 0:
             elapsed = self._waited + self._worked
             values = {
                 "throughput/samples_per_second": self._samples * trainer.world_size / elapsed,
@@ -146,7 +148,7 @@ def make_callbacks(checkpoint: Checkpoint, settings: TrainSettings) -> list[pl.C
     """Checkpoints, throughput, learning rate, progress."""
     callbacks: list[pl.Callback] = [
         CheckpointWriter(checkpoint, settings),
-        Throughput(),
+        Throughput(settings.trainer.log_every_n_steps),
         ModelSummary(max_depth=2),
         TQDMProgressBar(refresh_rate=10),
     ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from simlingo_training.data.chat import ChatRow
 from simlingo_training.data.dataset import EncodedSample
 from simlingo_training.models.simlingo import ModelInput
 
@@ -41,7 +44,7 @@ class Batch:
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         """The same batch with ``change`` applied to every tensor."""
-        return _map(self, change)  # type: ignore[no-any-return]
+        return _map(self, change)
 
     def pin_memory(self) -> Batch:
         """Copy into page-locked memory; called by the loader."""
@@ -52,7 +55,7 @@ class Batch:
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
 
-def _map(value, change):  # type: ignore[no-untyped-def]
+def _map(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
         return change(value)
     if is_dataclass(value) and not isinstance(value, type):
@@ -102,7 +105,7 @@ class Collate:
         )
 
 
-def supervised_positions(rows: Sequence) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def supervised_positions(rows: Sequence[ChatRow]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where a token is predicted, and which.
 
     Args:
@@ -117,5 +120,5 @@ def supervised_positions(rows: Sequence) -> tuple[np.ndarray, np.ndarray]:  # ty
     return np.stack([numbers, np.concatenate(places)]), np.concatenate(targets)
 
 
-def _stack(arrays: Sequence[np.ndarray]) -> torch.Tensor:  # type: ignore[type-arg]
+def _stack(arrays: Sequence[NDArray[np.float64]]) -> torch.Tensor:
     return torch.from_numpy(np.stack(arrays).astype(np.float32))

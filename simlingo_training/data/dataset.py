@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -34,6 +36,8 @@ from simlingo_training.data.tasks import (
     parse_dreams,
     read_phrases,
 )
+
+T = TypeVar("T")
 
 DRIVING = "driving"
 DREAMING = "dreamer"
@@ -125,7 +129,9 @@ def read_image(path: Path) -> ImageU8:
 class TileStore:
     """Reads images as tiles and optionally keeps them, in memory or on a node-local disk."""
 
-    def __init__(self, spec: TileSpec, cut: bool, in_memory: bool = False, folder: Path | None = None, gigabytes=0.0):  # type: ignore[no-untyped-def]
+    def __init__(
+        self, spec: TileSpec, cut: bool, in_memory: bool = False, folder: Path | None = None, gigabytes: float = 0.0
+    ) -> None:
         """``folder`` and ``gigabytes`` switch the disk cache on and limit it; ``cut`` drops the bonnet rows."""
         self.spec = spec
         self.cut = cut
@@ -169,13 +175,13 @@ class LabelFiles:
         self._limit = limit
         self._kept: OrderedDict[Path, object] = OrderedDict()
 
-    def read(self, path: Path, parse):  # type: ignore[no-untyped-def]
+    def read(self, path: Path, parse: Callable[[Path], T]) -> T:
         """Parsed content of a file."""
         if path not in self._kept:
             self._kept[path] = parse(path)
             if len(self._kept) > self._limit:
                 self._kept.popitem(last=False)
-        return self._kept[path]
+        return self._kept[path]  # type: ignore[return-value]
 
 
 class SampleMaker:

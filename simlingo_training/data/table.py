@@ -24,6 +24,7 @@ from driving.records import (
     COMMENTARY,
     DREAMER,
     VQA,
+    LabelKind,
     Measurement,
     RecordError,
     RunFolder,
@@ -238,7 +239,7 @@ def _names(folder: Path) -> set[str]:
     return {name.split(".")[0] for name in os.listdir(folder)} if folder.is_dir() else set()
 
 
-def _label_frames(run: RunFolder, kind) -> set[int]:  # type: ignore[no-untyped-def]
+def _label_frames(run: RunFolder, kind: LabelKind) -> set[int]:
     return {int(name) for name in _names(run.label_folder(kind)) if name.isdigit()}
 
 

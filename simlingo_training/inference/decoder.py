@@ -8,6 +8,7 @@ gate projections to another. Dimension letters: B rows, N new tokens, M cache pl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,27 +28,25 @@ class LayerWeights:
     down: torch.Tensor
 
 
-def merged_weight(layer: nn.Module) -> torch.Tensor:
+def merged_weight(layer: Any) -> torch.Tensor:
     """Weight (out, in) of a linear layer with its adapter added: W + alpha / rank * B A (Hu et al., LoRA, 2021)."""
     base = getattr(layer, "base_layer", None)
     if base is None:
-        weight = layer.weight
-        assert isinstance(weight, torch.Tensor)
-        return weight.detach()
-    merged = base.weight.detach()
+        return layer.weight.detach()
+    merged: torch.Tensor = base.weight.detach()
     for name in layer.active_adapters:
         delta = layer.lora_B[name].weight.detach().float() @ layer.lora_A[name].weight.detach().float()
         merged = (merged.float() + layer.scaling[name] * delta).to(merged.dtype)
     return merged
 
 
-def bias_of(layer: nn.Module) -> torch.Tensor | None:
+def bias_of(layer: Any) -> torch.Tensor | None:
     """Bias of a linear layer, with or without an adapter around it."""
     bias = getattr(getattr(layer, "base_layer", layer), "bias", None)
     return None if bias is None else bias.detach()
 
 
-def layer_weights(block: nn.Module) -> LayerWeights:
+def layer_weights(block: Any) -> LayerWeights:
     """Collect the weights of one transformers decoder block."""
     attention, mlp = block.self_attn, block.mlp
     projections = [attention.q_proj, attention.k_proj, attention.v_proj]
@@ -73,7 +72,7 @@ class CachedDecoder:
     only sees places up to its own position.
     """
 
-    def __init__(self, decoder: nn.Module) -> None:
+    def __init__(self, decoder: Any) -> None:
         """Take the weights of a transformers Qwen2 or Llama model, adapters merged.
 
         Raises:
@@ -183,7 +182,7 @@ class DropoutDecoder:
     The published agent drives like this: its model never leaves training mode and has no cache, so two equal calls differ.
     """
 
-    def __init__(self, decoder: nn.Module) -> None:
+    def __init__(self, decoder: Any) -> None:
         """Switch the adapters' dropout of a transformers decoder on.
 
         Raises:
@@ -205,7 +204,7 @@ class DropoutDecoder:
     def reserve(self, rows: int, places: int) -> None:
         """Make room for ``rows`` sequences of ``places`` tokens."""
         weight = next(self._decoder.parameters())
-        width = int(self._decoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        width = int(self._decoder.config.hidden_size)
         self._seen = torch.zeros(rows, places, width, dtype=weight.dtype, device=weight.device)
 
     def forward(self, embeddings: torch.Tensor, positions: torch.Tensor, visible: int) -> torch.Tensor:

@@ -87,13 +87,13 @@ class InternVLBackbone(Backbone):
     def __init__(self, config: InternVLConfig) -> None:
         super().__init__()
         self.vlm = InternVLForConditionalGeneration(config)
-        patches = [
-            size // patch for size, patch in zip(config.vision_config.image_size, config.vision_config.patch_size)
-        ]
-        self.width = int(config.text_config.hidden_size)
-        self.vocabulary = int(config.text_config.vocab_size)
+        vision: Any = config.vision_config
+        text: Any = config.text_config
+        patches = [size // patch for size, patch in zip(vision.image_size, vision.patch_size)]
+        self.width = int(text.hidden_size)
+        self.vocabulary = int(text.vocab_size)
         self.tokens_per_tile = int(patches[0] * patches[1] * config.downsample_ratio**2)
-        self.tile_px = int(config.vision_config.image_size[0])
+        self.tile_px = int(vision.image_size[0])
 
     @property
     def config(self) -> InternVLConfig:

@@ -23,7 +23,7 @@ class PointEncoder(nn.Module):
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         """(..., 2) metres to (..., D)."""
-        return self.mlp(points.to(self.mlp[0].weight.dtype))
+        return self.mlp(points.to(next(self.parameters()).dtype))
 
 
 class DrivingHeads(nn.Module):
@@ -59,7 +59,7 @@ class DrivingHeads(nn.Module):
         """Hidden states (B, Q, D) of the queries to path (B, 20, 2) or None and waypoints (B, 10, 2), ego frame, metres,
         float32."""
         with torch.autocast(hidden.device.type, enabled=False):
-            states = hidden.to(self.speed_head[0].weight.dtype)
+            states = hidden.to(next(self.speed_head.parameters()).dtype)
             waypoints = self.speed_head(states[:, self.num_path :]).float().cumsum(1)
             if not self.num_path:
                 return None, waypoints

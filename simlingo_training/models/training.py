@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 
 from simlingo_training.config import TrainSettings
 from simlingo_training.data.collate import Batch
@@ -117,6 +118,6 @@ class SimLingoTraining(pl.LightningModule):
         return batch.to(device)
 
 
-def numpy(tensor: torch.Tensor) -> np.ndarray:  # type: ignore[type-arg]
+def numpy(tensor: torch.Tensor) -> NDArray[np.float64]:
     """To a float64 array on the host."""
     return tensor.detach().float().cpu().numpy().astype(np.float64)
