@@ -18,6 +18,9 @@ from srunner.traffic.fleet import Car, Duty, Fleet
 from srunner.traffic.junctions import JunctionTraffic
 from srunner.traffic.route_frame import RouteFrame
 
+MERGE_AHEAD = 40.0
+"""Cars leave a lane that ends within this distance, metres."""
+
 
 @dataclass(frozen=True)
 class TrafficRules:
@@ -165,9 +168,14 @@ class BackgroundTraffic:
             if self.is_removed(lane):
                 continue
             front = self.front_cars(lane)
-            for car in front[self.rules.front :]:
-                self.fleet.remove(car)
+            border = self.junctions.border
+            for stretch in (
+                [c for c in front if c.place.along <= border],
+                [c for c in front if c.place.along > border],
+            ):
+                self.fleet.remove_where(stretch[self.rules.front :])
             self._follow_up(lane, front)
+        self._merge_ending_lanes()
         self._open_new_lanes()
 
     def _let_strays_go(self) -> None:
@@ -196,6 +204,23 @@ class BackgroundTraffic:
             return
         speed = min(self.speed, last.speed) if last is not None else self.speed
         self.fleet.spawn(self.frame.lane_at(lane, source), Duty.ROAD, speed)
+
+    def _merge_ending_lanes(self) -> None:
+        """Cars on a lane that ends soon change to the lane beside it."""
+        for car in self.fleet.of(Duty.ROAD):
+            number = self.frame.lane_number(car.place)
+            index = self.frame.index_at(car.place.along + MERGE_AHEAD)
+            ahead = self.frame.lanes(index)
+            if (
+                number in ahead
+                or number not in self.frame.lanes(car.place.index)
+                or self.frame.waypoint(index).is_junction
+            ):
+                continue
+            beside = [lane for lane in (number + 1, number - 1) if lane in ahead]
+            if beside and car.place.index not in car.merged_at:
+                car.merged_at = range(car.place.index, index)
+                self.fleet.change_lane(car, to_right=beside[0] > number)
 
     def _open_new_lanes(self) -> None:
         """Lanes that begin ahead get their two cars before the ego sees them; lanes that ended are forgotten."""
@@ -305,7 +330,9 @@ class BackgroundTraffic:
         if car.duty is not Duty.ROAD:
             return self.junctions.share(car)
         if self.gap(car) > 0:
-            return 0.0 if traffic.front_stopped else self.road_share(car)
+            if traffic.front_stopped:
+                return 0.0
+            return 1.0 if self.junctions.must_clear(car) else self.road_share(car)
         if traffic.back_stopped:
             return 0.0
         share = self.road_share(car)

@@ -50,6 +50,7 @@ class Car:
         source: The junction source it came from.
         told_kmh: Speed the Traffic Manager was last told.
         lane: Road and lane id, kept for cars at junctions.
+        merged_at: Route points between which it was told to change lanes.
         exit: Lane and place at which it left its junction.
     """
 
@@ -61,6 +62,7 @@ class Car:
     source: Any = None
     told_kmh: float | None = None
     lane: tuple[int, int] = (0, 0)
+    merged_at: range = range(0)
     exit: tuple[tuple[int, int], carla.Location] = field(default_factory=lambda: ((0, 0), carla.Location()))
 
 
@@ -147,6 +149,10 @@ class Fleet:
         if car.told_kmh is None or abs(car.told_kmh - kmh) > SPEED_STEP_KMH or (kmh == 0.0) != (car.told_kmh == 0.0):
             self._manager.set_desired_speed(car.actor, kmh)
             car.told_kmh = kmh
+
+    def change_lane(self, car: Car, to_right: bool) -> None:
+        """Tell the Traffic Manager to change to the next lane."""
+        self._manager.force_lane_change(car.actor, to_right)
 
     def brake_lights(self, car: Car, on: bool) -> None:
         """Hold the brake lights on, or give the lights back to the Traffic Manager."""

@@ -72,6 +72,16 @@ class JunctionTraffic:
         """Whether a scenario keeps the way to the next junction free."""
         return any(request.clear_entry for request in self._prepared.values())
 
+    @property
+    def border(self) -> float:
+        """Arc length at which the first active junction ends, metres; infinite without one."""
+        return min((active.junction.end for active in self._active), default=float("inf"))
+
+    def must_clear(self, car: Car) -> bool:
+        """Whether a road car ahead is before, in or just behind an active junction, where it must not wait for the ego."""
+        border = self.border
+        return border != float("inf") and car.place.along < border + 2 * SOURCE_SPACING
+
     def update(self) -> None:
         """Activate and leave junctions, obey requests, follow the cars, add new ones."""
         self._note_requests()
