@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -127,7 +128,7 @@ def test_oncoming_cars_come_forty_metres_apart(street):
         by_lane.setdefault(waypoint.lane_id, []).append(car.place.along)
     for places in by_lane.values():
         places.sort()
-        assert all(b - a > 25.0 for a, b in zip(places, places[1:]))
+        assert all(b - a > 25.0 for a, b in pairwise(places))
 
 
 def test_no_oncoming_cars_while_switched_off(street):
