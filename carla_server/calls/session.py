@@ -37,7 +37,9 @@ def load_new_episode(
     Nobody may see it on a subscription made before: the client's Traffic Manager would reset itself while the client
     reconnects and take the process down.
     """
-    simulator.world.load(values.text(name), values.boolean(reset))
+    # `reload_world` names no map: it means the present one.
+    wanted = values.text(name) or simulator.world.road_map.name
+    simulator.world.load(wanted, values.boolean(reset))
     simulator.forget_world_stream = True
 
 

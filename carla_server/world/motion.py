@@ -59,7 +59,7 @@ from carla_server.world.state import (
 VEHICLE = int(Kind.VEHICLE)
 GRAVITY = 9.81
 #: Published bicycle: wheel angle per unit of steering, its wheelbase, and rear axle to origin, radians and metres.
-STEER_GAIN, MODEL_WHEELBASE, MODEL_REAR = 0.36848336, 1.327048485, 1.4178275
+STEER_GAIN, MODEL_WHEELBASE, MODEL_REAR = 0.36848336, 1.327058485, 1.4178275
 #: Wheelbase of the vehicle that the published constants describe, metres.
 REFERENCE_WHEELBASE = 2.87
 #: Acceleration from rest at full throttle, m/s², and the speed over which it falls to 1/e, m/s.
@@ -70,8 +70,8 @@ REVERSE_SHARE, REVERSE_TOP = 0.6, 9.0
 BRAKING, BRAKE_BITE, BITE_FADE = 7.5, 8.0, 4.0
 #: Rolling resistance, m/s². Small: the holding throttle covers resistance while driving.
 ROLLING = 0.1
-#: Sideways acceleration the tyres of a passenger car hold on a dry road, m/s².
-GRIP = 9.0
+#: Acceleration the tyres hold on a dry road, m/s²; CARLA's tyres hold more than real ones.
+GRIP = 14.0
 #: How fast spin from a collision dies out, rad/s².
 SPIN_DECAY = 6.0
 #: A vehicle higher above the ground than this falls, metres; deeper below than this, it is under the world and falls.

@@ -92,8 +92,7 @@ class Sensing:
             if isinstance(actor.sensor, Collision):
                 self._report_contacts(actor)
                 continue
-            since = self._due(actor, dt)
-            if since is None:
+            if not self._due(actor):
                 continue
             header = self._header(actor)
             if isinstance(actor.sensor, Imu | Gnss):
@@ -102,17 +101,15 @@ class Sensing:
                 self._report_obstacle(actor, header)
             elif not world.settings.no_rendering:
                 shown = self.views() if shown is None else shown
-                world.publisher.send_later(actor.stream, header, self._look(actor, shown, since))
+                world.publisher.send_later(actor.stream, header, self._look(actor, shown, dt))
 
-    def _due(self, actor: Actor, dt: float) -> float | None:
-        """Time since the sensor's last measurement if it is due now, else None. Seconds."""
-        world = self._world
-        last = self._last.get(actor.id)
-        since = dt if last is None else world.elapsed - last
-        if last is not None and since < float(actor.attributes.get("sensor_tick", "0")) - TICK_SLACK:
-            return None
-        self._last[actor.id] = world.elapsed
-        return since
+    def _due(self, actor: Actor) -> bool:
+        """Whether the sensor's interval has passed since its last measurement, which then is now."""
+        elapsed, last = self._world.elapsed, self._last.get(actor.id)
+        if last is not None and elapsed - last < float(actor.attributes.get("sensor_tick", "0")) - TICK_SLACK:
+            return False
+        self._last[actor.id] = elapsed
+        return True
 
     def _header(self, actor: Actor) -> bytes:
         world = self._world
@@ -123,11 +120,11 @@ class Sensing:
         turn = motion.rotation(row[3], row[4], row[5])
         return MotionView(tuple(row[:6].tolist()), row[12:15].tolist(), row[9:12].tolist(), turn.T.tolist())
 
-    def _look(self, actor: Actor, shown: list[ActorView], since: float) -> Callable[[], bytes]:
+    def _look(self, actor: Actor, shown: list[ActorView], dt: float) -> Callable[[], bytes]:
         world = self._world
         pose, velocity = world.pose(actor), tuple(world.rows.motion[actor.row, 6:9].tolist())
         scene, weather, elapsed, sensor = world.scene, world.weather, world.elapsed, actor.sensor
-        return lambda: sensor.measure(scene, tuple(pose), velocity, shown, weather, elapsed, since)
+        return lambda: sensor.measure(scene, tuple(pose), velocity, shown, weather, elapsed, dt)
 
     def _report_contacts(self, sensor: Actor) -> None:
         world, carrier = self._world, sensor.parent

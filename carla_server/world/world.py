@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -113,7 +114,6 @@ class World:
         self.gravity = motion.GRAVITY
         self._next_actor = 1
         self._next_stream = streams.WORLD_STREAM + 1
-        self._scenes: dict[int, tuple[RoadMap, Scene, list[int], contacts.StaticBoxes, Ground]] = {}
         self.load(town)
 
     # -- episodes -----------------------------------------------------------------------------------------------
@@ -130,10 +130,11 @@ class World:
     def begin(self, road_map: RoadMap, reset_settings: bool = True) -> None:
         """Begin a new episode on a road network."""
         self.road_map = road_map
-        self.scene, self.static_tags, self.statics, self.ground = self._scenery(road_map)
-        self.limits = SpeedLimits(road_map, self.ground)
+        self.scene, self.static_tags, self.statics, self.ground, self.limits = scenery(road_map)
         self.episode += 1
         self.elapsed = 0.0
+        self._first_frame = self.frame
+        self._next_actor = 1
         if reset_settings:
             self.settings = Settings()
         self.weather = WeatherView()
@@ -147,16 +148,6 @@ class World:
         self.spectator = self._add("spectator", Kind.OTHER, Pose(0.0, 0.0, 10.0, 0.0, 0.0, 0.0))
         self._place_signals()
         self._index()
-
-    def _scenery(self, road_map: RoadMap) -> tuple[Scene, list[int], contacts.StaticBoxes, Ground]:
-        """Scene, solid boxes and ground of a town; kept, so that a reload costs no time and no memory."""
-        key = id(road_map)
-        if key not in self._scenes:
-            while len(self._scenes) >= 2:
-                self._scenes.pop(next(iter(self._scenes)))
-            scene = Scene(road_map)
-            self._scenes[key] = (road_map, scene, *_solid_boxes(scene), Ground(road_map))
-        return self._scenes[key][1:]
 
     def _place_signals(self) -> None:
         """Actors of the map: traffic lights, stop, yield and speed signs."""
@@ -450,7 +441,7 @@ class World:
         rows.wire["light_state"][vehicles] = np.where(held, rows.wire["lamp"][light], LampState.GREEN)
         rows.wire["has_light"][vehicles] = held
         rows.wire["light_id"][vehicles] = np.where(held, rows.wire["id"][light], 0)
-        self.limits.update(rows, vehicles, self.frame)
+        self.limits.update(rows, vehicles, self.frame - self._first_frame)
 
     def _apply_friction(self) -> None:
         """Set the friction of vehicles inside friction triggers; elsewhere that of their tyres."""
@@ -523,6 +514,16 @@ def _size(kind_of: Blueprint, attributes: dict[str, str]) -> tuple[Triple, Tripl
     x, y, z = (size * scale for size in kind_of.extent)
     cx, cy, cz = (part * scale for part in kind_of.center)
     return (x, y, z), (cx, cy, cz)
+
+
+@lru_cache(maxsize=2)
+def scenery(road_map: RoadMap) -> tuple[Scene, list[int], contacts.StaticBoxes, Ground, SpeedLimits]:
+    """What never changes in a town: scene, solid boxes with their semantic classes, ground, speed limits.
+
+    Kept, so that a reload costs neither time nor memory.
+    """
+    scene, ground = Scene(road_map), Ground(road_map)
+    return scene, *_solid_boxes(scene), ground, SpeedLimits(road_map, ground)
 
 
 def _solid_boxes(scene: Scene) -> tuple[list[int], contacts.StaticBoxes]:

@@ -1,0 +1,250 @@
+"""Laws of the world: order, determinism, contacts, lights, sensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import msgpack
+import numpy as np
+import pytest
+
+from carla_server.sensors.instruments import to_geodetic
+from carla_server.sensors.views import LampState
+from carla_server.wire.values import Description, Pose, VehicleControl
+from carla_server.world.actors import Actor
+from carla_server.world.blueprints import BLUEPRINTS, blueprint
+from carla_server.world.lights import GREEN_S, RED_S, YELLOW_S, Phase, line_of
+from carla_server.world.state import Kind
+from carla_server.world.towns import TownLibrary, UnknownTownError
+from carla_server.world.world import World, WorldError
+from tests.carla_server.conftest import Recorder
+
+Spawn = Callable[..., Actor]
+DT = 0.05
+GO = VehicleControl(0.6, 0.1, 0.0, False, False, False, 0)
+
+
+def at(world: World, number: int) -> Pose:
+    point = world.road_map.spawn_points[number]
+    return Pose(point.x, point.y, point.z, point.pitch, point.yaw, point.roll)
+
+
+def busy_minute(library: TownLibrary, seed: int) -> bytes:
+    """World-state and sensor bytes of a short scene with noise."""
+    recorder = Recorder()
+    world = World(library, "Mini01", recorder, seed)
+    for number in range(0, 40, 4):
+        car = world.spawn(Description(1, "vehicle.tesla.model3", []), at(world, number))
+        world.control(car, GO._replace(steer=0.02 * number))
+        noise = [["noise_accel_stddev_x", 3, "0.1"]]
+        world.spawn(Description(1, "sensor.other.imu", noise), Pose(0, 0, 0, 0, 0, 0), car.id)
+    for _ in range(60):
+        world.tick(DT)
+    return b"".join(message for _, message in recorder.messages)
+
+
+def test_equal_seeds_give_equal_bytes_and_others_do_not(library: TownLibrary) -> None:
+    first = busy_minute(library, 3)
+    assert first == busy_minute(library, 3)
+    assert first != busy_minute(library, 4)
+
+
+def test_the_order_of_spawning_changes_no_motion(library: TownLibrary) -> None:
+    def run(order: list[int]) -> dict[int, list[float]]:
+        world = World(library, "Mini01", Recorder())
+        cars = {number: world.spawn(Description(1, "vehicle.audi.tt", []), at(world, number)) for number in order}
+        for number, car in cars.items():
+            world.control(car, GO._replace(throttle=0.3 + 0.01 * number))
+        for _ in range(40):
+            world.tick(DT)
+        return {number: world.rows.motion[car.row].tolist() for number, car in cars.items()}
+
+    assert run([0, 6, 12, 18]) == run([18, 0, 12, 6])
+
+
+def test_an_occupied_place_is_refused_and_one_far_below_is_not(world: World, spawn: Spawn) -> None:
+    spawn("vehicle.tesla.model3", 0)
+    with pytest.raises(WorldError, match="collision at spawn position"):
+        spawn("vehicle.audi.tt", 0)
+    spawn("vehicle.audi.tt", at(world, 0)._replace(z=-60.0))
+
+
+def test_destroying_an_actor_destroys_what_it_carries(world: World, spawn: Spawn) -> None:
+    car = spawn("vehicle.tesla.model3")
+    camera = spawn("sensor.camera.rgb", (0, 0, 2, 0, 0, 0), car.id)
+    assert world.destroy(car.id)
+    assert camera.id not in world.actors
+    assert not world.destroy(car.id)
+
+
+def test_a_reload_keeps_ids_growing_and_empties_the_town(world: World, spawn: Spawn) -> None:
+    car = spawn("vehicle.tesla.model3")
+    episode, frame = world.episode, world.frame
+    world.load("Mini01")
+    assert world.episode == episode + 1
+    assert car.id not in world.actors
+    assert min(world.actors) > car.id
+    assert world.tick(DT) == frame + 1
+
+
+def test_an_unknown_town_is_named_and_the_episode_goes_on(world: World) -> None:
+    episode = world.episode
+    with pytest.raises(UnknownTownError, match="Mini01"):
+        world.load("Mini1")
+    assert world.episode == episode
+
+
+def test_cars_that_meet_head_on_do_not_pass_through_each_other(world: World, spawn: Spawn, recorder: Recorder) -> None:
+    here = at(world, 0)
+    ahead = (math.cos(math.radians(here.yaw)), math.sin(math.radians(here.yaw)))
+    first = spawn("vehicle.tesla.model3", here)
+    there = here._replace(x=here.x + 15 * ahead[0], y=here.y + 15 * ahead[1], yaw=here.yaw + 180)
+    second = spawn("vehicle.tesla.model3", there)
+    bump = spawn("sensor.other.collision", (0, 0, 0, 0, 0, 0), first.id)
+    for car in (first, second):
+        world.control(car, GO._replace(throttle=1.0, steer=0.0))
+    for _ in range(60):
+        world.tick(DT)
+        apart = np.linalg.norm(world.rows.motion[first.row, :2] - world.rows.motion[second.row, :2])
+        assert apart >= first.extent[0] + second.extent[0] - 0.01
+    events = [msgpack.unpackb(message[48:]) for message in recorder.of(bump.stream)]
+    assert events
+    itself, other, impulse = events[0]
+    assert (itself[0], other[0]) == (first.id, second.id)
+    # The push on the first car points against the way it drove.
+    assert impulse[0] * ahead[0] + impulse[1] * ahead[1] < -1000.0
+
+
+def test_momentum_is_kept_when_a_moving_car_hits_a_standing_one(world: World, spawn: Spawn) -> None:
+    here = at(world, 0)
+    ahead = np.array((math.cos(math.radians(here.yaw)), math.sin(math.radians(here.yaw))))
+    first = spawn("vehicle.tesla.model3", here)
+    second = spawn("vehicle.tesla.model3", here._replace(x=here.x + 6 * ahead[0], y=here.y + 6 * ahead[1]))
+    for _ in range(20):
+        world.tick(DT)
+    world.set_velocity(first, (8 * ahead[0], 8 * ahead[1], 0.0))
+    total = []
+    for _ in range(8):
+        world.tick(DT)
+        total.append(float(sum(world.rows.motion[car.row, 6:8] @ ahead for car in (first, second))))
+    assert world.rows.motion[second.row, 6:8] @ ahead > 1.0
+    # Rolling resistance takes a little; nothing may add.
+    assert total == sorted(total, reverse=True)
+    assert total[-1] > 7.0
+
+
+def test_lights_of_a_junction_take_turns(world: World) -> None:
+    group = max(world.lights.groups, key=lambda group: len(group.stages))
+    cycle = GREEN_S + YELLOW_S + RED_S
+    seen = []
+    for _ in range(round(cycle * len(group.stages) / DT)):
+        world.tick(DT)
+        lamps = [{int(world.rows.wire["lamp"][row]) for row in stage.lights} for stage in group.stages]
+        assert all(len(shown) == 1 for shown in lamps)
+        assert sum(shown != {LampState.RED} for shown in lamps) <= 1
+        seen.append(group.turn)
+    assert set(seen) == set(range(len(group.stages)))
+    assert group.phase is Phase.GREEN
+    assert group.turn == 0
+
+
+def test_a_frozen_light_stands_still(world: World) -> None:
+    world.lights.freeze(True)
+    before = world.rows.wire["lamp"].copy()
+    for _ in range(600):
+        world.tick(DT)
+    np.testing.assert_array_equal(world.rows.wire["lamp"], before)
+
+
+def test_a_vehicle_before_its_stop_line_knows_its_light(world: World, spawn: Spawn) -> None:
+    signal = next(row for row in world.road_map.signals.values() if row.type == "1000001" and row.lanes)
+    line = line_of(signal)
+    assert line is not None
+    cos, sin = math.cos(signal.stop_yaw), math.sin(signal.stop_yaw)
+    lane = world.road_map.lanes[signal.lanes[0]]
+    x, y = lane.travel_center[-1, :2]
+    car = spawn("vehicle.tesla.model3", (x - 4 * cos, y - 4 * sin, 0.2, 0, math.degrees(signal.stop_yaw), 0))
+    # Half a car length before the line, whatever distance the line has from the end of the lane.
+    middle = line[0]
+    along = (middle[0] - x) * cos + (middle[1] - y) * sin - 3.0
+    world.place(car, Pose(x + along * cos, y + along * sin, 0.0, 0, math.degrees(signal.stop_yaw), 0))
+    light = world.signal_actors[signal.id]
+    world.rows.wire["lamp"][light.row] = LampState.RED
+    world.lights.freeze(True)
+    world.tick(DT)
+    assert world.rows.wire["light_id"][car.row] == light.id
+    assert world.rows.wire["light_state"][car.row] == LampState.RED
+    world.place(car, Pose(x + (along + 25) * cos, y + (along + 25) * sin, 0.0, 0, math.degrees(signal.stop_yaw), 0))
+    world.tick(DT)
+    assert not world.rows.wire["has_light"][car.row]
+    assert world.rows.wire["light_state"][car.row] == LampState.GREEN
+
+
+def test_a_resting_imu_feels_gravity_and_knows_north(world: World, spawn: Spawn, recorder: Recorder) -> None:
+    car = spawn("vehicle.tesla.model3", 0)
+    imu = spawn("sensor.other.imu", (0, 0, 0, 0, 0, 0), car.id)
+    for _ in range(40):
+        world.tick(DT)
+    accelerometer, gyroscope, compass = msgpack.unpackb(recorder.of(imu.stream)[-1][48:])
+    np.testing.assert_allclose(accelerometer, (0.0, 0.0, 9.81), atol=1e-6)
+    np.testing.assert_allclose(gyroscope, 0.0, atol=1e-9)
+    yaw = world.rows.motion[car.row, 4]
+    assert math.remainder(compass - math.radians(yaw + 90.0), 2 * math.pi) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_gnss_is_undone_by_the_leaderboards_formula(world: World) -> None:
+    # Leaderboard, route_manipulation: the projection that turns route points into GPS, written the other way round.
+    origin = world.road_map.geo_reference
+    x, y = 123.0, -45.0
+    latitude, longitude, altitude = to_geodetic(x, y, 2.5, origin)
+    radius, scale = 6378137.0, math.cos(math.radians(origin.latitude))
+    mercator_x = scale * math.radians(longitude) * radius - scale * math.radians(origin.longitude) * radius
+
+    def northing(degrees: float) -> float:
+        return scale * radius * math.log(math.tan(math.radians(90.0 + degrees) / 2.0))
+
+    assert mercator_x == pytest.approx(x, abs=1e-6)
+    assert northing(origin.latitude) - northing(latitude) == pytest.approx(y, abs=1e-6)
+    assert altitude == 2.5
+
+
+def test_sensor_tick_spaces_measurements(world: World, spawn: Spawn, recorder: Recorder) -> None:
+    car = spawn("vehicle.tesla.model3", 0)
+    gnss = spawn("sensor.other.gnss", (0, 0, 0, 0, 0, 0), car.id, sensor_tick="0.2")
+    for _ in range(40):
+        world.tick(DT)
+    assert len(recorder.of(gnss.stream)) == 10
+
+
+def test_an_obstacle_sensor_sees_the_car_ahead_at_its_distance(world: World, spawn: Spawn, recorder: Recorder) -> None:
+    here = at(world, 0)
+    cos, sin = math.cos(math.radians(here.yaw)), math.sin(math.radians(here.yaw))
+    car = spawn("vehicle.tesla.model3", here)
+    ahead = spawn("vehicle.tesla.model3", here._replace(x=here.x + 12 * cos, y=here.y + 12 * sin))
+    look = spawn("sensor.other.obstacle", (0, 0, 0.8, 0, 0, 0), car.id, distance="20", only_dynamics="true")
+    for _ in range(20):
+        world.tick(DT)
+    _, other, distance = msgpack.unpackb(recorder.of(look.stream)[-1][48:])
+    assert other[0] == ahead.id
+    assert distance == pytest.approx(12.0 - ahead.extent[0] - 0.5, abs=0.05)
+
+
+def test_blueprint_ids_are_unique_and_misspelt_ones_get_a_hint() -> None:
+    assert len({row.id for row in BLUEPRINTS}) == len(BLUEPRINTS)
+    with pytest.raises(ValueError, match=r"vehicle\.tesla\.model3"):
+        blueprint("vehicle.tesla.model")
+
+
+def test_every_vehicle_of_the_library_can_be_driven(world: World) -> None:
+    for row in BLUEPRINTS:
+        if row.family != "vehicle":
+            continue
+        car = world.spawn(Description(1, row.id, []), at(world, 0))
+        assert car.kind is Kind.VEHICLE
+        world.control(car, GO)
+        start = world.rows.motion[car.row, :2].copy()
+        for _ in range(40):
+            world.tick(DT)
+        assert np.hypot(*(world.rows.motion[car.row, :2] - start)) > 1.0, row.id
+        world.destroy(car.id)
