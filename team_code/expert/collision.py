@@ -89,3 +89,32 @@ def first_overlaps(ego: BoxTracks, others: BoxTracks) -> NDArray[np.int64]:
     for time, actor in zip(times[hit][::-1], actors[hit][::-1]):
         first[actor] = time
     return first
+
+
+def first_conflict(ego: BoxTracks, other: BoxTracks, actor: int, stride: int = 2) -> int:
+    """First step at which the ego's box touches anything that an actor's box sweeps over, at whatever time.
+
+    Args:
+        ego: Tracks of the ego alone.
+        other: Tracks over the same times.
+        actor: Column of the actor.
+        stride: Look at every so many steps only.
+
+    Returns:
+        Step index of the ego; the number of steps if it stays clear.
+    """
+    mine = np.arange(0, len(ego.centers), stride)
+    theirs = np.arange(0, len(other.centers), stride)
+    reach = np.linalg.norm(ego.extents[mine, 0], axis=-1)[:, None] + np.linalg.norm(
+        other.extents[theirs, actor], axis=-1
+    )
+    offset = ego.centers[mine, None, 0] - other.centers[None, theirs, actor]
+    i, j = np.nonzero(np.sum(offset**2, axis=-1) <= reach**2)
+    if len(i) == 0:
+        return len(ego.centers)
+    i, j = mine[i], theirs[j]
+    hit = boxes_overlap(
+        ego.centers[i, 0], ego.extents[i, 0], ego.axes[i, 0],
+        other.centers[j, actor], other.extents[j, actor], other.axes[j, actor],
+    )  # fmt: skip
+    return int(i[hit].min()) if hit.any() else len(ego.centers)

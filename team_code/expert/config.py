@@ -53,6 +53,7 @@ class ForecastConfig:
 
     Attributes:
         horizon, horizon_lane_change: Seconds, on plain road and near a lane change.
+        horizon_slow, slow_ego: Seconds while the ego is slower than this (m/s): a gap must last until it has crossed.
         radius: Actors farther than this are ignored, metres.
         ego_fast: Speed from which the ego box grows, m/s.
         ego_growth: Factors on the half length and half width of a fast ego.
@@ -67,6 +68,8 @@ class ForecastConfig:
 
     horizon: float = 2.0
     horizon_lane_change: float = 1.1
+    horizon_slow: float = 3.0
+    slow_ego: float = 3.0
     radius: float = 50.0
     ego_fast: float = 5.0
     ego_growth: tuple[float, float] = (1.3, 1.2)
@@ -102,12 +105,14 @@ class ExpertConfig:
         lateral_acceleration: Bends are taken no faster than this allows, m/s²; infinite in the published expert.
         bend_deceleration: With which the car slows down before a bend, m/s².
         vehicle, walker, light, stop_sign, overtake: Gaps and headways.
+        conflict: Gap and headway to the place where another vehicle will cross; None stops at once wherever the car is.
         relevant_distance: Lights and stop signs farther than this do not count, metres.
         dilemma_deceleration: A yellow light that would need a harder stop than this is passed, m/s²; infinite stops always.
         stop_ticks: Ticks of standstill after which a stop sign is obeyed.
         stop_reach: Distance to the trigger centre at which standing still counts, metres.
         stop_memory: Distance beyond which a stop sign is forgotten, metres.
         unblock_ticks: Ticks of standstill after which the expert pushes on.
+        patience_ticks: Ticks of standstill after which smaller gaps in crossing traffic are taken; 0 never.
         unblock_at_waits: Push on even when a light, a queue or an oncoming lane is what it waits for.
         steer_noise: Standard deviation of the noise on the applied steering.
         save_radius: Radius of recorded lights and stop signs, metres.
@@ -133,12 +138,14 @@ class ExpertConfig:
     light: FollowConfig = FollowConfig(8.0, 0.1)
     stop_sign: FollowConfig = FollowConfig(2.0, 0.1)
     overtake: FollowConfig = FollowConfig(2.0, 0.1)
+    conflict: FollowConfig | None = FollowConfig(1.0, 0.1)
     relevant_distance: float = 60.0
     dilemma_deceleration: float = 6.0
     stop_ticks: int = 25
     stop_reach: float = 3.0
     stop_memory: float = 10.0
-    unblock_ticks: int = 400
+    unblock_ticks: int = 1200
+    patience_ticks: int = 160
     unblock_at_waits: bool = False
     steer_noise: float = 1e-3
     save_radius: float = 64.0
@@ -151,13 +158,15 @@ _SIMLINGO = replace(
     _CORRECTED,
     profile="simlingo",
     route=RouteConfig(true_start=False, true_stop_lines=False, lane_types_checked=False),
-    forecast=ForecastConfig(partial_brake=False, box_centers=False),
+    forecast=ForecastConfig(partial_brake=False, box_centers=False, horizon_slow=2.0),
     relevant_distance=float("inf"),
     lateral_acceleration=float("inf"),
     dilemma_deceleration=float("inf"),
     check_while_overtaking=False,
+    conflict=None,
     light=FollowConfig(6.0, 0.1),
     unblock_ticks=170,
+    patience_ticks=0,
     unblock_at_waits=True,
     all_scenarios=False,
 )

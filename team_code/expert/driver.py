@@ -27,6 +27,7 @@ FIRST_SAVED_POINT, SAVED_POINT_STRIDE, NUM_SAVED_POINTS = 25, 10, 40
 STANDSTILL_MPS = 0.1
 RULES_TO_WAIT_FOR = ("light", "leading", "overtake_wait", "walker")
 ROLLBACK_MPS = 0.5
+UNDER_WAY_MPS = 5.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class Expert:
         self._commands = CommandPlanner(plan)
         self._rng = rng
         self._standing_ticks = 0
+        self._waited_long = False
 
     def step(self, scene: Scene, infos: Sequence[ScenarioInfo]) -> Decision:
         """Decide for one tick.
@@ -166,10 +168,20 @@ class Expert:
         wish = self.scenarios.step(scene, cruise, infos)
         if wish.keep_driving and not self.config.check_while_overtaking:
             return wish.max_speed, False, wish.cause, Hazards(), True
-        decision = self.speed.decide(scene, position, min(cruise, wish.max_speed) if wish.keep_driving else cruise)
+        free_speed = min(cruise, wish.max_speed) if wish.keep_driving else cruise
+        decision = self.speed.decide(scene, position, free_speed, self._is_impatient(scene.ego.speed))
         if wish.max_speed < decision.target:
             return wish.max_speed, False, wish.cause, decision.hazards, wish.keep_driving
         return decision.target, decision.brake, decision.cause, decision.hazards, wish.keep_driving
+
+    def _is_impatient(self, speed: float) -> bool:
+        """Whether the ego has waited long; it stays so until the car is well under way."""
+        limit = self.config.patience_ticks
+        if limit and self._standing_ticks >= limit:
+            self._waited_long = True
+        elif speed > UNDER_WAY_MPS:
+            self._waited_long = False
+        return self._waited_long
 
     def _apply(
         self, steer: float, throttle: float, brake: bool, speed: float, rule: str

@@ -13,6 +13,9 @@ from team_code.expert.scene import ActorBatch, EgoState
 
 Array = NDArray[np.float64]
 
+SAME_DIRECTION_COSINE = 0.77
+"""Vehicles whose heading differs from the ego's by less than 40 degrees drive in its direction."""
+
 
 def forecast_ego(
     ego: EgoState,
@@ -57,19 +60,33 @@ def forecast_ego(
     return BoxTracks(centers[:, None], np.broadcast_to(extent, (steps, 1, 3)), axes[:, None])
 
 
-def forecast_vehicles(vehicles: ActorBatch, steps: int, near_lane_change: bool, config: ExpertConfig) -> BoxTracks:
-    """Boxes of other vehicles that hold their control; they grow with speed and time.
+def forecast_vehicles(
+    vehicles: ActorBatch,
+    steps: int,
+    near_lane_change: bool,
+    config: ExpertConfig,
+    is_impatient: bool = False,
+    ego_yaw: float | None = None,
+) -> BoxTracks:
+    """Boxes of other vehicles that hold their control; they grow with speed and time, unless the driver is impatient.
+
+    With ``ego_yaw`` (radians), vehicles that do not drive in the ego's direction are not trusted to go on braking: a short
+    touch of the brake must not look like a gap.
 
     Returns:
         Tracks (steps, N).
     """
     f = config.forecast
+    control = vehicles.control
+    if ego_yaw is not None:
+        control = control.copy()
+        control[np.cos(vehicles.yaw - ego_yaw) < SAME_DIRECTION_COSINE, 2] = 0.0
     xy, yaw, speed = config.bicycle.roll_out_others(
-        vehicles.xy, vehicles.yaw, vehicles.speed, vehicles.control, steps, f.partial_brake
+        vehicles.xy, vehicles.yaw, vehicles.speed, control, steps, f.partial_brake
     )
     share = (np.arange(steps) / max(steps, 1))[:, None]
     least = f.length_factor_lane_change if near_lane_change else f.length_factor
-    moving = speed >= f.slow_speed
+    moving = (speed >= f.slow_speed) & (not is_impatient)
     factor = np.ones((*speed.shape, 3))
     factor[..., 0] = np.where(moving, np.maximum(least, f.final_length_factor * share), 1.0)
     factor[..., 1] = np.where(moving, np.maximum(1.0, f.final_width_factor * share), 1.0)

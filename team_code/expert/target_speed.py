@@ -8,9 +8,9 @@ import carla
 import numpy as np
 
 from driving.control.expert import LateralPid, LongitudinalRegression
-from team_code.expert.collision import first_overlaps
+from team_code.expert.collision import BoxTracks, first_conflict, first_overlaps
 from team_code.expert.config import ExpertConfig, FollowConfig
-from team_code.expert.forecast import forecast_ego, forecast_vehicles, forecast_walkers
+from team_code.expert.forecast import SAME_DIRECTION_COSINE, forecast_ego, forecast_vehicles, forecast_walkers
 from team_code.expert.idm import IntelligentDriver, Obstacle
 from team_code.expert.planner import RoutePlanner, RoutePosition
 from team_code.expert.scene import EgoState, Scene
@@ -102,6 +102,7 @@ class SpeedPlanner:
     ) -> None:
         self._planner, self._lateral, self._longitudinal, self._config = planner, lateral, longitudinal, config
         self._driver = IntelligentDriver(config.idm)
+        self._is_impatient = False
         self.stop_memory = StopSignMemory()
 
     def near_lane_change(self, speed: float) -> bool:
@@ -111,14 +112,18 @@ class SpeedPlanner:
         ahead = max(200, min(left, 10 * int(braking_distance)))
         return self._planner.lane_change_between(150, ahead)
 
-    def decide(self, scene: Scene, position: RoutePosition, cruise_speed: float) -> SpeedDecision:
+    def decide(
+        self, scene: Scene, position: RoutePosition, cruise_speed: float, is_impatient: bool = False
+    ) -> SpeedDecision:
         """Target speed for a scene.
 
         Args:
             scene: The world now.
             position: What lies ahead on the route.
             cruise_speed: Speed on a free road, m/s, positive.
+            is_impatient: Take gaps in crossing traffic without the reserve of growing boxes.
         """
+        self._is_impatient = is_impatient
         causes = [Cause(cruise_speed)]
         near_lane_change = self.near_lane_change(scene.ego.speed)
         hazards = Hazards()
@@ -128,7 +133,7 @@ class SpeedPlanner:
         winner = min(causes, key=lambda cause: cause.speed)
         self._set_flags(winner, cruise_speed, hazards)
         terms = {cause.rule: cause.speed for cause in sorted(causes, key=lambda c: -c.speed)}
-        return SpeedDecision(winner.speed, winner.speed == 0.0, winner, hazards, near_lane_change, terms)
+        return SpeedDecision(winner.speed, bool(winner.speed == 0.0), winner, hazards, near_lane_change, terms)
 
     def wait_speed(self, cruise_speed: float, ego: EgoState, distance: float) -> float:
         """Target speed, m/s, that stops the ego at ``distance`` metres."""
@@ -148,14 +153,16 @@ class SpeedPlanner:
             hazards.stop_sign = True
 
     def _follow(self, cruise: float, ego_speed: float, distance: float, length: float, speed: float, by: FollowConfig):
-        return self._driver.next_speed(cruise, ego_speed, Obstacle(distance, length, speed, by.gap, by.headway))
+        obstacle = Obstacle(distance, float(length), speed, by.gap, by.headway)
+        return float(self._driver.next_speed(cruise, ego_speed, obstacle))
 
     def _actor_terms(
         self, scene: Scene, cruise: float, near_lane_change: bool, causes: list[Cause], hazards: Hazards
     ) -> None:
         config, ego = self._config, scene.ego
         f = config.forecast
-        horizon = f.horizon_lane_change if near_lane_change else f.horizon
+        free_horizon = f.horizon_slow if ego.speed < f.slow_ego else f.horizon
+        horizon = f.horizon_lane_change if near_lane_change else free_horizon
         steps = int(horizon / config.bicycle.dt)
         near = np.linalg.norm(scene.vehicles.xyz - ego.xyz, axis=1) < f.radius
         vehicles = scene.vehicles.select(near)
@@ -171,7 +178,9 @@ class SpeedPlanner:
         if len(vehicles) == 0 and len(walkers) == 0:
             return
         track = forecast_ego(ego, self._planner, self._lateral, self._longitudinal, cruise, steps, config)
-        hits = first_overlaps(track, forecast_vehicles(vehicles, steps, near_lane_change, config)) >= 0
+        yaw = ego.yaw if config.conflict is not None else None
+        others = forecast_vehicles(vehicles, steps, near_lane_change, config, self._is_impatient, yaw)
+        hits = first_overlaps(track, others) >= 0
         if not near_lane_change:
             hits &= ~(leading | trailing)
         for i in np.flatnonzero(hits).tolist():
@@ -180,14 +189,38 @@ class SpeedPlanner:
                 target = self._follow(cruise, ego.speed, float(distance[i]), length, speed, config.vehicle)
                 causes.append(_cause(target, "bicycle", vehicles, i, distance))
             else:
+                target = self._yield_speed(ego, cruise, track, others, i)
+                if target is None:
+                    continue
                 hazards.vehicle, hazards.vehicle_id = True, int(vehicles.ids[i])
-                causes.append(_cause(0.0, "vehicle", vehicles, i, distance))
+                causes.append(_cause(target, "vehicle", vehicles, i, distance))
         walker_distance = np.linalg.norm(walkers.xyz - ego.xyz, axis=1)
         walker_hits = first_overlaps(track, forecast_walkers(walkers, steps, f, config.bicycle.dt)) >= 0
         for i in np.flatnonzero(walker_hits).tolist():
             length = 0.5 + float(ego.extent[0])
             target = self._follow(cruise, ego.speed, float(walker_distance[i]), length, 0.0, config.walker)
             causes.append(_cause(target, "walker", walkers, i, walker_distance))
+
+    def _yield_speed(
+        self, ego: EgoState, cruise: float, track: BoxTracks, others: BoxTracks, actor: int
+    ) -> float | None:
+        """Speed towards the edge of what another vehicle will sweep over.
+
+        Inside it standing still is what makes the collision: if the other crosses the ego's way there is no reason to stop
+        (None), if it is ahead the ego stops.
+        """
+        by = self._config.conflict
+        if by is None:
+            return 0.0
+        step = first_conflict(track, others, actor)
+        if step == 0:
+            heading = others.axes[0, actor, 0, :2]
+            crosses = float(np.dot(heading, ego.forward)) < SAME_DIRECTION_COSINE
+            return None if crosses else 0.0
+        reached = float(
+            np.linalg.norm(track.centers[min(step, len(track.centers) - 1), 0, :2] - track.centers[0, 0, :2])
+        )
+        return self._follow(cruise, ego.speed, reached, 0.0, 0.0, by)
 
     def _light_term(self, scene: Scene, position: RoutePosition, cruise: float, causes: list[Cause]) -> None:
         if position.light_id is None or position.light_distance > self._config.relevant_distance:

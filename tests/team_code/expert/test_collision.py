@@ -6,7 +6,7 @@ import pytest
 from shapely.geometry import Polygon
 
 from driving.geometry import box_corners_2d
-from team_code.expert.collision import BoxTracks, axes_from_angles, boxes_overlap, first_overlaps
+from team_code.expert.collision import BoxTracks, axes_from_angles, boxes_overlap, first_conflict, first_overlaps
 
 
 def flat(center, extent, yaw):
@@ -64,3 +64,13 @@ def test_first_overlap_is_the_first_time_boxes_meet_at_the_same_time():
 def test_forecasts_of_different_length_are_refused():
     with pytest.raises(ValueError, match="ego 3 steps, others 4"):
         first_overlaps(tracks(np.zeros(3), [1, 1, 1]), tracks(np.zeros(4), [1, 1, 1]))
+
+
+def test_first_conflict_looks_at_all_times():
+    ego, late = tracks(np.arange(20.0), [2, 1, 1]), tracks(np.full(20, 10.0), [1, 1, 1])
+    crossing = BoxTracks(
+        late.centers + np.array([0, 1, 0]) * (np.arange(20.0)[::-1, None, None] * 3 - 6), late.extents, late.axes
+    )
+    assert first_overlaps(ego, crossing).tolist() == [-1]
+    assert first_conflict(ego, crossing, 0, stride=1) == 7
+    assert first_conflict(ego, tracks(np.full(20, 60.0), [1, 1, 1]), 0) == 20
