@@ -263,12 +263,13 @@ class LeaderboardEvaluator:
 
     def run(self) -> int:
         """Drive all routes that are due. Returns the exit status of the process."""
-        status, done = EntryStatus.STARTED, 0
+        status, done, has_driven = EntryStatus.STARTED, 0, False
         self.checkpoint.write(0, status)
         for index, config in enumerate(self.runs):
             self.checkpoint.write(index, status)
             done = index
             if self.checkpoint.is_due(config.run_id, self.options.max_attempts):
+                has_driven = True
                 failure = self._run_route(index, config)
                 if failure is not None and failure.reason is FailureReason.SIMULATION_CRASHED:
                     status = EntryStatus.CRASHED
@@ -276,12 +277,14 @@ class LeaderboardEvaluator:
                     status = EntryStatus.REJECTED
                 self.checkpoint.write(index + 1, status)
                 if failure is not None and failure.ends_run:
-                    self._leave_server(restore=False)
+                    self._watchdog.stop()
                     return EXIT_CRASHED
             elif config.run_id not in self.checkpoint.state.records:
                 self.checkpoint.give_up(config.run_id)
             done = index + 1
-        self._leave_server(restore=True)
+        if has_driven:
+            self._restore_world()
+        self._watchdog.stop()
         _say("Registering the global statistics")
         self.checkpoint.write(done, status, is_final=True)
         return 0
@@ -331,14 +334,9 @@ class LeaderboardEvaluator:
         if "torch" in sys.modules:
             sys.modules["torch"].manual_seed(seed)
         blackboard.clear()
+        self._make_synchronous(self._client.get_world())
         world = self._client.load_world(town, reset_settings=False)
-        settings = world.get_settings()
-        settings.synchronous_mode = True
-        settings.fixed_delta_seconds = FIXED_DELTA_S
-        settings.deterministic_ragdolls = True
-        settings.spectator_as_ego = False
-        settings.tile_stream_distance = settings.actor_active_distance = LARGE_MAP_DISTANCE_M
-        world.apply_settings(settings)
+        self._make_synchronous(world)
         world.reset_all_traffic_lights()
         CarlaDataProvider.set_client(self._client)
         CarlaDataProvider.set_random_seed(seed)
@@ -350,10 +348,20 @@ class LeaderboardEvaluator:
         if loaded != town:
             raise RuntimeError(f"the route needs {town}, but the server has loaded {loaded}")
 
+    @staticmethod
+    def _make_synchronous(world: carla.World) -> None:
+        """Before a load, so that no free-running frames pass after it; and after, because large-map settings are lost on load."""
+        settings = world.get_settings()
+        settings.synchronous_mode = True
+        settings.fixed_delta_seconds = FIXED_DELTA_S
+        settings.deterministic_ragdolls = True
+        settings.spectator_as_ego = False
+        settings.tile_stream_distance = settings.actor_active_distance = LARGE_MAP_DISTANCE_M
+        world.apply_settings(settings)
+
     def _prepare_traffic_manager(self, seed: int) -> None:
-        port = self.options.traffic_manager_port
-        if self._traffic_manager is None:
-            self._traffic_manager = self._client.get_trafficmanager(port)
+        """A Traffic Manager of its own for every route, so that none inherits state of the one before."""
+        self._traffic_manager = self._client.get_trafficmanager(self.options.traffic_manager_port)
         CarlaDataProvider.set_traffic_manager_port(self._traffic_manager.get_port())
         self._traffic_manager.set_synchronous_mode(True)
         self._traffic_manager.set_hybrid_physics_mode(True)
@@ -514,21 +522,25 @@ class LeaderboardEvaluator:
                 run.scenario.release()
         with self._harmless(run, "removing the actors"):
             CarlaDataProvider.cleanup()
+        self._stop_traffic_manager()
         self._watchdog.clear()
 
     def _harmless(self, run: RouteRun, what: str) -> _Harmless:
         return _Harmless(self._watchdog, f"{run.config.run_id}: {what}")
 
-    def _leave_server(self, restore: bool) -> None:
-        """Stop the Traffic Manager, so that the server forgets its port; ``restore``: make the world asynchronous again."""
-        if self._traffic_manager is not None:
-            if restore:
-                self._restore_world(self._traffic_manager)
-            with _Harmless(self._watchdog, "stopping the Traffic Manager"):
-                self._traffic_manager.shut_down()
-        self._watchdog.stop()
+    def _stop_traffic_manager(self) -> None:
+        """End the Traffic Manager, so that the server forgets its port.
 
-    def _restore_world(self, traffic_manager: carla.TrafficManager) -> None:
+        It must see a tick without its vehicles first: stopping it makes it step once more, and a vehicle that is gone by then
+        ends the process.
+        """
+        if self._traffic_manager is not None:
+            with _Harmless(self._watchdog, "stopping the Traffic Manager"):
+                self._client.get_world().tick()
+                self._traffic_manager.shut_down()
+            self._traffic_manager = None
+
+    def _restore_world(self) -> None:
         """Leave the server as it was found: asynchronous, with a variable step."""
         with _Harmless(self._watchdog, "restoring the world"):
             world = self._client.get_world()
@@ -539,8 +551,6 @@ class LeaderboardEvaluator:
             settings.deterministic_ragdolls = False
             settings.spectator_as_ego = True
             world.apply_settings(settings)
-            traffic_manager.set_synchronous_mode(False)
-            traffic_manager.set_hybrid_physics_mode(False)
 
     def _on_hang(self, stage: Stage, message: str) -> None:
         """Runs in the watchdog's thread while the main one is stuck: keep the route's result and end the process."""

@@ -215,8 +215,9 @@ class RouteLights(py_trees.behaviour.Behaviour):
         self._lit_vehicles = near
 
     def _put_out(self, vehicles: Sequence[carla.Vehicle]) -> None:
+        alive = {actor.id for actor in CarlaDataProvider.get_all_actors()}
         for vehicle in vehicles:
-            if vehicle.is_alive:
+            if vehicle.id in alive:
                 vehicle.set_light_state(carla.VehicleLightState(vehicle.get_light_state() & ~self.LIT))
 
     def _all_off(self) -> None:
