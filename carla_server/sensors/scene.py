@@ -12,6 +12,7 @@ from carla_server.map import RoadMap
 from carla_server.sensors import shading
 from carla_server.sensors.atlas import atlas
 from carla_server.sensors.ground import texel_tags
+from carla_server.sensors.lights import SCALE, LightMaps, actor_casters, light_maps, town_casters
 from carla_server.sensors.poses import rotation, world_to_camera
 from carla_server.sensors.rays import faces_for, sample_face
 from carla_server.sensors.views import (
@@ -47,9 +48,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-MAP_CELLS = 512
-MAP_SCALE = 4.0  # light map cells per metre
-MAP_AHEAD = 40.0  # metres the light maps' middle lies before the camera
+MAP_REACH = 130.0  # metres around the camera within which actors throw shadows and light
 LAMP_COLOR = (1.0, 0.86, 0.62)
 
 
@@ -65,6 +64,7 @@ class Scene:
         self.road_map = road_map
         self._stage = Stage(road_map)
         self._atlas, self._specs = atlas()
+        self._casters = town_casters(self._stage.town)
         self.environment_objects: tuple[EnvironmentObject, ...] = tuple(self._stage.town.objects)
 
     def render(
@@ -77,10 +77,11 @@ class Scene:
         view = View(world_to_camera(camera.transform), eye, camera.width, camera.height, focal, camera.far)
         rows = self._stage.gather(eye, camera.far, actors, time_s)
         seen = self._stage.see(view, rows, light.night > 0.3)
-        table, sunlit = self._light_table(view, actors, light)
+        maps = light_maps(eye, view.matrix[0, :3], light, self._casters, actor_casters(actors, eye, MAP_REACH))
+        table = _light_table(view, light, maps)
         frame = Frame()
         if "bgra" in camera.outputs:
-            frame.bgra = self._shade(seen, light, table, sunlit)
+            frame.bgra = self._shade(seen, light, table, maps.fields)
         self._resolve(camera, seen, table, frame)
         return frame
 
@@ -143,37 +144,6 @@ class Scene:
             ),
         )
 
-    def _light_table(
-        self, view: View, actors: Sequence[ActorView], light: Lighting
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The kernels' light vector, and the share of sun and lamp light on the ground around the camera."""
-        turn = view.matrix[:, :3].T
-        table = np.zeros(shading.LIGHT_SIZE, np.float32)
-        table[:3] = light.to_sun
-        table[shading.SUN_Z] = max(light.to_sun[2], 0.0)
-        for at, value in (
-            (shading.SUN_RGB, light.sun),
-            (shading.SKY_RGB, light.sky),
-            (shading.BOUNCE_RGB, light.bounce),
-            (shading.LAMP_RGB, LAMP_COLOR),
-            (shading.FOG_RGB, light.fog),
-            (shading.MIRROR_RGB, light.fog),
-            (shading.TO_WORLD, turn.reshape(9)),
-        ):
-            table[at : at + len(value)] = value
-        middle = view.eye[:2] + MAP_AHEAD * turn[:2, 0]
-        corner = np.floor(middle * MAP_SCALE - MAP_CELLS / 2) / MAP_SCALE
-        table[shading.FOG] = light.extinction
-        table[[shading.CAM_X, shading.CAM_Y, shading.CAM_Z]] = view.eye
-        table[[shading.MAP_X, shading.MAP_Y]] = corner
-        table[shading.MAP_SCALE] = MAP_SCALE
-        table[shading.WET] = light.wet
-        table[shading.GLOW_GAIN] = light.night
-        table[shading.MAPPED] = 1.0
-        sunlit = np.zeros((2, MAP_CELLS, MAP_CELLS), np.float32)
-        sunlit[0] = 1.0
-        return table, sunlit
-
     def cast(
         self,
         pose: Pose,
@@ -212,3 +182,28 @@ class Scene:
             seen = stage.see(view, rows, False)
             sample_face(seen, face, stage.tables.mesh, stage.ground, directions, max_range, hits)
         return hits
+
+
+def _light_table(view: View, light: Lighting, maps: LightMaps) -> NDArray[np.float32]:
+    """The kernels' light vector."""
+    table = np.zeros(shading.LIGHT_SIZE, np.float32)
+    table[:3] = light.to_sun
+    table[shading.SUN_Z] = max(light.to_sun[2], 0.0)
+    for at, value in (
+        (shading.SUN_RGB, light.sun),
+        (shading.SKY_RGB, light.sky),
+        (shading.BOUNCE_RGB, light.bounce),
+        (shading.LAMP_RGB, LAMP_COLOR),
+        (shading.FOG_RGB, light.fog),
+        (shading.MIRROR_RGB, light.fog),
+        (shading.TO_WORLD, view.matrix[:, :3].T.reshape(9)),
+    ):
+        table[at : at + len(value)] = value
+    table[shading.FOG] = light.extinction
+    table[[shading.CAM_X, shading.CAM_Y, shading.CAM_Z]] = view.eye
+    table[[shading.MAP_X, shading.MAP_Y]] = maps.corner
+    table[shading.MAP_SCALE] = SCALE
+    table[shading.MAPPED] = maps.used
+    table[shading.WET] = light.wet
+    table[shading.GLOW_GAIN] = light.night
+    return table
