@@ -26,7 +26,12 @@ class BoxTracks:
 
     @property
     def num_actors(self) -> int:
+        """N."""
         return int(self.centers.shape[1])
+
+    def with_extents(self, extents: Array) -> BoxTracks:
+        """The same tracks with boxes of constant half sizes (N, 3), metres."""
+        return BoxTracks(self.centers, np.broadcast_to(extents, self.centers.shape), self.axes)
 
 
 def axes_from_angles(pitch: Array, yaw: Array, roll: Array) -> Array:

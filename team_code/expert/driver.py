@@ -124,8 +124,8 @@ class Expert:
         x, y = float(ego.xyz[0]), float(ego.xyz[1])
         self.planner.advance(x, y)
         position = self.planner.position()
-        cruise = self._cruise_speed(position)
-        target, brake, cause, hazards, keep_driving = self._target_speed(scene, position, cruise, infos)
+        road_speed = self._road_speed(position)
+        target, brake, cause, hazards, keep_driving = self._target_speed(scene, position, road_speed, infos)
         throttle, control_brake = self._longitudinal(brake, target, ego.speed)
         ahead = self.planner.ahead
         angle = self.lateral.heading_error(ahead, x, y, ego.yaw, ego.speed)
@@ -155,21 +155,23 @@ class Expert:
             is_unblocking=is_unblocking,
         )
 
-    def _cruise_speed(self, position: RoutePosition) -> float:
+    def _road_speed(self, position: RoutePosition) -> float:
         config = self.config
         cruise = min(config.ratio_of_limit * position.speed_limit, config.max_speed)
         if self.planner.junction_within(config.junction_points):
             cruise = min(cruise, config.junction_speed)
-        return min(cruise, self.planner.bend_speed)
+        return cruise
 
     def _target_speed(
-        self, scene: Scene, position: RoutePosition, cruise: float, infos: Sequence[ScenarioInfo]
+        self, scene: Scene, position: RoutePosition, road_speed: float, infos: Sequence[ScenarioInfo]
     ) -> tuple[float, bool, Cause, Hazards, bool]:
+        cruise = min(road_speed, self.planner.bend_speed)
         wish = self.scenarios.step(scene, cruise, infos)
         if wish.keep_driving and not self.config.check_while_overtaking:
             return wish.max_speed, False, wish.cause, Hazards(), True
-        free_speed = min(cruise, wish.max_speed) if wish.keep_driving else cruise
-        decision = self.speed.decide(scene, position, free_speed, self._is_impatient(scene.ego.speed))
+        if wish.keep_driving:
+            road_speed, cruise = min(road_speed, wish.max_speed), min(cruise, wish.max_speed)
+        decision = self.speed.decide(scene, position, cruise, road_speed, self._is_impatient(scene.ego.speed))
         if wish.max_speed < decision.target:
             return wish.max_speed, False, wish.cause, decision.hazards, wish.keep_driving
         return decision.target, decision.brake, decision.cause, decision.hazards, wish.keep_driving

@@ -22,18 +22,18 @@ def forecast_ego(
     planner: RoutePlanner,
     lateral: LateralPid,
     longitudinal: LongitudinalRegression,
-    cruise_speed: float,
+    road_speed: float,
     steps: int,
     config: ExpertConfig,
 ) -> BoxTracks:
-    """Boxes of the ego if it follows its route at cruise speed and meets no hazard.
+    """Boxes of the ego if it follows its route, slows down for bends and meets no hazard.
 
     Args:
         ego: State now.
         planner: Its route; the index is not moved.
         lateral: Steering controller; its state is restored.
         longitudinal: Speed controller.
-        cruise_speed: m/s.
+        road_speed: Speed on a straight, free road, m/s.
         steps: Number of ticks T.
         config: Constants.
 
@@ -46,7 +46,7 @@ def forecast_ego(
     index, points = planner.index, planner.route.points
     for i in range(steps):
         steer = lateral.step(points[index:], x, y, yaw, speed)
-        throttle = longitudinal.extrapolate_throttle(cruise_speed, speed)
+        throttle = longitudinal.extrapolate_throttle(min(road_speed, planner.bend_speed_at(index)), speed)
         x, y, yaw, speed = config.bicycle.step_ego(x, y, yaw, speed, steer, throttle, False)
         poses[i] = x, y, yaw
         index = planner.index_after(index, x, y)

@@ -70,7 +70,11 @@ class RoutePlanner:
     @property
     def bend_speed(self) -> float:
         """Speed, m/s, that the bends ahead allow here."""
-        return float(self._bend_speeds[self.index])
+        return self.bend_speed_at(self.index)
+
+    def bend_speed_at(self, index: int) -> float:
+        """Speed, m/s, that the bends after a route index allow there."""
+        return float(self._bend_speeds[index])
 
     def _speeds_in_bends(self) -> Array:
         config = self._config

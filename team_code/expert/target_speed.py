@@ -103,6 +103,7 @@ class SpeedPlanner:
         self._planner, self._lateral, self._longitudinal, self._config = planner, lateral, longitudinal, config
         self._driver = IntelligentDriver(config.idm)
         self._is_impatient = False
+        self._road_speed = 0.0
         self.stop_memory = StopSignMemory()
 
     def near_lane_change(self, speed: float) -> bool:
@@ -113,7 +114,12 @@ class SpeedPlanner:
         return self._planner.lane_change_between(150, ahead)
 
     def decide(
-        self, scene: Scene, position: RoutePosition, cruise_speed: float, is_impatient: bool = False
+        self,
+        scene: Scene,
+        position: RoutePosition,
+        cruise_speed: float,
+        road_speed: float | None = None,
+        is_impatient: bool = False,
     ) -> SpeedDecision:
         """Target speed for a scene.
 
@@ -121,9 +127,11 @@ class SpeedPlanner:
             scene: The world now.
             position: What lies ahead on the route.
             cruise_speed: Speed on a free road, m/s, positive.
+            road_speed: The same on a straight road; None if it is the same.
             is_impatient: Take gaps in crossing traffic without the reserve of growing boxes.
         """
         self._is_impatient = is_impatient
+        self._road_speed = cruise_speed if road_speed is None else road_speed
         causes = [Cause(cruise_speed)]
         near_lane_change = self.near_lane_change(scene.ego.speed)
         hazards = Hazards()
@@ -177,7 +185,7 @@ class SpeedPlanner:
                 causes.append(_cause(target, "leading", vehicles, i, distance))
         if len(vehicles) == 0 and len(walkers) == 0:
             return
-        track = forecast_ego(ego, self._planner, self._lateral, self._longitudinal, cruise, steps, config)
+        track = forecast_ego(ego, self._planner, self._lateral, self._longitudinal, self._road_speed, steps, config)
         yaw = ego.yaw if config.conflict is not None else None
         others = forecast_vehicles(vehicles, steps, near_lane_change, config, self._is_impatient, yaw)
         hits = first_overlaps(track, others) >= 0
@@ -189,7 +197,9 @@ class SpeedPlanner:
                 target = self._follow(cruise, ego.speed, float(distance[i]), length, speed, config.vehicle)
                 causes.append(_cause(target, "bicycle", vehicles, i, distance))
             else:
-                target = self._yield_speed(ego, cruise, track, others, i)
+                target = self._yield_speed(
+                    ego, cruise, track.with_extents(ego.extent), others.with_extents(vehicles.extent), i
+                )
                 if target is None:
                     continue
                 hazards.vehicle, hazards.vehicle_id = True, int(vehicles.ids[i])
@@ -204,7 +214,7 @@ class SpeedPlanner:
     def _yield_speed(
         self, ego: EgoState, cruise: float, track: BoxTracks, others: BoxTracks, actor: int
     ) -> float | None:
-        """Speed towards the edge of what another vehicle will sweep over.
+        """Speed towards the edge of what another vehicle will sweep over, given tracks of boxes in their true size.
 
         Inside it standing still is what makes the collision: if the other crosses the ego's way there is no reason to stop
         (None), if it is ahead the ego stops.
