@@ -25,8 +25,14 @@ log = logging.getLogger(__name__)
 
 #: A subscriber that leaves this much unread is disconnected, bytes.
 MAX_BACKLOG_BYTES = 512 * 1024 * 1024
-#: Calls that advance the world and so may have to wait.
-ADVANCING = frozenset({"tick_cue", "load_new_episode"})
+#: Calls that may have to wait: they advance the world or replace it.
+DEFERRED = frozenset({"tick_cue", "load_new_episode", "apply_batch"})
+#: Calls by which a client finds the new episode after a load, until it has subscribed to it.
+RECONNECTING = frozenset({"version", "get_episode_info", "get_sensor_token"})
+#: How long a load waits for the client's Traffic Manager to be busy with a call, seconds.
+LOAD_PATIENCE_S = 0.15
+#: How long a client may take to subscribe to a new episode, seconds.
+RECONNECT_PATIENCE_S = 2.0
 
 
 class SocketPublisher:
@@ -102,6 +108,8 @@ class RpcProtocol(asyncio.Protocol):
         self._connection = rpc.RpcConnection()
         self._waiting: deque[rpc.Call] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._load_seen: float | None = None
+        self._reconnect_by: float | None = None
         self.session = Session()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -127,24 +135,68 @@ class RpcProtocol(asyncio.Protocol):
             log.warning("closing the connection of %s: %s", self.session.address, error)
             self._transport.close()
             return
-        if self._timer is None:
+        if self._timer is None or self._load_seen is not None or self._reconnect_by is not None:
             self.pump()
 
     def pump(self) -> None:
         """Run waiting calls until one has to wait for something."""
-        self._timer = None
-        answers = []
-        while self._waiting:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        answers: list[bytes] = []
+        if self._reconnect_by is not None:
+            self._reconnect(answers)
+        while self._waiting and self._reconnect_by is None:
             call = self._waiting[0]
-            if call.name in ADVANCING or call.name == "apply_batch":
-                delay = self._server.delay(call, self.session)
-                if delay is not None:
-                    self._timer = asyncio.get_running_loop().call_later(delay, self.pump)
-                    break
+            delay = self._delay(call) if call.name in DEFERRED else None
+            if delay is not None:
+                self._later(delay)
+                break
             self._waiting.popleft()
             answers.append(self._server.answer(call, self.session))
+            if call.name == "load_new_episode":
+                self._load_seen = None
+                self._reconnect_by = time.monotonic() + RECONNECT_PATIENCE_S if self.session.managers else None
+                if self._reconnect_by is not None:
+                    self._later(RECONNECT_PATIENCE_S)
         if answers and not self._transport.is_closing():
             self._transport.write(b"".join(answers))
+
+    def _later(self, delay: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(delay, self.pump)
+
+    def _delay(self, call: rpc.Call) -> float | None:
+        """Seconds after which a call should be tried again; None if it may run now.
+
+        Between a load and its new subscription the client has no episode, and its Traffic Manager's thread ends the
+        process if it looks for one. So a load waits until that thread waits for an answer (or sleeps), and gets none
+        before the client has subscribed again.
+        """
+        if call.name != "load_new_episode" or not self.session.managers:
+            return self._server.delay(call, self.session)
+        now = time.monotonic()
+        self._load_seen = self._load_seen or now
+        if len(self._waiting) > 1 or now - self._load_seen >= LOAD_PATIENCE_S:
+            return self._server.delay(call, self.session)
+        return LOAD_PATIENCE_S - (now - self._load_seen)
+
+    def _reconnect(self, answers: list[bytes]) -> None:
+        """Answer only what a client asks that looks for its new episode, until it has subscribed to it."""
+        assert self._reconnect_by is not None
+        left = self._reconnect_by - time.monotonic()
+        for call in [call for call in self._waiting if call.name in RECONNECTING]:
+            self._waiting.remove(call)
+            answers.append(self._server.answer(call, self.session))
+        if left <= 0.0:
+            self._reconnect_by = None
+        else:
+            self._later(left)
+
+    def reconnected(self) -> None:
+        """Somebody subscribed to the world state: this client too, if it was about to."""
+        if self._reconnect_by is not None:
+            self._reconnect_by = None
+            self.pump()
 
 
 class StreamProtocol(asyncio.Protocol):
@@ -260,7 +312,11 @@ class Server:
         """Serve a new subscription; a new observer of a world that stands still is told how it stands."""
         self.simulator.arrived(stream)
         self.publisher.subscribe(stream, transport)
-        if stream == streams.WORLD_STREAM and self.simulator.world.settings.synchronous:
+        if stream != streams.WORLD_STREAM:
+            return
+        for client in [*self.clients]:
+            client.reconnected()
+        if self.simulator.world.settings.synchronous:
             message = self.simulator.world.greeting()
             transport.write(streams.frame_size(len(message)) + message)
 

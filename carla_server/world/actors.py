@@ -21,7 +21,7 @@ class Actor:
     """An actor of the episode.
 
     Attributes:
-        id: Never used again within a process.
+        id: Never used again within an episode; every episode counts from 1, so that equal episodes have equal ids.
         type_id: Blueprint id, or the type of a map actor such as ``traffic.stop``.
         kind: What physics does with it.
         row: Its row in `ActorRows`.

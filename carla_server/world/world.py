@@ -112,7 +112,6 @@ class World:
         self.settings = Settings()
         self.weather = WeatherView()
         self.gravity = motion.GRAVITY
-        self._next_actor = 1
         self._next_stream = streams.WORLD_STREAM + 1
         self.load(town)
 
