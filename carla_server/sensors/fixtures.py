@@ -62,6 +62,11 @@ def _block(x: tuple[float, float], y: tuple[float, float], z: tuple[float, float
     return join(rows)
 
 
+def setback(height: float) -> float:
+    """Height above which a house is narrower; its own height for lower houses."""
+    return height if height <= 22.0 else 3.8 + 0.6 * (height - 4.4)
+
+
 def building(length: float, width: float, height: float, style: str, seed: int) -> Mesh:
     """A house: shops at street level, storeys above, parapet, and plant on the roof."""
     rng = np.random.default_rng(seed)
@@ -75,8 +80,8 @@ def building(length: float, width: float, height: float, style: str, seed: int) 
     rows = []
     if shop:
         rows.append(_block(x, y, (0.0, low), TEXTURES["shop"], roof))
-    if height > 22.0 and rng.random() < 0.6:
-        step = low + 0.6 * (top - low)
+    step = setback(height)
+    if step < height:
         rows.append(_block(x, y, (low, step), TEXTURES[name], roof))
         inner = ((x[0] * 0.72, x[1] * 0.72), (y[0] * 0.72, y[1] * 0.72))
         rows.append(_block(*inner, (step, top), TEXTURES[name], roof))
@@ -96,8 +101,8 @@ def building(length: float, width: float, height: float, style: str, seed: int) 
     return shape
 
 
-def lit_windows(length: float, width: float, height: float, seed: int) -> Mesh:
-    """Windows of a house that are lit at night, a little before its walls."""
+def lit_windows(length: float, width: float, height: float, seed: int, full: float) -> Mesh:
+    """Windows of a house that are lit at night, a little before its walls, up to where these rise in full width."""
     rng = np.random.default_rng(seed + 9)
     rows = []
     for axis, (run, off) in enumerate(((length, width / 2), (width, length / 2))):
@@ -109,7 +114,7 @@ def lit_windows(length: float, width: float, height: float, seed: int) -> Mesh:
                         continue
                     a, b = -run / 2 + (i + 0.3) * run / bays, -run / 2 + (i + 0.7) * run / bays
                     z0, z1 = 3.8 + (j + 0.25) * STOREY, 3.8 + (j + 0.75) * STOREY
-                    if z1 > height - 1.0:
+                    if z1 > full - 1.0:
                         continue
                     at = side * (off + 0.03)
                     corners = [(a, at, z0), (b, at, z0), (b, at, z1), (a, at, z1)]

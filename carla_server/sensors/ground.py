@@ -339,9 +339,10 @@ def _levels(block: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 
 
 def packed_palette(darken: NDArray[np.float32] | None = None) -> NDArray[np.uint32]:
-    """(256,) texels in fields of 10 bits; `darken` (256,) multiplies the gamma-2 channels."""
+    """(256,) texels in fields of 10 bits, gloss in quarters above; `darken` (256,) multiplies the gamma-2 channels."""
     table = base_palette().astype(np.float32)
     if darken is not None:
         table = table * darken[:, None]
     r, g, b = np.clip(table, 0, 255).astype(np.uint32).T
-    return (r << 20) | (g << 10) | b
+    gloss = np.round(texel_gloss() * 3).astype(np.uint32)
+    return (gloss << 30) | (r << 20) | (g << 10) | b

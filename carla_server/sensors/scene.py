@@ -78,7 +78,7 @@ class Scene:
         rows = self._stage.gather(eye, camera.far, actors, time_s)
         seen = self._stage.see(view, rows, light.night > 0.3)
         maps = light_maps(eye, view.matrix[0, :3], light, self._casters, actor_casters(actors, eye, MAP_REACH))
-        table = _light_table(view, light, maps)
+        table = _light_table(view, light, maps, time_s)
         frame = Frame()
         if "bgra" in camera.outputs:
             frame.bgra = self._shade(seen, light, table, maps.fields)
@@ -184,7 +184,7 @@ class Scene:
         return hits
 
 
-def _light_table(view: View, light: Lighting, maps: LightMaps) -> NDArray[np.float32]:
+def _light_table(view: View, light: Lighting, maps: LightMaps, time_s: float) -> NDArray[np.float32]:
     """The kernels' light vector."""
     table = np.zeros(shading.LIGHT_SIZE, np.float32)
     table[:3] = light.to_sun
@@ -206,4 +206,7 @@ def _light_table(view: View, light: Lighting, maps: LightMaps) -> NDArray[np.flo
     table[shading.MAPPED] = maps.used
     table[shading.WET] = light.wet
     table[shading.GLOW_GAIN] = light.night
+    table[shading.RAIN] = light.rain
+    table[shading.WIND] = 0.35 * light.wind
+    table[shading.MOMENT] = round(time_s * 100) % (1 << 20)
     return table

@@ -35,8 +35,9 @@ GLOW_GAIN = 23  # strength of lit windows
 TO_WORLD = 24  # nine: rotation from camera to world
 MIRROR_RGB = 33
 FOG_RGB = 36
+RAIN, WIND, MOMENT = 40, 41, 42  # amount 0 to 1, slant of the streaks, number of the moment
 MAPPED = 39  # whether the light maps say anything but full sun and no lamps
-LIGHT_SIZE = 40
+LIGHT_SIZE = 44
 
 SEGMENT = 64  # pixels worked on at once
 KNOT = 8  # pixels between exact values of what changes slowly
@@ -334,7 +335,7 @@ def _ground_channels(index, share, sharp, red, green, blue, n):
             total = i0[i] + i1[i] + i2[i] + i3[i]
             blue[i] = np.float32(total & mask) * unit
             green[i] = np.float32((total >> np.uint32(10)) & mask) * unit
-            red[i] = np.float32(total >> np.uint32(20)) * unit
+            red[i] = np.float32((total >> np.uint32(20)) & mask) * unit
         return
     unit = np.float32(1.0 / 255.0)
     for c in range(3):
@@ -360,9 +361,9 @@ def _ground(out, w, dw, wy, dirs, light, tex, levels, palette, sunlit, work, ind
         light: The light table.
         tex: (B,) uint8 palette indices of all levels.
         levels: (L, 6) float64 rows of offset, width, height, x0, y0, texels per metre.
-        palette: (256,) uint32 packed texels.
+        palette: (256,) uint32 packed texels; the two highest bits say how much an entry mirrors when wet.
         sunlit: (2, S, S) float32 share of sun, and lamp light, around the camera.
-        work, index: (7, SEGMENT) float32 and (4, SEGMENT) uint32 scratch.
+        work, index: (8, SEGMENT) float32 and (4, SEGMENT) uint32 scratch.
     """
     n = out.size
     level, sharp, ax, ay, bx, by = _ground_footprint(w, dw, wy, n, dirs, levels)
@@ -375,7 +376,9 @@ def _ground(out, w, dw, wy, dirs, light, tex, levels, palette, sunlit, work, ind
     sun, lamp = work[2], work[3]
     _ground_light(light, sunlit, w, dw, dirs, n, sun, lamp)
     fog, fog_step = _fog_span(light, w, dw, n)
-    red, green, blue = work[4], work[5], work[6]
+    red, green, blue, gloss = work[4], work[5], work[6], work[7]
+    for i in range(n):
+        gloss[i] = np.float32(index[0, i] >> np.uint32(30))
     _ground_channels(index, work, sharp, red, green, blue, n)
     r0, g0, b0 = light[FOG_RGB], light[FOG_RGB + 1], light[FOG_RGB + 2]
     sky_r, sky_g, sky_b = light[SKY_RGB], light[SKY_RGB + 1], light[SKY_RGB + 2]
@@ -387,6 +390,67 @@ def _ground(out, w, dw, wy, dirs, light, tex, levels, palette, sunlit, work, ind
         g = green[i] * green[i] * (sky_g + sun[i] * sun_g + lamp[i] * lamp_g)
         b = blue[i] * blue[i] * (sky_b + sun[i] * sun_b + lamp[i] * lamp_b)
         out[i] = _pixel(r0 + t * (r - r0), g0 + t * (g - g0), b0 + t * (b - b0))
+
+
+@njit(**JIT)
+def _wet(out, mirror, w, dw, dirs, light, work):
+    """Lay a reflection over ground just drawn: `mirror` (n,) holds the pixels as far above the horizon as it is below.
+
+    For things far away against the camera's height that is where a level mirror shows them.
+    """
+    n = out.size
+    shine, gloss = work[0], work[7]
+    third = np.float32(1.0 / 3.0)
+    for first in range(0, n, KNOT):
+        f = np.float32(first)
+        dx, dy, dz = dirs[0] + dirs[3] * f, dirs[1] + dirs[4] * f, dirs[2] + dirs[5] * f
+        steep = min(abs(dz) / np.sqrt(dx * dx + dy * dy + dz * dz), np.float32(1.0))
+        away = (1 - steep) * (1 - steep)
+        depth = np.float32(1.0) / (w + dw * f)
+        gx, gy = light[CAM_X] + depth * dx, light[CAM_Y] + depth * dy
+        puddle = np.sin(0.55 * gx + 1.7 * np.sin(0.31 * gy)) + np.sin(0.43 * gy + 1.3 * np.sin(0.37 * gx))
+        deep = min(max(0.72 + 0.28 * puddle, 0.35), 1.0)
+        strength = np.float32(light[WET] * deep * (0.05 + 0.80 * away * away)) * third
+        for i in range(first, min(first + KNOT, n)):
+            shine[i] = strength
+    low = np.uint32(255)
+    for i in range(n):
+        k = shine[i] * gloss[i]
+        here, there = out[i], mirror[i]
+        b0, b1 = np.float32(here & low), np.float32(there & low)
+        g0, g1 = np.float32((here >> np.uint32(8)) & low), np.float32((there >> np.uint32(8)) & low)
+        r0, r1 = np.float32((here >> np.uint32(16)) & low), np.float32((there >> np.uint32(16)) & low)
+        out[i] = (
+            np.uint32(0xFF000000)
+            | (np.uint32(r0 + k * (r1 - r0)) << np.uint32(16))
+            | (np.uint32(g0 + k * (g1 - g0)) << np.uint32(8))
+            | np.uint32(b0 + k * (b1 - b0))
+        )
+
+
+@njit(**JIT)
+def _rain(out, width, height, amount, slant, bright, seed):
+    """Streaks of falling rain, lighter than what is behind them; the same seed draws the same drops."""
+    state = np.uint64(seed) * np.uint64(2862933555777941757) + np.uint64(3037000493)
+    drops = int(amount * 0.0024 * width * height)
+    for _ in range(drops):
+        state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
+        x = float((state >> np.uint64(33)) % np.uint64(width))
+        y = int((state >> np.uint64(13)) % np.uint64(height + 40)) - 40
+        near = float((state >> np.uint64(53)) & np.uint64(255)) / 255.0
+        length = int(4 + (6 + 26 * near * near) * height / 512.0)
+        alpha = 0.10 + 0.16 * near
+        for k in range(length):
+            row, column = y + k, int(x + slant * k)
+            if row < 0 or row >= height or column < 0 or column >= width:
+                continue
+            pixel = out[row * width + column]
+            value = np.uint32(0xFF000000)
+            for c in range(3):
+                shift = np.uint32(8 * c)
+                old = float((pixel >> shift) & np.uint32(255))
+                value |= np.uint32(old + alpha * max(bright - old, 0.0)) << shift
+            out[row * width + column] = value
 
 
 @njit(**JIT)
@@ -488,12 +552,15 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
     uvp = np.empty((used, 6))
     dirs = np.empty(9, np.float32)
     uvs = np.empty(6, np.float32)
-    work = np.empty((7, SEGMENT), np.float32)
+    work = np.empty((8, SEGMENT), np.float32)
     index = np.empty((4, SEGMENT), np.uint32)
     inv_f = 1.0 / focal
     for k in range(3):
         dirs[3 + k] = light[TO_WORLD + 3 * k + 1] * inv_f
         dirs[6 + k] = -light[TO_WORLD + 3 * k + 2] * inv_f
+    # Row of the horizon, for mirrors in level ground: where the view direction has no vertical part.
+    tilt = light[TO_WORLD + 8] if abs(light[TO_WORLD + 8]) > 1e-3 else np.float32(1e-3)
+    horizon = center_y + focal * light[TO_WORLD + 6] / tilt
     for row in range(height):
         at = row * width
         sy = (row + 0.5 - center_y) * inv_f
@@ -518,6 +585,10 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
             w = np.float32(plane[n, 0] * (x + 0.5) + plane[n, 1] * (row + 0.5) + plane[n, 2])
             if kind[t] == GROUND:
                 _ground(pixels, w, plane[n, 0], plane[n, 1], dirs, light, texels, levels, palette, sunlit, work, index)
+                if light[WET] > 0:
+                    back = min(max(int(2 * horizon) - row, 0), max(row - 1, 0))
+                    mirror = out[back * width + x : back * width + end]
+                    _wet(pixels, mirror, w, plane[n, 0], dirs, light, work)
             else:
                 if not done[n]:
                     done[n] = True
@@ -535,6 +606,9 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
                 else:
                     _flat(pixels, w, plane[n, 0], lit[n], light)
             x = end
+    if light[RAIN] > 0:
+        bright = 255.0 * np.sqrt(min(light[FOG_RGB + 1] * 1.3 + 0.02, 1.0))
+        _rain(out, width, height, light[RAIN], light[WIND], bright, int(light[MOMENT]))
 
 
 @njit(**JIT)

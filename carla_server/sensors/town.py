@@ -125,7 +125,7 @@ class _Builder:
 
     def building(self, size: tuple[float, float, float], position: Array, yaw: float, style: str, seed: int) -> None:
         shape = fixtures.building(*size, style, seed)
-        windows = fixtures.lit_windows(*size, seed)
+        windows = fixtures.lit_windows(*size, seed, fixtures.setback(size[2]))
         self.add("Building", Tag.BUILDINGS, size, position, yaw, building=shape, window=windows)
         corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * 0.5 * np.array(size[:2])
         self.town.shadows.append((corners @ _turn(yaw)[:2, :2].T + position[:2], size[2]))

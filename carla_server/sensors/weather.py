@@ -39,7 +39,6 @@ class Lighting:
         wind: 0 to 1.
         dome: (DOME, DOME) uint32 packed sky, upper half octahedron.
         palette: (256,) uint32 ground palette under this weather.
-        gloss: (256,) float32 mirror share of the palette's entries under this weather.
     """
 
     to_sun: Vector
@@ -54,7 +53,6 @@ class Lighting:
     wind: float
     dome: NDArray[np.uint32]
     palette: NDArray[np.uint32]
-    gloss: NDArray[np.float32]
 
 
 def _smooth(value: float, low: float, high: float) -> float:
@@ -83,7 +81,7 @@ def lighting(weather: WeatherView) -> Lighting:
     sun = 1.75 * _smooth(weather.sun_altitude_angle, -1.0, 25.0) * (1 - 0.93 * cloud**1.3) * (1 - 0.6 * haze) * warm
     clear_sky = _mix(np.array([0.42, 0.36, 0.36]), np.array([0.42, 0.53, 0.70]), high)
     gray_sky = np.array([0.62, 0.65, 0.69]) * (1 - 0.35 * rain)
-    sky = day * _mix(clear_sky, gray_sky, max(cloud, haze)) + (1 - day) * np.array([0.020, 0.024, 0.036])
+    sky = 1.2 * day * _mix(clear_sky, gray_sky, max(cloud, haze)) + (1 - day) * np.array([0.020, 0.024, 0.036])
     bounce = 0.42 * sky + 0.10 * sun * max(to_sun[2], 0.0)
 
     horizon = day * _mix(
@@ -101,7 +99,6 @@ def lighting(weather: WeatherView) -> Lighting:
     )
     zenith = zenith + (1 - day) * np.array([0.004, 0.006, 0.014])
     dome = _dome(to_sun, sun, zenith, horizon, cloud, max(haze, dust), day)
-    gloss = texel_gloss() * np.float32(0.75 * wet)
     return Lighting(
         to_sun,
         sun,
@@ -115,7 +112,6 @@ def lighting(weather: WeatherView) -> Lighting:
         min(max(weather.wind_intensity / 100.0, 0.0), 1.0),
         dome,
         packed_palette(1.0 - np.float32(0.28 * wet) * np.minimum(texel_gloss() * 1.2, 1.0)),
-        gloss,
     )
 
 
@@ -162,9 +158,6 @@ def _dome(
     base = day * (0.55 + 0.4 * (1 - cloud)) * _mix(np.ones(3), sun / max(sun.max(), 1e-6), 0.35) + (1 - day) * 0.012
     shade = base * (0.74 + 0.26 * pattern[..., None]) + 0.12 * sun * np.maximum(toward, 0) ** 4
     color = color * (1 - 0.9 * cover) + 0.9 * cover * np.minimum(shade, 1.0)
-    if day < 0.5:
-        stars = np.random.default_rng(5).random((DOME, DOME, 1)) > 0.9985
-        color = color + stars * 0.25 * (1 - cover) * (1 - cloud) * (0.5 - day)
     disc = np.clip((toward - 0.9990) / 0.0006, 0, 1) * veil * min(1.0, float(sun.max()))
     color = color * (1 - disc) + disc * np.array([1.0, 0.97, 0.90])
     color = color + (horizon - color) * np.clip(haze * 1.6, 0, 1) * (1 - up * 0.4)
