@@ -327,5 +327,6 @@ class SimLingoAgent(AutonomousAgent):
 
     def destroy(self) -> None:
         """See `AutonomousAgent.destroy`."""
-        if getattr(self, "log", None) is not None:
-            self.log.close()
+        log = getattr(self, "log", None)  # an agent whose setup failed has none
+        if log is not None:
+            log.close()

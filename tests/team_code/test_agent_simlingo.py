@@ -1,0 +1,170 @@
+"""The SimLingo agent without a simulator: sensors in, prompt and control out, with a stand-in for the model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import carla
+import numpy as np
+import pytest
+
+from driving.commands import RoadOption
+from simlingo_training.inference import Observation, Prediction
+from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
+from team_code import agent_simlingo
+from team_code.agent_simlingo import AgentConfig, Navigation, SimLingoAgent
+from team_code.drive_log import read_drive_log
+from team_code.localisation import GeoReference
+from team_code.route_planner import PlanPoint
+
+ORIGIN = GeoReference(0.0, 0.0)
+METRES_PER_DEGREE = math.pi * 6378137.0 / 180
+
+
+class StraightPolicy:
+    """Wants to go straight at 5 m/s and remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[Observation] = []
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def act(self, observation: Observation) -> Prediction:
+        self.seen.append(observation)
+        ahead = np.stack([np.arange(20.0), np.zeros(20)], axis=1).astype(np.float32)
+        waypoints = np.stack([np.arange(1, 11) * 1.25, np.zeros(10)], axis=1).astype(np.float32)
+        return Prediction(ahead, waypoints, "Follow the road. Waypoints:", (), {"vision": 1.0})
+
+
+@pytest.fixture
+def policy(monkeypatch: pytest.MonkeyPatch) -> StraightPolicy:
+    stand_in = StraightPolicy()
+    monkeypatch.setattr(agent_simlingo, "load_policy_once", lambda *arguments: stand_in)
+    monkeypatch.setattr(CarlaDataProvider, "get_hero_actor", lambda: None)
+    return stand_in
+
+
+def make_agent(tmp_path: Path, options: str = "") -> SimLingoAgent:
+    """An agent whose plan leads 200 m along +x with a left turn in the middle."""
+    (tmp_path / "agent.yaml").write_text(f"checkpoint: {tmp_path}\n{options}")
+    agent = SimLingoAgent("localhost", 2000)
+    agent.setup(f"{tmp_path / 'agent.yaml'}+save")
+    commands = {0: RoadOption.LANEFOLLOW, 40: RoadOption.LEFT, 90: RoadOption.LANEFOLLOW, 200: RoadOption.LANEFOLLOW}
+    agent._global_plan = [({"lat": 0.0, "lon": x / METRES_PER_DEGREE, "z": 0.0}, c) for x, c in commands.items()]
+    agent._global_plan_world_coord = [(carla.Transform(carla.Location(x, 0, 0)), c) for x, c in commands.items()]
+    return agent
+
+
+def sensors(x: float, speed: float) -> dict[str, tuple[int, Any]]:
+    """Driving east at ``x`` metres."""
+    image = np.full((512, 1024, 4), 120, dtype=np.uint8)
+    imu = np.array([0, 0, 9.81, 0, 0, 0, math.pi / 2])
+    gnss = np.array([0.0, x / METRES_PER_DEGREE, 0.0])
+    return {"rgb_0": (1, image), "imu": (1, imu), "gps": (1, gnss), "speed": (1, {"speed": speed})}
+
+
+def test_first_tick_brakes_and_later_ticks_drive(tmp_path: Path, policy: StraightPolicy) -> None:
+    agent = make_agent(tmp_path)
+    first = agent.run_step(sensors(0, 0), 0.0)
+    assert (first.throttle, first.brake) == (0.0, 1.0)
+    assert policy.seen == []
+    control = agent.run_step(sensors(0, 0), 0.05)
+    assert control.throttle > 0
+    assert control.brake == 0
+    assert control.steer == pytest.approx(0, abs=1e-3)
+    assert policy.resets == 1
+
+
+def test_model_sees_target_points_in_the_ego_frame(tmp_path: Path, policy: StraightPolicy) -> None:
+    agent = make_agent(tmp_path)
+    for _ in range(2):
+        agent.run_step(sensors(10, 4.26), 0.0)
+    observation = policy.seen[0]
+    np.testing.assert_allclose(observation.target_points, [[30, 0], [80, 0]], atol=0.3)
+    assert observation.image.shape == (512, 1024, 3)
+    assert observation.prompt == (
+        "Current speed: 4.3 m/s. Target waypoint: <TARGET_POINT><TARGET_POINT>. What should the ego do next?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "prompt"),
+    [
+        (
+            "commentary: false",
+            "Current speed: 4.0 m/s. Target waypoint: <TARGET_POINT><TARGET_POINT>. Predict the waypoints.",
+        ),
+        (
+            "route_as: command",
+            "Current speed: 4.0 m/s. Command: go left at the next intersection in ",
+        ),
+        ("instruction: Turn.\nsafety: true\nnavigation: false", "<SAFETY> Current speed: 4.0 m/s. Turn."),
+        (
+            "instruction: Turn.\nsafety: false",
+            "<INSTRUCTION_FOLLOWING> Current speed: 4.0 m/s. Target waypoint: <TARGET",
+        ),
+    ],
+)
+def test_options_choose_the_prompt(tmp_path: Path, policy: StraightPolicy, options: str, prompt: str) -> None:
+    agent = make_agent(tmp_path, options)
+    for _ in range(2):
+        agent.run_step(sensors(10, 4.0), 0.0)
+    assert policy.seen[0].prompt.startswith(prompt)
+
+
+def test_turn_is_remembered_inside_the_junction() -> None:
+    navigation = Navigation("command")
+    left, follow = (PlanPoint(np.zeros(2), c) for c in (RoadOption.LEFT, RoadOption.LANEFOLLOW))
+    assert "go left" in navigation.sentence(left, follow, 12.0)
+    assert (
+        navigation.sentence(follow, follow, 40.0) == "Command: go left at the next intersection then follow the road."
+    )
+
+
+def test_standing_for_forty_seconds_makes_the_car_creep(tmp_path: Path, policy: StraightPolicy) -> None:
+    agent = make_agent(tmp_path)
+    standing = Prediction(np.zeros((20, 2), np.float32), np.zeros((10, 2), np.float32), "")
+    controls = [agent._control(standing, 0.0) for _ in range(agent.profile.stuck_ticks + 1)]
+    assert all(control.brake == 1 for control in controls[:-1])
+    assert (controls[-1].throttle, controls[-1].brake) == (pytest.approx(0.4), 0.0)
+
+
+def test_published_profile_rounds_the_speed(tmp_path: Path, policy: StraightPolicy) -> None:
+    agent = make_agent(tmp_path, "profile: published")
+    for _ in range(2):
+        agent.run_step(sensors(0, -0.04), 0.0)
+    assert policy.seen[0].prompt.startswith("Current speed: -0.0 m/s.")
+
+
+def test_drive_is_logged_where_the_benchmark_expects_it(
+    tmp_path: Path, policy: StraightPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAVE_PATH", str(tmp_path / "out"))
+    agent = make_agent(tmp_path)
+    for step in range(12):
+        agent.run_step(sensors(step * 0.25, 5.0), 0.05 * step)
+    agent.destroy()
+    frames = list(read_drive_log(tmp_path / "out" / "save"))
+    assert [frame.step for frame in frames] == list(range(1, 12))
+    assert [frame.step for frame in frames if frame.image] == [5, 10]
+    assert (tmp_path / "out" / "save" / "frames" / "000005.jpg").stat().st_size > 1000
+    assert {"localise", "vision", "policy", "control"} <= frames[0].stage_ms.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("profile: fast", "profile is one of"), ("route_as: map", "route_as is"), ("text_every: 0", "at least 1")],
+)
+def test_wrong_options_are_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "agent.yaml").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        AgentConfig.parse(str(tmp_path / "agent.yaml"))
+
+
+def test_missing_checkpoint_is_named() -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        AgentConfig.parse("nowhere+save")
