@@ -40,7 +40,7 @@ class Correction(str, Enum):
     REPEATED_FRAME = "the current frame counts twice among the future frames"
     JUNCTION_NOTE = "the last vehicle alone decides whether traffic at the junction stands or moves"
     GREEN_LIGHT = "a green light always comes with a vehicle that approaches, even on an empty junction"
-    JOINED_SENTENCES = "sentences contain 'as .', 'None' or a leading space"
+    JOINED_SENTENCES = "sentences contain 'as .' or 'None', start with a space, or run into the next one"
     PLACEHOLDERS = "placeholders keep the preposition, and replace equal words anywhere in the sentence"
     WALKER_OBJECT = "a hazard by a pedestrian names whatever object slowed the vehicle before"
     STOP_DISTANCE = "a stop line is taken to lie 5 m before the junction, so it is negative metres away once passed"

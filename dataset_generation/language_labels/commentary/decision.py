@@ -296,7 +296,8 @@ class _Speaker:
         is_new = not window.is_on_adjusted_route or not window.has_deviated
         if waits and is_new and self.deviates_soon:
             lane = " to the lane with oncoming traffic" if self.two_ways else ""
-            return route_action, f"{fragments.WAIT_FOR_GAP}{lane}", ""
+            stop = "." if Correction.JOINED_SENTENCES in self.profile else ""
+            return route_action, f"{fragments.WAIT_FOR_GAP}{lane}", stop
         if not window.is_on_adjusted_route and not window.returns_soon:
             lane = "oncoming lane" if self.two_ways else "neighbouring lane"
             return route_action, speed_action, f" to change to the {lane}, as the gap is big enough."

@@ -313,35 +313,41 @@ def _marking_word(scene: VqaScene, marking: int) -> str:
     return MARKING_TYPES[marking]
 
 
-def _marking_answer(scene: VqaScene, side: str, word: str, colour_name: str, is_curb: bool) -> str:
-    if not word:
-        return f"There is no lane marking on the {side} side of the ego car."
-    description = word if colour_name == "Other" else f"{colour_name[:1].lower()}{colour_name[1:]} {word} lane"
-    if is_curb and scene.corrects(Correction.CURB):
-        description = word
-    return f"The lane marking on the {side} side of the ego car is a {description}."
+def _marking(scene: VqaScene, side: str, word: str, colour_name: str) -> QaPair:
+    """One pair about the marking called ``word``; an empty word is no marking."""
+    slots = {}
+    if word:
+        description = word if colour_name == "Other" else f"{colour_name[:1].lower()}{colour_name[1:]} {word} lane"
+        is_curb = word == MARKING_TYPES[CURB] and scene.corrects(Correction.CURB)
+        slots = {"<MARKING>": word if is_curb else description}
+        answer = f"The lane marking on the {side} side of the ego car is a <MARKING>."
+    else:
+        answer = f"There is no lane marking on the {side} side of the ego car."
+    return _ask_about_marking(scene, side, answer, slots)
+
+
+def _ask_about_marking(scene: VqaScene, side: str, answer: str, slots: dict[str, str]) -> QaPair:
+    return scene.ask((3, 4), f"What lane marking is on the {side} side of the ego car?", answer, slots=slots)
 
 
 def _markings(scene: VqaScene) -> list[QaPair]:
     ego = scene.ego
-    left, right = (_marking_word(scene, ego.left_lane_marking_type), _marking_word(scene, ego.right_lane_marking_type))
-    right_colour = ego.right_lane_marking_color_str
-    left_answer = _marking_answer(
-        scene, "left", left, ego.left_lane_marking_color_str, ego.left_lane_marking_type == CURB
-    )
-    if scene.is_overtaking:
-        left_answer = "It is not possible to tell since the ego vehicle overtakes an obstruction."
-        if scene.corrects(Correction.MARKING_SIDES):
-            # On the opposite lane the marking to the right is the one between the directions, the left one of the own lane.
-            right, right_colour = left, ego.left_lane_marking_color_str
-        else:
-            right, right_colour = right or left, ego.left_lane_marking_color_str
-            if not right:
-                raise LabelFailure("no lane marking on either side while overtaking")
-    right_answer = _marking_answer(scene, "right", right, right_colour, right == MARKING_TYPES[CURB])
+    left, right = _marking_word(scene, ego.left_lane_marking_type), _marking_word(scene, ego.right_lane_marking_type)
+    if not scene.is_overtaking:
+        return [
+            _marking(scene, "left", left, ego.left_lane_marking_color_str),
+            _marking(scene, "right", right, ego.right_lane_marking_color_str),
+        ]
+    # On the opposite lane the marking to the right is the one between the directions, the left one of the own lane. The
+    # published generator takes its colour from there but its type from the right one.
+    if Correction.MARKING_SIDES in scene.profile:
+        right = left
+    elif not (right or left):
+        raise LabelFailure("no lane marking on either side while overtaking")
+    unknown = "It is not possible to tell since the ego vehicle overtakes an obstruction."
     return [
-        scene.ask((3, 4), f"What lane marking is on the {side} side of the ego car?", answer)
-        for side, answer in (("left", left_answer), ("right", right_answer))
+        _ask_about_marking(scene, "left", unknown, {}),
+        _marking(scene, "right", right or left, ego.left_lane_marking_color_str),
     ]
 
 

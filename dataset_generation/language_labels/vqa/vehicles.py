@@ -64,6 +64,8 @@ def ask_about_vehicles(scene: VqaScene) -> list[QaPair]:
         scene.important.append(f"the {description} {location}")
         tags = [scene.add_key_object("Vehicle", description, vehicle)]
         slots = {"<OBJECT>": description, "<LOCATION>": location, "<DISTANCE>": distance}
+        if vehicle.lane_relative_to_ego:
+            slots["<LANES>"] = lanes_apart(scene, vehicle.lane_relative_to_ego)
         name = "the <OBJECT> that is <LOCATION>"
         place = locate(scene, flags, vehicle)
         crossing = crossing_answer(scene, flags, vehicle, place.towards_junction, command, command_text)
@@ -242,9 +244,12 @@ def _locate_on_ego_road(scene: VqaScene, flags: VehicleFlags, vehicle: CarBox) -
         if scene.corrects(Correction.OPPOSITE_SAME_LANE):
             return f"{start} on the lane of the ego vehicle."
         return f"{start}{bike} 0 the ego vehicle."
-    unit = "lane" if abs(lanes) == 1 else "lanes"
-    side = "right" if lanes > 0 else "left"
-    return f"{start}{bike} {number_word(abs(lanes), scene.profile)} {unit} to the {side} of the ego vehicle."
+    return f"{start}{bike} <LANES> to the {'right' if lanes > 0 else 'left'} of the ego vehicle."
+
+
+def lanes_apart(scene: VqaScene, lanes: int) -> str:
+    """How many lanes beside the ego lane, e.g. ``two lanes``."""
+    return f"{number_word(abs(lanes), scene.profile)} {'lane' if abs(lanes) == 1 else 'lanes'}"
 
 
 # Crossing paths -------------------------------------------------------------------------------------------------------

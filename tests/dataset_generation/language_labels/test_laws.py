@@ -145,6 +145,7 @@ def test_commentary_is_whole_and_equals_its_filled_template(frames):
         assert label.commentary == fill(label.template, label.slots)
         assert "<" not in label.commentary
         assert re.fullmatch(r"[A-Z].*\.", label.commentary)
+        assert not re.search(r"[^.] Pay attention to the walker", label.commentary)
         assert not re.search(r"  |\.\.|None| \.|as \.| in in | at at ", label.commentary)
 
 
