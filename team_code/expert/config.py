@@ -53,7 +53,8 @@ class ForecastConfig:
 
     Attributes:
         horizon, horizon_lane_change: Seconds, on plain road and near a lane change.
-        horizon_slow, slow_ego: Seconds while the ego is slower than this (m/s): a gap must last until it has crossed.
+        horizon_junction: Seconds near junctions: a gap must last until the ego has crossed.
+        junction_points: Points ahead in which a junction counts as near.
         radius: Actors farther than this are ignored, metres.
         ego_fast: Speed from which the ego box grows, m/s.
         ego_growth: Factors on the half length and half width of a fast ego.
@@ -68,8 +69,8 @@ class ForecastConfig:
 
     horizon: float = 2.0
     horizon_lane_change: float = 1.1
-    horizon_slow: float = 3.0
-    slow_ego: float = 3.0
+    horizon_junction: float = 3.0
+    junction_points: int = 100
     radius: float = 50.0
     ego_fast: float = 5.0
     ego_growth: tuple[float, float] = (1.3, 1.2)
@@ -106,6 +107,7 @@ class ExpertConfig:
         bend_deceleration: With which the car slows down before a bend, m/s².
         vehicle, walker, light, stop_sign, overtake: Gaps and headways.
         conflict: Gap and headway to the place where another vehicle will cross; None stops at once wherever the car is.
+        conflict_depth: How far, metres, the ego must reach into another's way before it rather clears it than stops.
         relevant_distance: Lights and stop signs farther than this do not count, metres.
         dilemma_deceleration: A yellow light that would need a harder stop than this is passed, m/s²; infinite stops always.
         stop_ticks: Ticks of standstill after which a stop sign is obeyed.
@@ -139,6 +141,7 @@ class ExpertConfig:
     stop_sign: FollowConfig = FollowConfig(2.0, 0.1)
     overtake: FollowConfig = FollowConfig(2.0, 0.1)
     conflict: FollowConfig | None = FollowConfig(1.0, 0.1)
+    conflict_depth: float = 0.4
     relevant_distance: float = 60.0
     dilemma_deceleration: float = 6.0
     stop_ticks: int = 25
@@ -158,7 +161,7 @@ _SIMLINGO = replace(
     _CORRECTED,
     profile="simlingo",
     route=RouteConfig(true_start=False, true_stop_lines=False, lane_types_checked=False),
-    forecast=ForecastConfig(partial_brake=False, box_centers=False, horizon_slow=2.0),
+    forecast=ForecastConfig(partial_brake=False, box_centers=False, horizon_junction=2.0),
     relevant_distance=float("inf"),
     lateral_acceleration=float("inf"),
     dilemma_deceleration=float("inf"),

@@ -169,7 +169,7 @@ class SpeedPlanner:
     ) -> None:
         config, ego = self._config, scene.ego
         f = config.forecast
-        free_horizon = f.horizon_slow if ego.speed < f.slow_ego else f.horizon
+        free_horizon = f.horizon_junction if self._planner.junction_within(f.junction_points) else f.horizon
         horizon = f.horizon_lane_change if near_lane_change else free_horizon
         steps = int(horizon / config.bicycle.dt)
         near = np.linalg.norm(scene.vehicles.xyz - ego.xyz, axis=1) < f.radius
@@ -225,8 +225,9 @@ class SpeedPlanner:
         step = first_conflict(track, others, actor)
         if step == 0:
             heading = others.axes[0, actor, 0, :2]
-            crosses = float(np.dot(heading, ego.forward)) < SAME_DIRECTION_COSINE
-            return None if crosses else 0.0
+            narrow = others.with_extents(np.maximum(others.extents[0] - [0.0, self._config.conflict_depth, 0.0], 0.1))
+            is_deep = first_conflict(track, narrow, actor) == 0
+            return None if is_deep and float(np.dot(heading, ego.forward)) < SAME_DIRECTION_COSINE else 0.0
         reached = float(
             np.linalg.norm(track.centers[min(step, len(track.centers) - 1), 0, :2] - track.centers[0, 0, :2])
         )
