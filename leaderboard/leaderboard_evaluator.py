@@ -38,7 +38,7 @@ from leaderboard.autoagents.agent_wrapper import (
     load_agent_class,
 )
 from leaderboard.autoagents.autonomous_agent import AutonomousAgent, Track
-from leaderboard.autoagents.sensor_rules import SensorSpec, sensor_icons, validate_sensors
+from leaderboard.autoagents.sensor_rules import TICK_S, SensorSpec, sensor_icons, validate_sensors
 from leaderboard.envs.sensor_interface import SensorConfigurationInvalid, SensorReceivedNoData
 from leaderboard.rules import RULES_BY_NAME, Rules, rules_by_name
 from leaderboard.scenarios.route_scenario import RouteScenario
@@ -63,7 +63,6 @@ from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 
 LOG = logging.getLogger(__name__)
 
-FIXED_DELTA_S = 0.05
 LARGE_MAP_DISTANCE_M = 650.0
 EXIT_CRASHED = 255
 EXIT_USAGE = 2
@@ -353,7 +352,7 @@ class LeaderboardEvaluator:
         """Before a load, so that no free-running frames pass after it; and after, because large-map settings are lost on load."""
         settings = world.get_settings()
         settings.synchronous_mode = True
-        settings.fixed_delta_seconds = FIXED_DELTA_S
+        settings.fixed_delta_seconds = TICK_S
         settings.deterministic_ragdolls = True
         settings.spectator_as_ego = False
         settings.tile_stream_distance = settings.actor_active_distance = LARGE_MAP_DISTANCE_M

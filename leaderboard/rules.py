@@ -112,7 +112,8 @@ class Rules:
         sensor_radius_m: Largest distance of a sensor from the ego's origin.
         sensor_limits, qualifier_limits: Sensor counts of the normal and the qualifier tracks.
         sensor_wait_s: Longest wait for the data of one tick, seconds of wall clock.
-        sensor_rates_from_agent: Take the lidar's rate and density from the agent's specification.
+        sensor_rates_from_agent: Take the lidar's rate and density, and any sensor's ``sensor_tick``, from the agent's
+            specification.
         gnss_noise: Whether the GNSS sensor is noisy.
         benchmark_record_fields: Add ``scenario_name``, ``weather_id``, ``save_name`` and ``town_name`` to records.
         timestamp_record_field: Add ``timestamp`` to records.

@@ -21,6 +21,7 @@ from leaderboard.autoagents.sensor_rules import (
     SPEEDOMETER,
     SensorSpec,
     blueprint_attributes,
+    period_ticks,
 )
 from leaderboard.envs.sensor_interface import CallBack
 from leaderboard.rules import Rules
@@ -101,7 +102,11 @@ class AgentWrapper:
         self._ego: carla.Vehicle | None = None
 
     def mount_sensors(self, ego: carla.Vehicle, specs: Sequence[SensorSpec]) -> None:
-        """Spawn the agent's sensors on the ego and let the simulator run for `WARM_UP_TICKS` ticks."""
+        """Spawn the agent's sensors on the ego and let the simulator run for `WARM_UP_TICKS` ticks.
+
+        A sensor with a ``sensor_tick`` of n ticks, n a divisor of `WARM_UP_TICKS`, measures on the agent's first call and every
+        n-th call after it.
+        """
         world = CarlaDataProvider.get_world()
         self._ego = ego
         self.agent.sensor_interface.wait_s = self._rules.sensor_wait_s
@@ -114,7 +119,8 @@ class AgentWrapper:
                 blueprint.set_attribute(name, value)
             sensor = world.spawn_actor(blueprint, _mount(spec), attach_to=ego)
             self._sensors.append([spec["id"], sensor])
-            sensor.listen(CallBack(spec["id"], spec["type"], sensor, self.agent.sensor_interface))
+            period = period_ticks(spec, self._rules)
+            sensor.listen(CallBack(spec["id"], spec["type"], sensor, self.agent.sensor_interface, period))
         for spec in self._pseudo:
             self.agent.sensor_interface.register_sensor(spec["id"], spec["type"], None)
         for _ in range(WARM_UP_TICKS):

@@ -22,6 +22,9 @@ SPEEDOMETER = "sensor.speedometer"
 PSEUDO_SENSORS = (MAP_SENSOR, SPEEDOMETER)
 """Computed by the evaluator, not by the simulator."""
 
+TICK_S = 0.05
+"""Length of a tick, seconds."""
+
 QUALIFIER_TRACKS = (Track.SENSORS_QUALIFIER, Track.MAP_QUALIFIER)
 
 
@@ -166,7 +169,15 @@ def blueprint_attributes(spec: SensorSpec, rules: Rules) -> dict[str, str]:
     attributes |= {name: str(spec[key]) for name, key in row.from_spec.items()}
     if rules.sensor_rates_from_agent:
         attributes |= {name: str(spec[key]) for name, key in row.rates.items() if key in spec}
+        if "sensor_tick" in spec:
+            attributes["sensor_tick"] = str(spec["sensor_tick"])
     return attributes
+
+
+def period_ticks(spec: SensorSpec, rules: Rules, tick_s: float = TICK_S) -> int:
+    """Every how many ticks a sensor measures: 1, or as its ``sensor_tick`` (seconds) says where agents may choose rates."""
+    interval = float(spec.get("sensor_tick", 0.0)) if rules.sensor_rates_from_agent else 0.0
+    return max(1, round(interval / tick_s))
 
 
 def sensor_icons(specs: Sequence[SensorSpec]) -> list[str]:

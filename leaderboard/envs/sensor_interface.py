@@ -78,12 +78,18 @@ def payload(data: carla.SensorData) -> Any:
 
 
 class SensorInterface:
-    """Collects measurements by frame. Client threads deliver, the tick loop waits."""
+    """Collects measurements by frame. Client threads deliver, the tick loop waits.
+
+    A sensor may measure on every n-th tick only. Its phase is that of its first measurement; on the other ticks nobody waits
+    for it and its id is missing from the data.
+    """
 
     def __init__(self, wait_s: float = 10.0):
         """Args: wait_s: Longest wait for the data of one tick, seconds of wall clock."""
         self.wait_s = wait_s
         self._tags: dict[str, Any] = {}
+        self._periods: dict[str, int] = {}
+        self._first_frames: dict[str, int] = {}
         self._queue: Queue[tuple[str, int, Any]] = Queue()
 
     @property
@@ -91,8 +97,14 @@ class SensorInterface:
         """Ids of the registered sensors in the order of registration."""
         return tuple(self._tags)
 
-    def register_sensor(self, tag: str, sensor_type: str, sensor: Any) -> None:
-        """Announce a sensor whose data every tick must have.
+    def register_sensor(self, tag: str, sensor_type: str, sensor: Any, period_ticks: int = 1) -> None:
+        """Announce a sensor.
+
+        Args:
+            tag: Its id.
+            sensor_type: Its type, for messages.
+            sensor: The actor, None for computed sensors.
+            period_ticks: It measures on every n-th tick.
 
         Raises:
             SensorConfigurationInvalid: If the id is taken.
@@ -100,6 +112,7 @@ class SensorInterface:
         if tag in self._tags:
             raise SensorConfigurationInvalid(f"two sensors have the id {tag!r} (second: {sensor_type})")
         self._tags[tag] = sensor
+        self._periods[tag] = period_ticks
 
     def update_sensor(self, tag: str, data: Any, frame: int) -> None:
         """Deliver one payload.
@@ -109,21 +122,28 @@ class SensorInterface:
         """
         if tag not in self._tags:
             raise SensorConfigurationInvalid(f"data came for sensor {tag!r}, which is not registered")
+        self._first_frames.setdefault(tag, frame)
         self._queue.put((tag, frame, data))
 
+    def _due(self, frame: int) -> set[str]:
+        """Sensors that measure in a frame; one that never delivered is due until its phase is known."""
+        return {
+            tag for tag, period in self._periods.items() if (frame - self._first_frames.get(tag, frame)) % period == 0
+        }
+
     def get_data(self, frame: int) -> SensorData:
-        """Wait until every sensor has delivered the data of ``frame``; data of other frames are dropped.
+        """Wait until every due sensor has delivered the data of ``frame``; data of other frames are dropped.
 
         Raises:
             SensorReceivedNoData: If that takes longer than ``wait_s``; the message names the missing sensors.
         """
         received: SensorData = {}
         deadline = time.monotonic() + self.wait_s
-        while len(received) < len(self._tags):
+        while not self._due(frame) <= received.keys():
             try:
                 tag, data_frame, data = self._queue.get(timeout=max(deadline - time.monotonic(), 0.001))
             except Empty:
-                missing = sorted(set(self._tags) - set(received))
+                missing = sorted(self._due(frame) - received.keys())
                 raise SensorReceivedNoData(
                     f"no data of frame {frame} from {', '.join(missing)} within {self.wait_s:g} s; is the simulator alive?"
                 ) from None
@@ -135,10 +155,10 @@ class SensorInterface:
 class CallBack:
     """The listener of one simulator sensor."""
 
-    def __init__(self, tag: str, sensor_type: str, sensor: Any, interface: SensorInterface):
+    def __init__(self, tag: str, sensor_type: str, sensor: Any, interface: SensorInterface, period_ticks: int = 1):
         self._tag = tag
         self._interface = interface
-        interface.register_sensor(tag, sensor_type, sensor)
+        interface.register_sensor(tag, sensor_type, sensor, period_ticks)
 
     def __call__(self, data: carla.SensorData) -> None:
         """Convert a measurement and hand it over."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from leaderboard.autoagents.autonomous_agent import Track
-from leaderboard.autoagents.sensor_rules import blueprint_attributes, sensor_icons, validate_sensors
+from leaderboard.autoagents.sensor_rules import blueprint_attributes, period_ticks, sensor_icons, validate_sensors
 from leaderboard.envs.sensor_interface import SensorConfigurationInvalid, SensorInterface, SensorReceivedNoData
 from leaderboard.rules import BENCH2DRIVE, COLLECTION, LEADERBOARD_2_0, Rules
 
@@ -88,6 +88,30 @@ def test_data_of_other_frames_are_dropped() -> None:
     interface.update_sensor("b", "b5", 5)
     interface.update_sensor("a", "a5", 5)
     assert interface.get_data(5) == {"a": (5, "a5"), "b": (5, "b5")}
+
+
+def test_slow_sensors_are_waited_for_only_when_they_measure() -> None:
+    interface = SensorInterface(wait_s=0.05)
+    interface.register_sensor("fast", "sensor.other.imu", None)
+    interface.register_sensor("slow", "sensor.camera.rgb", None, period_ticks=5)
+    interface.update_sensor("slow", "s1", 1)
+    seen = []
+    for frame in range(2, 12):
+        interface.update_sensor("fast", "f", frame)
+        if frame % 5 == 1:
+            interface.update_sensor("slow", f"s{frame}", frame)
+        seen.append(sorted(interface.get_data(frame)))
+    assert [frame for frame, names in enumerate(seen, start=2) if "slow" in names] == [6, 11]
+    interface.update_sensor("fast", "f", 16)
+    with pytest.raises(SensorReceivedNoData, match="from slow"):
+        interface.get_data(16)
+
+
+def test_only_collection_lets_agents_choose_rates() -> None:
+    slow = camera("a", sensor_tick=0.25)
+    assert [period_ticks(slow, rules) for rules in (LEADERBOARD_2_0, BENCH2DRIVE, COLLECTION)] == [1, 1, 5]
+    assert blueprint_attributes(slow, COLLECTION)["sensor_tick"] == "0.25"
+    assert "sensor_tick" not in blueprint_attributes(slow, BENCH2DRIVE)
 
 
 def test_silent_sensors_are_named() -> None:
