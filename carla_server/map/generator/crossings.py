@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from carla_server.map.generator.curves import Pose, connect
 from carla_server.map.generator.document import JunctionSpec, LaneSpec, Mark, RoadSpec
 from carla_server.map.generator.document import SectionSpec as Section
-from carla_server.map.generator.plan import Node
+from carla_server.map.generator.plan import Control, Node
 from carla_server.map.generator.streets import KERB, Arm, StripPlace
 
 #: A movement whose heading changes by less than this goes straight on; beyond the second it is a U-turn, radians.
 STRAIGHT, U_TURN = math.radians(40.0), math.radians(150.0)
+#: A straight movement that bends by more than this between roads of different width is a ramp, radians.
+RAMP = math.radians(4.0)
 #: Strips that accompany a connecting lane round a corner, from the driving lane outwards.
 CORNER_TYPES = ("biking", "shoulder", "sidewalk")
 
@@ -107,6 +109,12 @@ def _aligned(
     source: Arm, entering: list[StripPlace], target: Arm, leaving: list[StripPlace]
 ) -> list[tuple[StripPlace, StripPlace]]:
     count = min(len(entering), len(leaving))
+    change = _turn_angle(source.mouth, target.mouth.turned(math.pi))
+    if len(entering) != len(leaving) and abs(change) > RAMP:
+        # A ramp on the right bends to the right where it leaves, and again where it falls in with the road it joins.
+        if change < 0:
+            return list(zip(entering[-count:], leaving[-count:]))
+        return list(zip(entering[:count], leaving[:count]))
     choices = []
     for skip_in in range(len(entering) - count + 1):
         for skip_out in range(len(leaving) - count + 1):
@@ -173,14 +181,14 @@ def _connecting_road(
     source, target, lane, onto = movement.source, movement.target, movement.lane, movement.onto
     curve = connect(source.entry(lane.inner), target.exit(onto.inner))
     length = curve.length
-    lanes = [_connecting_lane(-1, lane.type, lane, onto, length)]
+    lanes = [_connecting_lane(-1, lane.type, lane, onto, length), *_median_lanes(movement, length)]
     if movement.is_corner:
         lanes.extend(_corner_lanes(movement, length))
     road = RoadSpec(
         id=road_id,
         name=f"{node.name}: {source.street.name} to {target.street.name}",
         curve=curve,
-        sections=[Section(0.0, lanes, [])],
+        sections=[Section(0.0, lanes, _paint(node, movement, lanes[0]))],
         junction=junction_id,
         predecessor=("road", source.road, "end" if source.at_end else "start"),
         successor=("road", target.road, "end" if target.at_end else "start"),
@@ -207,6 +215,31 @@ def _connecting_lane(
     )
 
 
+def _median_lanes(movement: Movement, length: float) -> list[LaneSpec]:
+    """The left shoulder of a one-way road, beside its leftmost lane."""
+    source, target = movement.source, movement.target
+    first = next((place for place in source.outgoing if place.type == "shoulder"), None)
+    last = next((place for place in target.incoming if place.type == "shoulder"), None)
+    is_leftmost = movement.lane == lanes_in(source)[0] and movement.onto == lanes_out(target)[0]
+    if not is_leftmost or lanes_out(source) or lanes_in(target) or not first or not last:
+        return []
+    # Traffic never runs on it, so it is linked against the direction of the connecting lane, as ids demand.
+    return [_connecting_lane(1, "shoulder", first, last, length)]
+
+
+def _paint(node: Node, movement: Movement, lane: LaneSpec) -> list[Mark]:
+    """Carries lane lines through merges and exits: marks `lane` and returns those of the reference line."""
+    if node.control is not Control.FREE or movement.turn is not Turn.STRAIGHT:
+        return []
+    entering, leaving = lanes_in(movement.source), lanes_out(movement.target)
+    if len(entering) < 2 or len(leaving) < 2:
+        lane.marks.append(Mark("solid"))
+        return []
+    lane.marks.append(Mark("solid" if movement.is_corner else "broken"))
+    is_leftmost = movement.lane == entering[0] and movement.onto == leaving[0]
+    return [Mark("solid", 0.0, "yellow")] if is_leftmost else []
+
+
 def _corner_lanes(movement: Movement, length: float) -> list[LaneSpec]:
     """Bicycle lane, shoulder and sidewalk that go round the corner beside the rightmost lane."""
     before = [place for place in movement.source.incoming if place.inner > movement.lane.inner]
@@ -215,8 +248,8 @@ def _corner_lanes(movement: Movement, length: float) -> list[LaneSpec]:
     for kind in CORNER_TYPES:
         first = next((place for place in before if place.type == kind), None)
         last = next((place for place in after if place.type == kind), None)
-        if kind == "biking" and movement.turn is Turn.STRAIGHT and first and last:
-            # The straight bicycle movement has a road of its own; here its strip only keeps the kerb in place.
+        if kind == "biking" and (first or last) and (movement.turn is Turn.STRAIGHT or not (first and last)):
+            # Bicycles go straight on a road of their own, or end here: the strip only keeps the kerb in place.
             lanes.append(_connecting_lane(-len(lanes) - 2, "shoulder", first, last, length))
             lanes[-1].predecessor = lanes[-1].successor = None
         elif first or last:

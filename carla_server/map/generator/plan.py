@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import enum
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ class Profile:
     speed_kmh: int
     road_type: str = "town"
     center_color: str = "yellow"
+
+    def renamed(self, name: str, speed_kmh: int, road_type: str) -> Profile:
+        """The same cross-section under another name, limit and road type."""
+        return dataclasses.replace(self, name=name, speed_kmh=speed_kmh, road_type=road_type)
 
 
 def both_sides(
