@@ -131,6 +131,7 @@ class Client:
             "EXPERT_SEED": str(first.seed),
             "EXPERT_PROFILE": options.profile,
             "DATAGEN": "1",
+            "LIDAR_SWEEP": "half" if options.simulator == "carla" else "full",
         }
         arguments = [
             *("--port", "{port}", "--traffic-manager-port", "{tm_port}"),

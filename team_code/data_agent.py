@@ -1,7 +1,8 @@
 """The expert with a recorder: drives and writes the dataset.
 
 Environment: ``SAVE_PATH`` is the folder that run folders go to (default `database/simlingo/data/simlingo`), ``TOWN`` and
-``REPETITION`` name them, ``EXPERT_SEED`` draws the augmented camera. A run folder is complete when it holds
+``REPETITION`` name them, ``EXPERT_SEED`` draws the augmented camera. ``LIDAR_SWEEP`` is `half` (as published: every tick gives
+half a revolution) or `full` (one revolution per recorded tick, for simulators that measure per tick). A run folder is complete when it holds
 ``results.json.gz``; until then every file in it is whole, so a crash leaves a readable, unfinished route.
 """
 
@@ -55,6 +56,10 @@ LIDAR_OPTIONS = {
     "dropoff_intensity_limit": 0.8,
     "dropoff_zero_intensity": 0.4,
 }
+FRAME_INTERVAL_S = 0.25
+FULL_SWEEP = {"rotation_frequency": 20, "points_per_second": 1_200_000, "sensor_tick": FRAME_INTERVAL_S}
+"""One whole revolution in the recorded tick: as many points as the two half revolutions of two ticks, and nothing is measured
+in ticks that are not recorded."""
 CUT_IN_TYPES = ("ParkingCutIn", "StaticCutIn", "HighwayCutIn")
 
 
@@ -84,29 +89,33 @@ class DataAgent(AutoPilot):
         self._traffic_manager = traffic_manager
         self.run = run_folder(self._town(), name)
         self.run.path.mkdir(parents=True)
+        self._full_sweep = os.environ.get("LIDAR_SWEEP", "half") == "full"
         self._writer = BackgroundWriter()
         self._joiner = SweepJoiner()
         self._boxes: BoxRecorder | None = None
-        self._points: NDArray[np.float64] = np.zeros((0, 3))
         self._copy_route()
 
     def sensors(self) -> list[dict[str, Any]]:
         """The expert's sensors, two cameras and the LiDAR."""
         x, y, z = CAMERA_POSITION
         plain = {"type": "sensor.camera.rgb", "x": x, "z": z, "roll": 0.0, "pitch": 0.0, **CAMERA}
+        plain["sensor_tick"] = FRAME_INTERVAL_S
         lx, ly, lz = LIDAR_POSITION
         lidar = {"type": "sensor.lidar.ray_cast", "id": "lidar", "x": lx, "y": ly, "z": lz, "roll": 0.0, "pitch": 0.0}
         return [
             *super().sensors(),
             {**plain, "id": "rgb", "y": y, "yaw": 0.0},
             {**plain, "id": "rgb_augmented", "y": y + self._shift_m, "yaw": self._turn_deg},
-            {**lidar, "yaw": LIDAR_YAW_DEG, **LIDAR_OPTIONS},
+            {**lidar, "yaw": LIDAR_YAW_DEG, **LIDAR_OPTIONS, **(FULL_SWEEP if self._full_sweep else {})},
         ]
 
     def on_decision(self, input_data: SensorData, scene: Scene, decision: Decision) -> None:
-        """Join the LiDAR halves of every tick and write every fifth one."""
-        half = to_vehicle(input_data["lidar"][1], LIDAR_POSITION, np.radians(LIDAR_YAW_DEG))
-        points = self._joiner.join(half, scene.ego.xyz, scene.ego.yaw)
+        """Write every fifth tick."""
+        if self._full_sweep and self.step % STEPS_PER_FRAME:
+            return
+        points = to_vehicle(input_data["lidar"][1], LIDAR_POSITION, np.radians(LIDAR_YAW_DEG))
+        if not self._full_sweep:
+            points = self._joiner.join(points, scene.ego.xyz, scene.ego.yaw)
         if self.step % STEPS_PER_FRAME:
             return
         frame = self.step // STEPS_PER_FRAME

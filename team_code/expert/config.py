@@ -108,6 +108,7 @@ class ExpertConfig:
         vehicle, walker, light, stop_sign, overtake: Gaps and headways.
         conflict: Gap and headway to the place where another vehicle will cross; None stops at once wherever the car is.
         conflict_depth: How far, metres, the ego must reach into another's way before it rather clears it than stops.
+        hard_deceleration: With which the ego can stop if it must, m/s².
         relevant_distance: Lights and stop signs farther than this do not count, metres.
         dilemma_deceleration: A yellow light that would need a harder stop than this is passed, m/s²; infinite stops always.
         stop_ticks: Ticks of standstill after which a stop sign is obeyed.
@@ -115,6 +116,8 @@ class ExpertConfig:
         stop_memory: Distance beyond which a stop sign is forgotten, metres.
         unblock_ticks: Ticks of standstill after which the expert pushes on.
         patience_ticks: Ticks of standstill after which smaller gaps in crossing traffic are taken; 0 never.
+        nudge_ticks: Ticks of standstill after which the path gives way to a vehicle that reaches into it; 0 never.
+        max_nudge: Farthest it gives way, metres.
         unblock_at_waits: Push on even when a light, a queue or an oncoming lane is what it waits for.
         steer_noise: Standard deviation of the noise on the applied steering.
         save_radius: Radius of recorded lights and stop signs, metres.
@@ -142,6 +145,7 @@ class ExpertConfig:
     overtake: FollowConfig = FollowConfig(2.0, 0.1)
     conflict: FollowConfig | None = FollowConfig(1.0, 0.1)
     conflict_depth: float = 0.4
+    hard_deceleration: float = 7.0
     relevant_distance: float = 60.0
     dilemma_deceleration: float = 6.0
     stop_ticks: int = 25
@@ -149,6 +153,8 @@ class ExpertConfig:
     stop_memory: float = 10.0
     unblock_ticks: int = 1200
     patience_ticks: int = 160
+    nudge_ticks: int = 80
+    max_nudge: float = 1.2
     unblock_at_waits: bool = False
     steer_noise: float = 1e-3
     save_radius: float = 64.0
@@ -170,6 +176,7 @@ _SIMLINGO = replace(
     light=FollowConfig(6.0, 0.1),
     unblock_ticks=170,
     patience_ticks=0,
+    nudge_ticks=0,
     unblock_at_waits=True,
     all_scenarios=False,
 )

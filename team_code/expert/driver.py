@@ -28,6 +28,7 @@ STANDSTILL_MPS = 0.1
 RULES_TO_WAIT_FOR = ("light", "leading", "overtake_wait", "walker")
 ROLLBACK_MPS = 0.5
 UNDER_WAY_MPS = 5.0
+NUDGE_RESERVE_M = 0.3
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class Expert:
         position = self.planner.position()
         road_speed = self._road_speed(position)
         target, brake, cause, hazards, keep_driving = self._target_speed(scene, position, road_speed, infos)
+        self._nudge(scene, cause)
         throttle, control_brake = self._longitudinal(brake, target, ego.speed)
         ahead = self.planner.ahead
         angle = self.lateral.heading_error(ahead, x, y, ego.yaw, ego.speed)
@@ -175,6 +177,22 @@ class Expert:
         if wish.max_speed < decision.target:
             return wish.max_speed, False, wish.cause, decision.hazards, wish.keep_driving
         return decision.target, decision.brake, decision.cause, decision.hazards, wish.keep_driving
+
+    def _nudge(self, scene: Scene, cause: Cause) -> None:
+        """Bend the path a little around a standing vehicle that reaches into it and waits for the ego in turn."""
+        config = self.config
+        due = config.nudge_ticks and self._standing_ticks and self._standing_ticks % config.nudge_ticks == 0
+        if not due or cause.rule != "vehicle" or cause.actor_id is None:
+            return
+        i = scene.vehicles.index_of(cause.actor_id)
+        if i is None or scene.vehicles.speed[i] > STANDSTILL_MPS:
+            return
+        offset = self.planner.lateral_offset(scene.vehicles.xy[i])
+        turn = scene.vehicles.yaw[i] - scene.ego.yaw
+        half_width = abs(np.cos(turn)) * scene.vehicles.extent[i, 1] + abs(np.sin(turn)) * scene.vehicles.extent[i, 0]
+        needed = half_width + float(scene.ego.extent[1]) + NUDGE_RESERVE_M - abs(offset)
+        if 0.0 < needed <= config.max_nudge:
+            self.planner.give_way(-np.sign(offset) * needed)
 
     def _is_impatient(self, speed: float) -> bool:
         """Whether the ego has waited long; it stays so until the car is well under way."""

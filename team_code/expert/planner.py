@@ -261,6 +261,19 @@ class RoutePlanner:
         self.route.points[begin:end, :2] += right * offsets[: end - begin, None]
         self._refresh_yaws()
 
+    def lateral_offset(self, xy: Array, points: int = 300) -> float:
+        """Distance of a place (2,) from the route ahead, metres, positive to the right."""
+        ahead = self.route.points[self.index : self.index + points, :2]
+        nearest = int(np.argmin(np.sum((ahead - xy) ** 2, axis=1)))
+        yaw = self.route.yaws[self.index + nearest]
+        dx, dy = xy - ahead[nearest]
+        return float(-np.sin(yaw) * dx + np.cos(yaw) * dy)
+
+    def give_way(self, shift: float, length: int = 200, blend: int = 30) -> None:
+        """Move the next ``length`` points to the right by ``shift`` metres, blended over ``blend`` points."""
+        end = min(self.index + length, len(self.route))
+        self.shift_sideways(self.index, end, shift * blend_weights(end - self.index, blend))
+
     def extend_shift(self, previous_end: int, new_end: int, left: bool, length: int) -> None:
         """Hold a running shift from ``previous_end`` to ``new_end`` and blend back over the last ``length`` points."""
         begin, end = max(previous_end, 0), min(new_end, len(self.route) - 1)

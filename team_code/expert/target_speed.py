@@ -216,22 +216,27 @@ class SpeedPlanner:
     ) -> float | None:
         """Speed towards the edge of what another vehicle will sweep over, given tracks of boxes in their true size.
 
-        Inside it standing still is what makes the collision: if the other crosses the ego's way there is no reason to stop
-        (None), if it is ahead the ego stops.
+        None where going on is right: deep inside the way of crossing traffic it is standing still that makes the collision.
         """
         by = self._config.conflict
         if by is None:
             return 0.0
         step = first_conflict(track, others, actor)
-        if step == 0:
-            heading = others.axes[0, actor, 0, :2]
-            narrow = others.with_extents(np.maximum(others.extents[0] - [0.0, self._config.conflict_depth, 0.0], 0.1))
-            is_deep = first_conflict(track, narrow, actor) == 0
-            return None if is_deep and float(np.dot(heading, ego.forward)) < SAME_DIRECTION_COSINE else 0.0
-        reached = float(
-            np.linalg.norm(track.centers[min(step, len(track.centers) - 1), 0, :2] - track.centers[0, 0, :2])
-        )
+        place = track.centers[min(step, len(track.centers) - 1), 0, :2]
+        reached = float(np.linalg.norm(place - track.centers[0, 0, :2]))
+        if ego.speed**2 > 2 * self._config.hard_deceleration * reached:
+            return self._inside_speed(ego, track, others, actor, step)
         return self._follow(cruise, ego.speed, reached, 0.0, 0.0, by)
+
+    def _inside_speed(self, ego: EgoState, track: BoxTracks, others: BoxTracks, actor: int, step: int) -> float | None:
+        """Speed where it is too late to stop short of another's way: go on unless that really ends in a collision which
+        stopping avoids."""
+        if first_overlaps(track, others)[actor] < 0:
+            return None
+        narrow = others.with_extents(np.maximum(others.extents[0] - [0.0, self._config.conflict_depth, 0.0], 0.1))
+        is_deep = step == 0 and first_conflict(track, narrow, actor) == 0
+        crosses = float(np.dot(others.axes[0, actor, 0, :2], ego.forward)) < SAME_DIRECTION_COSINE
+        return None if is_deep and crosses else 0.0
 
     def _light_term(self, scene: Scene, position: RoutePosition, cruise: float, causes: list[Cause]) -> None:
         if position.light_id is None or position.light_distance > self._config.relevant_distance:
