@@ -7,6 +7,7 @@ gate projections to another. Dimension letters: B rows, N new tokens, M cache pl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,8 +73,12 @@ class CachedDecoder:
     only sees places up to its own position.
     """
 
-    def __init__(self, decoder: Any) -> None:
+    def __init__(self, decoder: Any, output_weight: torch.Tensor) -> None:
         """Take the weights of a transformers Qwen2 or Llama model, adapters merged.
+
+        Args:
+            decoder: The module.
+            output_weight: (V, D) matrix that turns hidden states into scores.
 
         Raises:
             ValueError: If its layers are of another kind.
@@ -83,6 +88,8 @@ class CachedDecoder:
             raise ValueError(f"expected a decoder with SiLU gates, got {config.hidden_act!r}")
         self.layers = [layer_weights(block) for block in decoder.layers]
         self.final_norm = decoder.norm.weight.detach()
+        self.output_weight = output_weight
+        self.embedding = decoder.embed_tokens.weight.detach()
         self.eps = float(config.rms_norm_eps)
         self.heads = int(config.num_attention_heads)
         self.kv_heads = int(config.num_key_value_heads)
@@ -113,13 +120,36 @@ class CachedDecoder:
         cos, sin = self._rotary(weight, positions)
         self._cos, self._sin = cos[0], sin[0]
 
-    def forward(self, embeddings: torch.Tensor, positions: torch.Tensor, visible: int) -> torch.Tensor:
+    def forward(self, embeddings: torch.Tensor, starts: Sequence[int]) -> torch.Tensor:
         """Run new tokens and remember them.
 
         Args:
             embeddings: (B, N, D) of the new tokens.
-            positions: (B, N) place of each of them; places before must have been written.
-            visible: Cache places looked at; more than the largest position.
+            starts: Place of the first of them in each row; places before must have been written.
+
+        Returns:
+            (B, N, D) hidden states after the final norm.
+        """
+        new = embeddings.shape[1]
+        positions = torch.tensor(starts)[:, None] + torch.arange(new)
+        # Only padding of rows that are nearly done can lie beyond the cache; it is never looked at.
+        positions = positions.clamp(max=self.places - 1).to(embeddings.device)
+        visible = 0 if not any(starts) else min(self.places, max(starts) + new)
+        return self.run(embeddings, positions, visible)
+
+    def next_token(self, row: int, token: int, place: int) -> int:
+        """Write one token of one row into its place and return the most likely next one. Only row 0 is supported."""
+        assert row == 0
+        hidden = self.forward(self.embedding[token][None, None], [place])
+        return int(functional.linear(hidden[0, -1], self.output_weight).argmax())
+
+    def run(self, embeddings: torch.Tensor, positions: torch.Tensor, visible: int) -> torch.Tensor:
+        """The pass itself, with tensors only.
+
+        Args:
+            embeddings: (B, N, D) of the new tokens.
+            positions: (B, N) place of each of them.
+            visible: Cache places looked at; 0 when the new tokens are the first of their rows and see only each other.
 
         Returns:
             (B, N, D) hidden states after the final norm.
@@ -128,7 +158,7 @@ class CachedDecoder:
         rows = torch.arange(embeddings.shape[0], device=embeddings.device)[:, None]
         cos, sin = self._cos[positions][:, None], self._sin[positions][:, None]
         mask = None
-        if embeddings.shape[0] > 1 or embeddings.shape[1] > 1 or visible == self.places:
+        if visible:
             places = torch.arange(visible, device=embeddings.device)
             mask = places[None, None, None, :] <= positions[:, None, :, None]
         for number, layer in enumerate(self.layers):
@@ -164,8 +194,10 @@ class CachedDecoder:
         keys, values = self._keys[number, :batch], self._values[number, :batch]
         keys.transpose(1, 2)[rows, positions] = key.transpose(1, 2)
         values.transpose(1, 2)[rows, positions] = value.transpose(1, 2)
+        if visible:
+            key, value = keys[:, :, :visible], values[:, :, :visible]
         mixed = functional.scaled_dot_product_attention(
-            query, keys[:, :, :visible], values[:, :, :visible], attn_mask=mask, enable_gqa=True
+            query, key, value, attn_mask=mask, is_causal=not visible, enable_gqa=True
         )
         return functional.linear(mixed.transpose(1, 2).reshape(batch, new, -1), layer.output)
 
@@ -182,7 +214,7 @@ class DropoutDecoder:
     The published agent drives like this: its model never leaves training mode and has no cache, so two equal calls differ.
     """
 
-    def __init__(self, decoder: Any) -> None:
+    def __init__(self, decoder: Any, output_weight: torch.Tensor) -> None:
         """Switch the adapters' dropout of a transformers decoder on.
 
         Raises:
@@ -194,6 +226,7 @@ class DropoutDecoder:
         for module in dropouts:
             module.train()
         self._decoder = decoder
+        self._output_weight = output_weight
         self._seen = torch.empty(0)
 
     @property
@@ -207,9 +240,18 @@ class DropoutDecoder:
         width = int(self._decoder.config.hidden_size)
         self._seen = torch.zeros(rows, places, width, dtype=weight.dtype, device=weight.device)
 
-    def forward(self, embeddings: torch.Tensor, positions: torch.Tensor, visible: int) -> torch.Tensor:
+    def forward(self, embeddings: torch.Tensor, starts: Sequence[int]) -> torch.Tensor:
         """See `CachedDecoder.forward`."""
-        rows = torch.arange(embeddings.shape[0], device=embeddings.device)[:, None]
+        new = embeddings.shape[1]
+        rows = torch.arange(embeddings.shape[0])[:, None]
+        positions = (torch.tensor(starts)[:, None] + torch.arange(new)).clamp(max=self.places - 1)
         self._seen[rows, positions] = embeddings
+        visible = min(self.places, max(starts) + new)
         hidden = self._decoder(inputs_embeds=self._seen[:, :visible].clone(), use_cache=False).last_hidden_state
         return hidden[rows, positions]
+
+    def next_token(self, row: int, token: int, place: int) -> int:
+        """See `CachedDecoder.next_token`."""
+        embedded = self._decoder.embed_tokens.weight[token][None, None]
+        hidden = self.forward(embedded, [place])
+        return int(functional.linear(hidden[row, -1], self._output_weight).argmax())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,6 +19,7 @@ import torch
 from simlingo_training.data.images import camera_to_tiles
 from simlingo_training.data.prompts import WAYPOINTS_ANSWER
 from simlingo_training.inference.decoder import CachedDecoder, DropoutDecoder
+from simlingo_training.inference.graphs import BucketedDecoder, GraphedFunction, compiled_graph
 from simlingo_training.inference.records import Observation, Prediction
 from simlingo_training.models import checkpoint as checkpoints
 
@@ -77,6 +78,7 @@ class Policy:
         text_every: int = 1,
         use_drafts: bool = True,
         dropout: bool = False,
+        graphs: bool | None = None,
     ) -> None:
         """Prepare a checkpoint for inference.
 
@@ -88,6 +90,7 @@ class Policy:
             text_every: Generate the answer every that many ticks and keep it in between.
             use_drafts: Try the previous answer first. The result is the same, the time is not.
             dropout: Leave adapter dropout on, as the published agent does; slow, and not repeatable without a seed.
+            graphs: Compile and record the network as CUDA graphs at the first calls; by default on a GPU.
 
         Raises:
             ValueError: If ``text_every`` is below 1.
@@ -103,13 +106,22 @@ class Policy:
         self.use_drafts = use_drafts and not dropout
         self.model = checkpoint.model.to(self.device).eval().requires_grad_(False)
         self.model.backbone.to(dtype)
-        decoder = self.model.backbone.decoder()
-        self.decoder = DropoutDecoder(decoder) if dropout else CachedDecoder(decoder)
         self.output_weight = self.model.backbone.output_layer().weight.detach()
+        self._encode: Callable[[torch.Tensor], torch.Tensor] = self.model.backbone.encode_tiles
+        self.decoder = self._make_decoder(dropout, graphs)
         self.num_queries = self.model.heads.num_queries
         self._queries = self.model.heads.queries().detach().to(dtype)
         self._short = (*self.tokenizer.encode(WAYPOINTS_ANSWER), self.tokenizer.end_token)
         self._session = Session()
+
+    def _make_decoder(self, dropout: bool, graphs: bool | None) -> CachedDecoder | DropoutDecoder:
+        module = self.model.backbone.decoder()
+        if dropout:
+            return DropoutDecoder(module, self.output_weight)
+        if self.device.type == "cuda" if graphs is None else graphs:
+            self._encode = GraphedFunction(self.model.backbone.encode_tiles, compiled_graph)
+            return BucketedDecoder(module, self.output_weight, compiled_graph)
+        return CachedDecoder(module, self.output_weight)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str = "auto", **options: object) -> Policy:
@@ -173,7 +185,8 @@ class Policy:
         longest = max(map(len, chat))
         ids = torch.tensor([[*row, *[self.tokenizer.padding_token] * (longest - len(row))] for row in chat])
         points = torch.tensor(np.stack([o.target_points for o in observations]), dtype=torch.float32)
-        embedded = self.model.embed_text(ids.to(self.device), tiles, points.to(self.device))
+        features = self._encode(tiles)
+        embedded = self.model.place_inputs(ids.to(self.device), features, points.to(self.device))
         return [embedded[number, : len(row)] for number, row in enumerate(chat)]
 
     def _keeps_text(self, session: Session) -> bool:
@@ -189,7 +202,7 @@ class Policy:
     def _extend(self, row: _Row, certain: torch.Tensor, draft: tuple[int, ...], ended: bool = False) -> _Row:
         """Set the next inputs of a row: certain embeddings, draft tokens, and the queries where they may be valid."""
         room = self.settings.max_new_tokens - len(row.answer)
-        row.tried = draft[:room]
+        row.tried = draft[: room + 1]
         row.certain = len(certain)
         complete = bool(row.tried) and row.tried[-1] == self.tokenizer.end_token
         row.with_queries = ended or complete
@@ -207,23 +220,30 @@ class Policy:
 
     def _round(self, rows: list[_Row], keep: list[bool]) -> None:
         """Run the next inputs of all unfinished rows and accept what is right."""
+        if len(rows) == 1 and len(rows[0].inputs) == 1:
+            self._decode(rows[0])
+            return
         longest = max(len(row.inputs) for row in rows if row.states is None)
         width = self._queries.shape[1]
         inputs = torch.zeros(len(rows), longest, width, dtype=self._queries.dtype, device=self.device)
-        starts = torch.tensor([row.written for row in rows])
         for number, row in enumerate(rows):
             if row.states is None:
                 inputs[number, : len(row.inputs)] = row.inputs
-        positions = starts[:, None] + torch.arange(longest)
-        visible = int(positions.max()) + 1
-        if visible > self.decoder.places:
-            # Only padding of rows that are nearly done can lie beyond the cache; it is never looked at.
-            positions = positions.clamp(max=self.decoder.places - 1)
-            visible = self.decoder.places
-        hidden = self.decoder.forward(inputs, positions.to(self.device), visible)
+        hidden = self.decoder.forward(inputs, [row.written for row in rows])
         for number, row in enumerate(rows):
             if row.states is None:
                 self._accept(row, hidden[number, : len(row.inputs)], keep[number])
+
+    def _decode(self, row: _Row) -> None:
+        """Plain greedy decoding of one row, token by token, to its end."""
+        while not self._is_complete(row) and len(row.answer) < self.settings.max_new_tokens:
+            row.answer.append(self.decoder.next_token(0, row.answer[-1], row.written))
+            row.written += 1
+        unwritten = row.answer[-1:]
+        if not self._is_complete(row):
+            unwritten = [*unwritten, self.tokenizer.end_token]
+            row.answer.append(self.tokenizer.end_token)
+        self._extend(row, self._token_embeddings(unwritten), (), ended=True)
 
     def _accept(self, row: _Row, hidden: torch.Tensor, keep: bool) -> None:
         """Compare draft and greedy choice; finish the row or set its next inputs."""
@@ -232,14 +252,16 @@ class Policy:
             row.states = hidden[-self.num_queries :]
             return
         checked = hidden[row.certain - 1 : row.certain + tried]
-        chosen = list(row.tried) if keep else self._greedy(checked)
+        chosen = [*row.tried, self.tokenizer.end_token] if keep else self._greedy(checked)
+        room = self.settings.max_new_tokens - len(row.answer)
+        chosen[room:] = [self.tokenizer.end_token] * len(chosen[room:])
         right = next((n for n, (want, got) in enumerate(zip(row.tried, chosen)) if want != got), tried)
         row.answer.extend(row.tried[:right])
         row.written += row.certain + right
         if self._is_complete(row):
             row.states = hidden[-self.num_queries :]
             return
-        token = self.tokenizer.end_token if len(row.answer) >= self.settings.max_new_tokens else chosen[right]
+        token = chosen[right]
         row.answer.append(token)
         ended = token == self.tokenizer.end_token
         # After a wrong word the rest of the old sentence often still holds; where nothing held, stop guessing.

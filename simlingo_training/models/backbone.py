@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoConfig, InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from simlingo_training.config import LoraSettings, ModelSettings
 from simlingo_training.data.images import normalise_tiles
@@ -74,6 +75,19 @@ class Backbone(nn.Module, ABC):
     def checkpoint_activations(self) -> None:
         """Recompute activations of the vision tower in the backward pass instead of keeping them."""
         self.vision_modules()[0].gradient_checkpointing_enable()  # type: ignore[operator]
+
+    def compile_layers(self) -> None:
+        """Compile every layer of vision tower and decoder on its own: they are alike, so the compiler works once."""
+        for module in (*self.vision_modules(), self.decoder()):
+            layers = [part for part in module.modules() if isinstance(part, GradientCheckpointingLayer)]
+            for part in layers or [module]:
+                part.compile()
+
+    def cast_frozen(self, dtype: torch.dtype) -> None:
+        """Keep weights that are not trained in a narrower type: autocast need not convert them at every step."""
+        for parameter in self.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(dtype)
 
     def visual_dtype(self) -> torch.dtype:
         """Type of the vision weights."""

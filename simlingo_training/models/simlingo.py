@@ -96,7 +96,10 @@ class SimLingo(nn.Module):
         Returns:
             (B, L, D).
         """
-        features = self.backbone.encode_tiles(tiles)
+        return self.place_inputs(ids, self.backbone.encode_tiles(tiles), target_points)
+
+    def place_inputs(self, ids: torch.Tensor, features: torch.Tensor, target_points: torch.Tensor) -> torch.Tensor:
+        """Text embeddings (B, L, D) with visual tokens (B, T * P, D) and target points (B, 2, 2) in their places."""
         embeddings = self.backbone.embed(ids).to(features.dtype)
         embeddings = fill(embeddings, ids == self.image_token, features.flatten(0, 1))
         is_point = ids == self.point_token

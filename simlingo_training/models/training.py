@@ -13,20 +13,11 @@ from numpy.typing import NDArray
 from simlingo_training.config import TrainSettings
 from simlingo_training.data.collate import Batch
 from simlingo_training.evaluation.openloop import OpenLoopReport, table
-from simlingo_training.models.losses import point_loss, token_loss
+from simlingo_training.models.losses import loss_terms
 from simlingo_training.models.schedule import RunProgress, make_optimizer, make_scheduler
 from simlingo_training.models.simlingo import ModelOutput, SimLingo
 
 log = logging.getLogger(__name__)
-
-
-def loss_terms(output: ModelOutput, batch: Batch) -> dict[str, torch.Tensor]:
-    """The loss terms of a batch, unweighted: ``route_loss``, ``speed_wps_loss``, ``language_loss``."""
-    terms = {"speed_wps_loss": point_loss(output.speed_waypoints, batch.waypoints).mean()}
-    if output.path is not None:
-        terms["route_loss"] = point_loss(output.path, batch.path).mean()
-    terms["language_loss"] = token_loss(output.logits, batch.inputs.targets).mean()
-    return terms
 
 
 class SimLingoTraining(pl.LightningModule):

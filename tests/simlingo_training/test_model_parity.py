@@ -259,3 +259,20 @@ def test_tokenizer_without_chat_tokens_is_refused():
 
     with pytest.raises(ValueError, match="IMG_CONTEXT"):
         ChatTokenizer(Tokenizer(models.BPE()))
+
+
+def test_recorded_shapes_give_the_same_answers(checkpoint, policy, observations, monkeypatch):
+    """The padded passes that a GPU records, run here without recording."""
+    from simlingo_training.inference import graphs
+    from simlingo_training.inference import policy as policies
+
+    monkeypatch.setattr(policies, "compiled_graph", graphs.plain)
+    bucketed = Policy(checkpoint, "cpu", graphs=True)
+    assert isinstance(bucketed.decoder, graphs.BucketedDecoder)
+    for observation, _ in observations[:2]:
+        session = Session()
+        expected = policy.act(observation, Session())
+        for _ in range(2):
+            found = bucketed.act(observation, session)
+            assert found.tokens == expected.tokens
+            close(found.path, expected.path)

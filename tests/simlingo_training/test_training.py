@@ -200,7 +200,7 @@ def test_a_small_model_learns_a_few_samples_by_heart(data_root, tmp_path):
     checkpoint = run.make_checkpoint(settings)
     model = checkpoint.model
     from simlingo_training.data.module import SimLingoData
-    from simlingo_training.models.training import loss_terms
+    from simlingo_training.models.losses import loss_terms
 
     torch.manual_seed(0)
     data = SimLingoData(settings.data, settings.model.tiles, checkpoint.tokenizer, model.backbone.tokens_per_tile, 0)

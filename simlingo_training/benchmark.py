@@ -1,0 +1,348 @@
+"""How fast training, inference and loading are.
+
+    python -m simlingo_training.benchmark train --batch-size 32 --compile          # samples per second on a GPU
+    python -m simlingo_training.benchmark infer --text-tokens 30                   # milliseconds per tick
+    python -m simlingo_training.benchmark loader --data database/simlingo          # samples per second and core
+    python -m simlingo_training.benchmark infer --backbone tiny --device cpu       # the small model on a laptop
+
+Training is limited by matrix products of the vision tower (2 x 1025 tokens through 304 M weights, forward and backward),
+inference by reading the decoder's weights once per generated token. Weights are random and batches made up, unless
+``--data`` names a data set. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from simlingo_training.config import (
+    AugmentationSettings,
+    CacheSettings,
+    DataSettings,
+    LoraSettings,
+    ModelSettings,
+    OptimSettings,
+)
+from simlingo_training.data import prompts
+from simlingo_training.data.chat import ChatTokenizer
+from simlingo_training.data.collate import Batch, Collate
+from simlingo_training.data.dataset import Draw, EncodedSample, Sample
+from simlingo_training.data.images import TileSpec
+from simlingo_training.data.tasks import Conversation
+from simlingo_training.models import checkpoint as checkpoints
+from simlingo_training.models.checkpoint import Checkpoint
+from simlingo_training.models.losses import loss_terms
+from simlingo_training.models.simlingo import SimLingo
+
+PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40": 181.0, "4090": 165.0}
+"""Dense bfloat16 peak of GPUs by a part of their name (vendor data sheets)."""
+
+COMMENTARY = "Follow the route. Slow down to stay behind the silver SUV that is to the front."
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {"device": name, "torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def build_model(arguments: argparse.Namespace, **changes: Any) -> Checkpoint:
+    """A model with random weights."""
+    tiny = arguments.backbone == "tiny"
+    tiles = TileSpec(192 if tiny else 448)
+    lora = LoraSettings(enabled=not tiny and not arguments.full_language)
+    settings = ModelSettings(backbone=arguments.backbone, tiles=tiles, lora=lora, **changes)
+    torch.manual_seed(arguments.seed)
+    with torch.device(arguments.device):
+        return checkpoints.build(settings)
+
+
+def synthetic_batch(checkpoint: Checkpoint, size: int, seed: int, multiple: int) -> Batch:
+    """A batch of commentary samples with random pictures."""
+    rng = np.random.default_rng(seed)
+    spec = checkpoint.settings.tiles
+    tokens = spec.num_tiles() * checkpoint.model.backbone.tokens_per_tile
+    items = []
+    for number in range(size):
+        speed = float(rng.uniform(0, 15))
+        prompt = prompts.commentary_prompt(speed, prompts.points_sentence())
+        answer = f"{COMMENTARY} {prompts.WAYPOINTS_ANSWER}"
+        tiles = rng.integers(0, 256, (spec.num_tiles(), spec.tile_px, spec.tile_px, 3), dtype=np.uint8)
+        waypoints = np.cumsum(np.full((10, 2), speed / 4) * [1.0, 0.0], axis=0)
+        path = np.stack([np.arange(20.0), np.zeros(20)], axis=1)
+        points = rng.uniform(5, 40, (2, 2))
+        sample = Sample(Conversation(prompt, answer, "commentary"), tiles, points, waypoints, path, speed, "made/0000")
+        row = checkpoint.tokenizer.row(prompt, tokens, answer)
+        items.append(EncodedSample(sample, row, Draw("driving", number, number, "all")))
+    return Collate(checkpoint.tokenizer.padding_token, multiple)(items)
+
+
+def training_flops(model: SimLingo, batch: Batch) -> float:
+    """Floating-point operations of one training step, without recomputation.
+
+    Two per weight and token forward, twice that backward; frozen weights need no weight gradient. Attention adds
+    2 * 2 * length^2 * width per layer forward (half of it when causal), twice that backward.
+    """
+
+    def weights(module: nn.Module, trained: bool) -> int:
+        return sum(p.numel() for p in module.parameters() if p.requires_grad == trained and p.ndim > 1)
+
+    tower, projector = model.backbone.vision_modules()
+    rows, tiles = batch.inputs.tiles.shape[:2]
+    config: Any = tower.config
+    patches = (config.image_size[0] // config.patch_size[0]) ** 2
+    vision_tokens, visual_tokens = rows * tiles * (patches + 1), rows * tiles * model.backbone.tokens_per_tile
+    text_tokens = rows * (batch.inputs.ids.shape[1] + model.heads.num_queries)
+    decoder = model.backbone.decoder()
+    layers: Any = decoder.config
+    total = vision_tokens * (6 * weights(tower, True) + 2 * weights(tower, False))
+    total += visual_tokens * 6 * weights(projector, True)
+    embedding = model.backbone.embedding().weight
+    frozen = weights(decoder, False) - (0 if embedding.requires_grad else embedding.numel())
+    trained = weights(decoder, True) - (embedding.numel() if embedding.requires_grad else 0)
+    total += text_tokens * (4 * frozen + 6 * trained)
+    head = model.backbone.output_layer().weight
+    total += batch.inputs.targets.numel() * head.numel() * (6 if head.requires_grad else 4)
+    total += 12 * vision_tokens * (patches + 1) * config.hidden_size * config.num_hidden_layers
+    total += 6 * text_tokens * (text_tokens // rows) * layers.hidden_size * layers.num_hidden_layers
+    return float(total)
+
+
+def train_step(
+    model: SimLingo, optimizer: torch.optim.Optimizer, precision: str, device: torch.device
+) -> Callable[[Batch], None]:
+    """One optimiser step of the real training code, without logging."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def step(batch: Batch) -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            terms = loss_terms(model(batch.inputs), batch)
+            loss = torch.stack(list(terms.values())).sum()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 0.3, foreach=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def bench_train(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Samples per second of full optimiser steps."""
+    from simlingo_training.models.schedule import make_optimizer
+
+    device = torch.device(arguments.device)
+    torch.set_float32_matmul_precision("high")
+    checkpoint = build_model(arguments, attention=arguments.attention)
+    model = checkpoint.model.train()
+    if arguments.precision == "bf16-mixed":
+        model.backbone.cast_frozen(torch.bfloat16)
+    if arguments.checkpoint_activations:
+        model.backbone.checkpoint_activations()
+    if arguments.compile:
+        model.backbone.compile_layers()
+    fused = device.type == "cuda"
+    optimizer = make_optimizer(model.named_parameters(), replace(OptimSettings(), fused=fused))
+    batches = [
+        synthetic_batch(checkpoint, arguments.batch_size, arguments.seed + number, 32).to(device) for number in range(2)
+    ]
+    step = train_step(model, optimizer, arguments.precision, device)
+    for number in range(arguments.warm_up):
+        step(batches[number % 2])
+    seconds = timed([lambda number=number: step(batches[number % 2]) for number in range(arguments.steps)], device)
+    mean = statistics.mean(seconds)
+    flops = training_flops(model, batches[0])
+    result = {
+        "benchmark": "train",
+        "backbone": arguments.backbone,
+        "batch_size": arguments.batch_size,
+        "compiled": arguments.compile,
+        "step_ms": 1000 * mean,
+        "samples_per_second": arguments.batch_size / mean,
+        "tflop_per_sample": flops / arguments.batch_size / 1e12,
+        "achieved_tflops": flops / mean / 1e12,
+    }
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        peak = next((value for part, value in PEAK_TFLOPS.items() if part in name), None)
+        result["flops_utilisation"] = None if peak is None else flops / mean / 1e12 / peak
+        result["peak_memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
+    return {**result, **machine(device)}
+
+
+def timed(calls: list[Callable[[], Any]], device: torch.device) -> list[float]:
+    """Seconds of each call, its GPU work included."""
+    seconds = []
+    for call in calls:
+        synchronise(device)
+        start = time.perf_counter()
+        call()
+        synchronise(device)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for the GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def bench_infer(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds of a tick: new sentence, sentence that still holds, no sentence, and the published algorithm."""
+    from simlingo_training.inference import Observation, Policy, Session
+
+    device = torch.device(arguments.device)
+    checkpoint = build_model(arguments, max_new_tokens=arguments.text_tokens)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    published = published_tick_ms(checkpoint, dtype, device, arguments) if arguments.published else None
+    policy = Policy(checkpoint, device, graphs=arguments.graphs)
+    image = np.random.default_rng(0).integers(0, 256, (512, 1024, 3), dtype=np.uint8)
+    points = np.array([[15.0, 0.5], [35.0, 2.0]])
+    sentence = prompts.points_sentence()
+    asked = Observation(image, 5.3, points, prompts.commentary_prompt(5.3, sentence))
+    kept = Session()
+    policy.act(asked, kept)
+    given = Session(draft=policy._short)
+    silent = replace(asked, prompt=prompts.driving_prompt(5.3, sentence))
+    result: dict[str, Any] = {"benchmark": "infer", "backbone": arguments.backbone, "text_tokens": len(kept.draft)}
+    cases: dict[str, Callable[[], Any]] = {
+        "new_sentence": lambda: policy.act(asked, Session()),
+        "sentence_holds": lambda: policy.act(asked, kept),
+    }
+    for name, call in cases.items():
+        result.update(measured(name, call, arguments, device))
+    policy.text_every = 10**9
+    result.update(measured("action_only", lambda: policy.act(silent, given), arguments, device))
+    if published is not None:
+        result["published_algorithm_ms"] = published
+    return {**result, **machine(device)}
+
+
+def measured(name: str, call: Callable[[], Any], arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Median milliseconds of a tick and of its stages."""
+    for _ in range(arguments.warm_up):
+        call()
+    stages: dict[str, list[float]] = {}
+
+    def keep() -> None:
+        for stage, value in call().stage_ms.items():
+            stages.setdefault(stage, []).append(value)
+
+    seconds = timed([keep] * arguments.steps, device)
+    medians = {stage: round(statistics.median(values), 3) for stage, values in stages.items()}
+    print(f"{name:16} {1000 * statistics.median(seconds):8.2f} ms   {medians}", flush=True)
+    return {f"{name}_ms": 1000 * statistics.median(seconds), f"{name}_stages_ms": medians}
+
+
+@torch.inference_mode()
+def published_tick_ms(
+    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, arguments: argparse.Namespace
+) -> float:
+    """The published algorithm: the whole sequence again for every token, scores at every place, then one more pass."""
+    model = checkpoint.model.eval().to(device)
+    model.backbone.to(dtype)
+    batch = synthetic_batch(checkpoint, 1, 0, 1).to(device)
+    length = int(batch.prompt_lengths[0])
+
+    def tick() -> None:
+        text = model.embed_text(batch.inputs.ids[:, :length], batch.inputs.tiles, batch.inputs.target_points)
+        for _ in range(arguments.text_tokens):
+            scores = model.backbone.output_layer()(model.backbone.decode(text))
+            text = torch.cat([text, model.backbone.embed(scores[:, -1:].argmax(-1)).to(text.dtype)], dim=1)
+        queries = model.heads.queries().to(text.dtype)[None]
+        model.heads(model.backbone.decode(torch.cat([text, queries], dim=1))[:, -model.heads.num_queries :])
+
+    for _ in range(2):
+        tick()
+    milliseconds = 1000 * statistics.median(timed([tick] * max(3, arguments.steps // 4), device))
+    print(f"{'published':16} {milliseconds:8.2f} ms", flush=True)
+    return milliseconds
+
+
+def bench_loader(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Samples per second of one process: decode, augment, tile, tokenise, collate."""
+    from simlingo_training.data.module import SimLingoData
+
+    if not arguments.data:
+        raise SystemExit("benchmark loader needs --data, for example database/simlingo")
+    tile = TileSpec(192 if arguments.backbone == "tiny" else 448)
+    settings = DataSettings(
+        root=str(arguments.data),
+        num_workers=arguments.workers,
+        batch_size=arguments.batch_size,
+        samples_per_epoch=arguments.batch_size * (arguments.steps + arguments.warm_up),
+        route_as="target_point_command",
+        augmentation=AugmentationSettings(colour=arguments.augment),
+        cache=CacheSettings(),
+    )
+    started = time.perf_counter()
+    data = SimLingoData(settings, tile, ChatTokenizer.load("packaged"), 256 if tile.tile_px == 448 else 16, 0)
+    data.setup()
+    opened = time.perf_counter() - started
+    batches = iter(data.train_dataloader())
+    for _ in range(arguments.warm_up):
+        next(batches)
+    cpu, started = time.process_time(), time.perf_counter()
+    count = sum(len(batch) for batch in batches)
+    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
+    return {
+        "benchmark": "loader",
+        "frames": len(data.dataset(True)),
+        "open_seconds": opened,
+        "workers": arguments.workers,
+        "tile_px": tile.tile_px,
+        "augment": arguments.augment,
+        "samples_per_second": count / wall,
+        "samples_per_cpu_second": count / cpu if arguments.workers == 0 else None,
+    }
+
+
+def parse() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "infer", "loader"))
+    parser.add_argument("--backbone", default="internvl2_1b", help="internvl2_1b or tiny")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=20, help="measured repetitions")
+    parser.add_argument("--warm-up", type=int, default=5, help="repetitions before that; compilation happens here")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", default="bf16-mixed", choices=("bf16-mixed", "32-true"))
+    parser.add_argument("--attention", default="sdpa", choices=("sdpa", "eager", "flash_attention_2"))
+    parser.add_argument("--compile", action="store_true", help="compile the layers")
+    parser.add_argument(
+        "--checkpoint-activations", action="store_true", help="recompute activations of the vision tower"
+    )
+    parser.add_argument("--full-language", action="store_true", help="train the whole language model, without adapters")
+    parser.add_argument("--text-tokens", type=int, default=30, help="length of the generated answer")
+    parser.add_argument(
+        "--no-graphs", dest="graphs", action="store_false", default=None, help="do not record CUDA graphs"
+    )
+    parser.add_argument("--published", action="store_true", help="also measure the published algorithm")
+    parser.add_argument("--data", type=Path, help="data root, for loader")
+    parser.add_argument("--workers", type=int, default=0, help="loader processes")
+    parser.add_argument("--augment", action=argparse.BooleanOptionalAction, default=True, help="change the pictures")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run one benchmark and print its JSON line."""
+    arguments = parse()
+    benches = {"train": bench_train, "infer": bench_infer, "loader": bench_loader}
+    result = benches[arguments.what](arguments)
+    print(json.dumps({key: round(value, 4) if isinstance(value, float) else value for key, value in result.items()}))
+
+
+if __name__ == "__main__":
+    main()
