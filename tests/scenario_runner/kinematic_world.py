@@ -247,7 +247,7 @@ class KinematicWorld:
         self.actors: dict[int, Actor] = {}
         self.frame = 0
         self._ids = iter(range(100, 1_000_000))
-        self._lights: dict[int, list[Light]] = {}
+        self.lights: dict[int, list[Light]] = {}
         self.desired: dict[int, float] = {}
         self.paths: dict[int, list[carla.Location]] = {}
 
@@ -287,13 +287,13 @@ class KinematicWorld:
     def get_traffic_lights_in_junction(self, junction_id: int) -> list[Light]:
         if not self.signalised:
             return []
-        if junction_id not in self._lights:
+        if junction_id not in self.lights:
             inside = next(
                 w for pair in self.map.get_topology() for w in pair if w.is_junction and w.junction_id == junction_id
             )
             entries, _ = junction_ends(inside.get_junction())
-            self._lights[junction_id] = [Light(junction_id * 100 + i, entry) for i, entry in enumerate(entries)]
-        return self._lights[junction_id]
+            self.lights[junction_id] = [Light(junction_id * 100 + i, entry) for i, entry in enumerate(entries)]
+        return self.lights[junction_id]
 
     def tick(self) -> Timestamp:
         self.frame += 1

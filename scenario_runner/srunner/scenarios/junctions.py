@@ -214,7 +214,7 @@ def taken_priority(draft: Draft) -> Plan:
         options = AgentOptions(ignore_vehicles=True, ignore_lights=True, constant_velocity=True)
         rush = steps.race(
             steps.DrivePath(stage.state, stage.actors["adversary"], lambda: path_of(route), speed, options),
-            steps.Idle(start.transform.location.distance(sink.transform.location) / speed),
+            steps.Idle(2.0 * len(route) / speed),  # waypoints are 2 m apart
         )
         leave = conditions.CrossedJunction(
             stage.state, stage.ego, stage.context.map, junction.id,

@@ -232,7 +232,9 @@ class GlobalRoutePlanner:
         waypoint = self.road_map.get_waypoint(location)
         edge = self._edge_of_lane.get(lane_key(waypoint)) if waypoint is not None else None
         if edge is None:
-            raise NoRouteError(f"({location.x:.1f}, {location.y:.1f}) is not on a driving lane of map {self.road_map.name}")
+            raise NoRouteError(
+                f"({location.x:.1f}, {location.y:.1f}) is not on a driving lane of map {self.road_map.name}"
+            )
         return edge
 
     def _commands(self, edges: Sequence[tuple[Node, Node]]) -> list[RoadOption]:
