@@ -26,6 +26,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -795,6 +796,11 @@ class RunFolder:
         return self.relative.as_posix()
 
     @cached_property
+    def hash_share(self) -> float:
+        """A number in [0, 1) that depends on ``key`` alone; runs below a fraction make up that share of any dataset."""
+        return int.from_bytes(sha256(self.key.encode()).digest()[:8], "big") / 2**64
+
+    @cached_property
     def _parts(self) -> re.Match[str]:
         match = _RUN_NAME.match(self.name)
         if match is None:
@@ -884,6 +890,17 @@ def find_runs(root: str | os.PathLike[str]) -> list[RunFolder]:
     if not data.is_dir():
         raise FileNotFoundError(f"{data} does not exist; expected a dataset root such as database/simlingo")
     return [RunFolder(base, path.relative_to(data)) for path in sorted(_walk_runs(data))]
+
+
+def hash_held_out(runs: Sequence[RunFolder], fraction: float) -> list[RunFolder]:
+    """Runs held out by `RunFolder.hash_share`: those below ``fraction``; the lowest one if none is, unless it is alone.
+
+    The choice needs no list and no seed, and adding runs moves none of the others.
+    """
+    chosen = [run for run in runs if run.hash_share < fraction]
+    if not chosen and fraction > 0 and len(runs) > 1:
+        return [min(runs, key=lambda run: run.hash_share)]
+    return chosen
 
 
 def _walk_runs(folder: Path) -> Iterator[Path]:
