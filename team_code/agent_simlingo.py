@@ -34,6 +34,7 @@ from simlingo_training.data import prompts
 from simlingo_training.inference import Observation, Policy, Prediction
 from team_code.drive_log import DriveFrame, DriveLog
 from team_code.localisation import GeoReference, PositionFilter, estimate_reference, heading_from_compass
+from team_code.policy_server import RemotePolicy
 from team_code.route_planner import PlanPoint, RoutePlanner
 
 TICKS_PER_SECOND = 20
@@ -86,6 +87,7 @@ class AgentConfig:
         text_every: Generate text on every n-th tick; the last text stands in between.
         device: `auto`, `cpu` or `cuda`.
         images_per_second: Camera images kept in the log.
+        policy_server: ``host:port`` of a policy server that holds the model instead of this process, or empty.
     """
 
     checkpoint: str = ""
@@ -98,6 +100,7 @@ class AgentConfig:
     text_every: int = 1
     device: str = "auto"
     images_per_second: int = 4
+    policy_server: str = ""
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -191,10 +194,14 @@ class SimLingoAgent(AutonomousAgent):
         self.step = -1
         self.stuck_ticks = self.creep_left = 0
 
-    def _load_policy(self) -> Policy:
-        """The model; a subclass that asks a policy server overrides this."""
+    def _load_policy(self) -> Policy | RemotePolicy:
+        """The model in this process, or the policy server that holds it."""
         config = self.config
-        policy = load_policy_once(config.checkpoint, config.device, self.profile.dropout, config.text_every)
+        policy: Policy | RemotePolicy
+        if config.policy_server:
+            policy = RemotePolicy(config.policy_server)
+        else:
+            policy = load_policy_once(config.checkpoint, config.device, self.profile.dropout, config.text_every)
         policy.reset()
         return policy
 

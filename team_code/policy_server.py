@@ -1,0 +1,280 @@
+"""One process holds the model and answers many agents in batches.
+
+Start it and point agents at it (``start_eval.py policy_server=true`` does both)::
+
+    python -m team_code.policy_server --checkpoint outputs/simlingo_tiny/checkpoints/last --port 27500
+    python start_eval.py agent=simlingo +agent_options.policy_server=127.0.0.1:27500
+
+On the wire a message is a four-byte big-endian length and a MessagePack map. A request holds the observation, the answer the
+prediction or an ``error``. Each connection is one car and has its own memory of what was said before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgpack
+import numpy as np
+
+from simlingo_training.inference import Observation, Policy, Prediction, Session
+
+LENGTH = struct.Struct(">I")
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+READY = "policy_server ready"
+"""Start of the line that the server prints when it answers."""
+
+
+class BatchPolicy(Protocol):
+    """What the server needs of a policy; `Policy` is one."""
+
+    def act_batch(self, observations: list[Observation], sessions: list[Session]) -> list[Prediction]:
+        """Predict for several cars at once."""
+
+
+class PolicyServerError(RuntimeError):
+    """The policy server cannot be reached, went away, or could not answer."""
+
+
+def pack_observation(observation: Observation) -> dict[str, Any]:
+    """A request as a MessagePack map; undone by `unpack_observation`."""
+    return {
+        "image": observation.image.tobytes(),
+        "shape": list(observation.image.shape),
+        "speed": float(observation.speed),
+        "target_points": np.asarray(observation.target_points, dtype=np.float64).tolist(),
+        "prompt": observation.prompt,
+    }
+
+
+def unpack_observation(message: dict[str, Any]) -> Observation:
+    """Read what `pack_observation` made.
+
+    Raises:
+        ValueError: If the picture's bytes do not fit its shape, or a field is missing.
+    """
+    try:
+        image = np.frombuffer(message["image"], dtype=np.uint8).reshape(message["shape"])
+        points = np.asarray(message["target_points"], dtype=np.float64).reshape(2, 2)
+        return Observation(image, float(message["speed"]), points, str(message["prompt"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"expected image, shape, speed, target_points and prompt; {error!r} is missing or odd"
+        ) from error
+
+
+def pack_prediction(prediction: Prediction) -> dict[str, Any]:
+    """An answer as a MessagePack map; undone by `unpack_prediction`."""
+    return {
+        "path": np.asarray(prediction.path, dtype=np.float32).tobytes(),
+        "speed_waypoints": np.asarray(prediction.speed_waypoints, dtype=np.float32).tobytes(),
+        "text": prediction.text,
+        "tokens": list(prediction.tokens),
+        "stage_ms": prediction.stage_ms,
+    }
+
+
+def unpack_prediction(message: dict[str, Any]) -> Prediction:
+    """Read what `pack_prediction` made."""
+    path, waypoints = (
+        np.frombuffer(message[name], dtype=np.float32).reshape(-1, 2) for name in ("path", "speed_waypoints")
+    )
+    return Prediction(path, waypoints, message["text"], tuple(message["tokens"]), dict(message["stage_ms"]))
+
+
+@dataclass
+class _Request:
+    observation: Observation
+    session: Session
+    answer: asyncio.Future[Prediction]
+    arrived: float
+
+
+@dataclass
+class BatchingServer:
+    """Collects requests for a moment and answers them together.
+
+    Attributes:
+        policy: The model.
+        max_batch: Most requests answered together.
+        patience_s: Longest wait for further requests after the first; the wait ends early when every connected car has asked.
+        batches: Batch size to how often it occurred.
+    """
+
+    policy: BatchPolicy
+    max_batch: int = 16
+    patience_s: float = 0.004
+    batches: Counter[int] = field(default_factory=Counter)
+    _queue: asyncio.Queue[_Request] = field(default_factory=asyncio.Queue)
+    _connected: int = 0
+
+    async def serve(self, host: str, port: int) -> None:
+        """Listen and answer until cancelled; prints `READY` and the address."""
+        server = await asyncio.start_server(self._converse, host, port)
+        address = server.sockets[0].getsockname()
+        print(f"{READY} address={address[0]}:{address[1]}", flush=True)
+        async with server:
+            await self._answer_batches()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One car: requests in, answers out, in order."""
+        connection = writer.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        session = Session()
+        self._connected += 1
+        try:
+            while True:
+                (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+                if length > MAX_MESSAGE_BYTES:
+                    return
+                message = msgpack.unpackb(await reader.readexactly(length))
+                if message.get("reset"):
+                    session = Session()
+                    continue
+                writer.write(_frame(await self._answer(message, session)))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            self._connected -= 1
+            writer.close()
+
+    async def _answer(self, message: dict[str, Any], session: Session) -> dict[str, Any]:
+        arrived = time.perf_counter()
+        try:
+            observation = unpack_observation(message)
+            future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+            await self._queue.put(_Request(observation, session, future, arrived))
+            prediction = await future
+        except (ValueError, RuntimeError) as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+        return pack_prediction(prediction)
+
+    async def _answer_batches(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = await self._collect()
+            self.batches[len(batch)] += 1
+            observations = [request.observation for request in batch]
+            started = time.perf_counter()
+            try:
+                predictions = await loop.run_in_executor(
+                    None, self.policy.act_batch, observations, [request.session for request in batch]
+                )
+            except (ValueError, RuntimeError) as error:
+                for request in batch:
+                    request.answer.set_exception(type(error)(str(error)))
+                continue
+            for request, prediction in zip(batch, predictions, strict=True):
+                prediction.stage_ms["queue"] = (started - request.arrived) * 1e3
+                if not request.answer.done():
+                    request.answer.set_result(prediction)
+
+    async def _collect(self) -> list[_Request]:
+        """The next batch: the first request, then what comes within the patience."""
+        batch = [await self._queue.get()]
+        deadline = time.perf_counter() + self.patience_s
+        while len(batch) < min(self.max_batch, self._connected):
+            try:
+                batch.append(await asyncio.wait_for(self._queue.get(), max(0.0, deadline - time.perf_counter())))
+            except asyncio.TimeoutError:
+                break
+        return batch
+
+
+def _frame(message: dict[str, Any]) -> bytes:
+    packed: bytes = msgpack.packb(message)
+    return LENGTH.pack(len(packed)) + packed
+
+
+class RemotePolicy:
+    """A policy that asks a policy server; used like `Policy` with one session.
+
+    Args:
+        address: ``host:port`` of the server.
+        timeout_s: Longest wait for an answer, seconds of wall clock.
+
+    Raises:
+        PolicyServerError: If nobody answers there.
+    """
+
+    def __init__(self, address: str, timeout_s: float = 120.0) -> None:
+        host, _, port = address.rpartition(":")
+        self._address = address
+        try:
+            self._socket = socket.create_connection((host or "127.0.0.1", int(port)), timeout=timeout_s)
+        except (OSError, ValueError) as error:
+            raise PolicyServerError(
+                f"no policy server at {address!r} ({error}); start one with `python -m team_code.policy_server --checkpoint …`"
+            ) from error
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def reset(self) -> None:
+        """Forget the previous answer; call it when a new route starts."""
+        self._socket.sendall(_frame({"reset": True}))
+
+    def act(self, observation: Observation) -> Prediction:
+        """Predict for one tick.
+
+        Raises:
+            PolicyServerError: If the server went away, did not answer in time, or could not predict.
+        """
+        started = time.perf_counter()
+        try:
+            self._socket.sendall(_frame(pack_observation(observation)))
+            (length,) = LENGTH.unpack(self._receive(LENGTH.size))
+            message = msgpack.unpackb(self._receive(length))
+        except OSError as error:
+            raise PolicyServerError(f"the policy server at {self._address} is gone or too slow: {error}") from error
+        if "error" in message:
+            raise PolicyServerError(f"the policy server at {self._address} could not answer: {message['error']}")
+        prediction = unpack_prediction(message)
+        prediction.stage_ms["round_trip"] = (time.perf_counter() - started) * 1e3
+        return prediction
+
+    def _receive(self, size: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < size:
+            part = self._socket.recv(size - len(parts))
+            if not part:
+                raise ConnectionError("the connection was closed")
+            parts += part
+        return bytes(parts)
+
+
+def main() -> int:
+    """Serve a checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="checkpoint folder")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=27500, help="port, 0 for any free one (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--text-every", type=int, default=1, help="generate text every n-th tick (default: %(default)s)"
+    )
+    parser.add_argument("--max-batch", type=int, default=16, help="most cars answered together (default: %(default)s)")
+    parser.add_argument(
+        "--patience-ms", type=float, default=4.0, help="longest wait for more cars (default: %(default)s)"
+    )
+    arguments = parser.parse_args()
+    try:
+        policy = Policy.load(arguments.checkpoint, device=arguments.device, text_every=arguments.text_every)
+        server = BatchingServer(policy, arguments.max_batch, arguments.patience_ms / 1e3)
+        asyncio.run(server.serve(arguments.host, arguments.port))
+    except (OSError, ValueError) as error:
+        print(f"policy_server: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""The policy server with a stand-in model: batches, memory per car, errors, and servers that are not there."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from simlingo_training.inference import Observation, Prediction, Session
+from team_code import policy_server
+from team_code.policy_server import BatchingServer, PolicyServerError, RemotePolicy
+
+
+class EchoPolicy:
+    """Answers with the prompt and how often this car has asked; a batch takes 20 ms whatever its size."""
+
+    def act_batch(self, observations: list[Observation], sessions: list[Session]) -> list[Prediction]:
+        if any(o.prompt == "break" for o in observations):
+            raise ValueError("cannot think about that")
+        time.sleep(0.02)
+        answers = []
+        for observation, session in zip(observations, sessions, strict=True):
+            session.ticks_since_text += 1
+            path = np.full((20, 2), observation.target_points[0, 0], dtype=np.float32)
+            text = f"{observation.prompt} {session.ticks_since_text}"
+            answers.append(Prediction(path, path[:10], text, (1, 2), {"vision": 1.0}))
+        return answers
+
+
+def observation(prompt: str, value: float = 0.0) -> Observation:
+    return Observation(np.zeros((4, 6, 3), dtype=np.uint8), 3.0, np.full((2, 2), value), prompt)
+
+
+@pytest.fixture
+def server(capsys: pytest.CaptureFixture[str]) -> Iterator[tuple[BatchingServer, Callable[[], RemotePolicy]]]:
+    """A running server and a function that connects a car to it."""
+    batching = BatchingServer(EchoPolicy(), patience_s=0.05)
+    stopped = threading.Event()
+
+    async def serve() -> None:
+        serving = asyncio.ensure_future(batching.serve("127.0.0.1", 0))
+        while not stopped.is_set():
+            await asyncio.sleep(0.02)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    address = ""
+    for _ in range(200):
+        out = capsys.readouterr().out
+        if policy_server.READY in out:
+            address = out.split("address=")[1].split()[0]
+            break
+        time.sleep(0.01)
+    assert address
+    yield batching, lambda: RemotePolicy(address, timeout_s=5.0)
+    stopped.set()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_cars_are_answered_together_and_each_gets_its_own(
+    server: tuple[BatchingServer, Callable[[], RemotePolicy]],
+) -> None:
+    batching, connect = server
+    cars = [connect() for _ in range(4)]
+
+    def drive(number: int) -> list[Prediction]:
+        return [cars[number].act(observation(f"car {number}", number)) for _ in range(5)]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(drive, range(4)))
+    for number, predictions in enumerate(answers):
+        assert [p.text for p in predictions] == [f"car {number} {turn}" for turn in range(1, 6)]
+        assert all(np.all(p.path == number) for p in predictions)
+        assert {"vision", "queue", "round_trip"} <= predictions[0].stage_ms.keys()
+    assert sum(size * count for size, count in batching.batches.items()) == 20
+    assert max(batching.batches) == 4
+
+
+def test_reset_starts_a_new_memory(server: tuple[BatchingServer, Callable[[], RemotePolicy]]) -> None:
+    car = server[1]()
+    assert car.act(observation("a")).text == "a 1"
+    assert car.act(observation("a")).text == "a 2"
+    car.reset()
+    assert car.act(observation("a")).text == "a 1"
+
+
+def test_an_error_reaches_the_car_and_the_server_lives_on(
+    server: tuple[BatchingServer, Callable[[], RemotePolicy]],
+) -> None:
+    car = server[1]()
+    with pytest.raises(PolicyServerError, match="cannot think about that"):
+        car.act(observation("break"))
+    assert car.act(observation("fine")).text == "fine 1"
+
+
+def test_a_lone_car_does_not_wait_for_others(server: tuple[BatchingServer, Callable[[], RemotePolicy]]) -> None:
+    batching, connect = server
+    car = connect()
+    for _ in range(3):
+        assert car.act(observation("alone")).stage_ms["queue"] < 40
+    assert set(batching.batches) == {1}
+
+
+def test_missing_server_is_named() -> None:
+    with pytest.raises(PolicyServerError, match="start one with"):
+        RemotePolicy("127.0.0.1:1")
+
+
+def test_damaged_request_is_refused() -> None:
+    message = policy_server.pack_observation(observation("a"))
+    with pytest.raises(ValueError, match="reshape"):
+        policy_server.unpack_observation({**message, "shape": [5, 5, 3]})
+    del message["prompt"]
+    with pytest.raises(ValueError, match="prompt"):
+        policy_server.unpack_observation(message)
