@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ def bench_train(arguments: argparse.Namespace) -> dict[str, Any]:
     step = train_step(model, optimizer, arguments.precision, device)
     for number in range(arguments.warm_up):
         step(batches[number % 2])
-    seconds = timed([lambda number=number: step(batches[number % 2]) for number in range(arguments.steps)], device)
+    seconds = timed([partial(step, batches[number % 2]) for number in range(arguments.steps)], device)
     mean = statistics.mean(seconds)
     flops = training_flops(model, batches[0])
     result = {

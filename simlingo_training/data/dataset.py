@@ -29,12 +29,11 @@ from simlingo_training.data.table import FrameTable
 from simlingo_training.data.tasks import (
     Conversation,
     Navigation,
-    Phrases,
     Scene,
     draw_driving_conversation,
     draw_instruction,
+    load_paraphrases,
     parse_dreams,
-    read_phrases,
 )
 
 T = TypeVar("T")
@@ -196,7 +195,7 @@ class SampleMaker:
         folder = Path(cache.cache_dir or "/tmp/simlingo_cache") / "tiles" if cache.use_disk_cache else None
         self.store = TileStore(tiles, settings.cut_bonnet, cache.in_memory, folder, cache.dataset_cache_size_gb)
         self.labels = LabelFiles()
-        self.phrases: Phrases = read_phrases(settings.templates)
+        self.phrases = load_paraphrases(settings.templates)
         sentences = self.phrases.navigation if settings.use_free_sentences else {}
         self.navigation = Navigation(settings.route_as, sentences)
 

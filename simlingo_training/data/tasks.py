@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driving.files import read_json
-from driving.label_records import CommentaryLabel, VqaLabel, fill
+from driving.label_records import CommentaryLabel, QaPair, VqaLabel, fill
+from driving.paraphrases import Paraphrases, read_paraphrases
 from simlingo_training.config import NUM_SPEED_WAYPOINTS, TaskShares
 from simlingo_training.data import prompts
 from simlingo_training.data.prompts import Draws
@@ -65,42 +65,17 @@ INSTRUCTION_MODES_SKIPPED = "factor"
 """Dream modes whose name contains this have no wording a driver would use."""
 
 
-@dataclass(frozen=True)
-class Phrases:
-    """Paraphrases, template to variants; an empty table switches its paraphrasing off.
-
-    Attributes:
-        navigation: Group number to sentences with ``[x]`` for the distance.
-        commentary: Commentary template to variants with the same placeholders.
-        questions, answers: Question and answer templates to variants.
-    """
-
-    navigation: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    commentary: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    questions: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    answers: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-
-PHRASE_FILES = {
-    "navigation": "lmdrive.json",
-    "commentary": "commentary_augmented.json",
-    "questions": "drivelm_train_augmented_v2/all_qs_augmented.json",
-    "answers": "drivelm_train_augmented_v2/all_as_augmented.json",
-}
-"""Field of `Phrases` to its file below the template folder."""
-
-
 @lru_cache(maxsize=4)
-def read_phrases(folder: str) -> Phrases:
-    """Read the paraphrase files of a folder; a missing file leaves its table empty and says so once."""
-    tables: dict[str, Any] = {}
-    for name, file in PHRASE_FILES.items():
-        path = Path(folder) / file
-        if path.is_file():
-            tables[name] = read_json(path)
-        else:
-            log.warning("%s: no such file, %s are not paraphrased", path, name)
-    return Phrases(**tables)
+def load_paraphrases(folder: str) -> Paraphrases:
+    """Read the paraphrases of a folder, relative to the current directory or else to the repository; says once which tables
+    are absent."""
+    place = Path(folder)
+    if not place.exists() and not place.is_absolute():
+        place = Path(__file__).resolve().parents[2] / place
+    phrases = read_paraphrases(place)
+    if phrases.missing:
+        log.warning("%s: no file for %s, which are not paraphrased", place, ", ".join(phrases.missing))
+    return phrases
 
 
 @dataclass(frozen=True)
@@ -149,7 +124,7 @@ class Conversation:
     task: str
 
 
-def draw_commentary(label: CommentaryLabel, phrases: Phrases, probability: float, draws: Draws) -> str:
+def draw_commentary(label: CommentaryLabel, phrases: Paraphrases, probability: float, draws: Draws) -> str:
     """The commentary of a frame, paraphrased with ``probability`` where a paraphrase exists and can be filled."""
     text = label.commentary
     if probability and draws.random() < probability and label.template in phrases.commentary:
@@ -159,7 +134,7 @@ def draw_commentary(label: CommentaryLabel, phrases: Phrases, probability: float
     return prompts.single_stops(text).replace("in in", "in")
 
 
-def draw_question(label: VqaLabel, draws: Draws) -> tuple[str, str]:
+def draw_question(label: VqaLabel, draws: Draws) -> QaPair:
     """One question and answer of a frame; frequent negative answers are mostly drawn again."""
     pairs = label.pairs
     for _ in range(MAX_REDRAWS):
@@ -167,7 +142,7 @@ def draw_question(label: VqaLabel, draws: Draws) -> tuple[str, str]:
         common = any(text in pair.answer for text in COMMON_ANSWERS)
         if not common or draws.random() < KEEP_COMMON:
             break
-    return pair.question, pair.answer
+    return pair
 
 
 @dataclass(frozen=True)
@@ -201,20 +176,29 @@ def _filled(variant: str, slots: _Slots, unit: str) -> str:
 
 
 def paraphrase_question(
-    question: str, answer: str, label: VqaLabel, phrases: Phrases, draws: Draws, unit: str = " m"
+    pair: QaPair, label: VqaLabel, phrases: Paraphrases, draws: Draws, unit: str = " m"
 ) -> tuple[str, str]:
     """Replace question and answer by paraphrases of their templates.
 
+    Labels that carry their templates are filled exactly; for others the templates are guessed from the wording.
+
     Args:
-        question, answer: Canonical wording.
+        pair: Question and answer.
         label: Gives the descriptions of the objects named.
         phrases: Variants by template.
         draws: Random choices.
-        unit: Put behind a distance; the published loader loses it.
+        unit: Put behind a guessed distance; the published loader loses it.
 
     Returns:
-        Question and answer; unchanged when more than one object is named, and in two of five draws.
+        Question and answer; unchanged in two of five draws, and where templates are guessed and several objects named.
     """
+    if pair.question_template is not None and pair.answer_template is not None:
+        if draws.random() < KEEP_QUESTION:
+            return pair.question, pair.answer
+        question = _variant(pair.question_template, phrases.questions, draws)
+        answer = _variant(pair.answer_template, phrases.answers, draws)
+        return fill(question, pair.slots), fill(answer, pair.slots)
+    question, answer = pair.question, pair.answer
     descriptions = [item.description for item in label.key_objects.values()]
     asked, answered = _templated(question, descriptions), _templated(answer, descriptions)
     if len(asked.objects) > 1 or len(answered.objects) > 1 or draws.random() < KEEP_QUESTION:
@@ -226,12 +210,16 @@ def paraphrase_question(
     return question, answer
 
 
+def _variant(template: str, table: Mapping[str, Sequence[str]], draws: Draws) -> str:
+    return draws.choice(table[template]) if template in table else template
+
+
 def draw_driving_conversation(
     scene: Scene,
     commentary: CommentaryLabel | None,
     vqa: VqaLabel | None,
     navigation: Navigation,
-    phrases: Phrases,
+    phrases: Paraphrases,
     shares: TaskShares,
     paraphrase: float,
     draws: Draws,
@@ -251,9 +239,10 @@ def draw_driving_conversation(
     sentence = draw_commentary(commentary, phrases, paraphrase, draws) if commentary else None
     pair = None
     if vqa is not None and vqa.pairs:
-        pair = draw_question(vqa, draws)
+        drawn = draw_question(vqa, draws)
+        pair = drawn.question, drawn.answer
         if paraphrase and draws.random() < paraphrase:
-            pair = paraphrase_question(*pair, vqa, phrases, draws, unit)
+            pair = paraphrase_question(drawn, vqa, phrases, draws, unit)
     options = navigation.options(scene, draws)
     total = shares.driving + shares.commentary + shares.vqa
     draw = draws.random() * total

@@ -79,7 +79,7 @@ class Backbone(nn.Module, ABC):
     def compile_layers(self) -> None:
         """Compile every layer of vision tower and decoder on its own: they are alike, so the compiler works once."""
         for module in (*self.vision_modules(), self.decoder()):
-            layers = [part for part in module.modules() if isinstance(part, GradientCheckpointingLayer)]
+            layers: list[nn.Module] = [p for p in module.modules() if isinstance(p, GradientCheckpointingLayer)]
             for part in layers or [module]:
                 part.compile()
 

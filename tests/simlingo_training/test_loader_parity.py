@@ -16,7 +16,7 @@ from simlingo_training.data.dataset import SampleMaker
 from simlingo_training.data.images import TileSpec
 from simlingo_training.data.module import BUCKET_KEYS, split_runs
 from simlingo_training.data.table import TableOptions, buckets_to_rows, load_table
-from simlingo_training.data.tasks import draw_driving_conversation, read_phrases
+from simlingo_training.data.tasks import draw_driving_conversation, load_paraphrases
 from tests.simlingo_training.conftest import shared
 
 
@@ -111,7 +111,7 @@ def test_pictures_of_the_shifted_camera(expected, table, places):
 def test_paraphrased_samples(expected, table, places, no_pictures):
     """Four draws per frame; the published loader loses the unit of distances, so the text functions are called with it."""
     made = maker(table)
-    phrases = read_phrases(made.settings.templates)
+    phrases = load_paraphrases(made.settings.templates)
     for key, number, prompt, answer in read(expected / "loader" / "driving_text_augmentation.json.gz"):
         draws = generator(key, f"text{number}")
         draws.random()
