@@ -32,6 +32,7 @@ class Correction(str, Enum):
     CURB = "a curb is called a lane: 'a white curb lane'"
     MARKING_SIDES = "while overtaking the right marking is described with the colour of the left one"
     REMAIN_STOPPED = "a vehicle at up to 5 m/s is told to remain stopped"
+    LIGHT_BY_LINE = "a light whose head stands over another lane is ignored though its stop line holds the ego vehicle"
     LIGHT_STATE = "inside a junction the state of the light is unknown, so the answer is to follow it"
     UNSEEN_OBJECTS = "pedestrians and obstacles outside the image are counted, and boxes reach beyond the image"
     NEAR_WALKERS = "pedestrians behind the ego vehicle make it stop for 'pedestrians' in the plural"

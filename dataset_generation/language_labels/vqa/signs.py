@@ -49,7 +49,10 @@ def find_light(scene: VqaScene) -> TrafficLightVqaBox | TrafficLightBox | None:
     """The traffic light that matters: the head ahead, or the stop line when the ego vehicle is in the junction."""
     if scene.ego.traffic_light_state == "None":
         return None
-    candidates = scene.frame.light_lines if scene.in_junction else scene.frame.light_heads
+    lines: list[TrafficLightVqaBox | TrafficLightBox] = list(scene.frame.light_lines)
+    candidates = lines if scene.in_junction else [*scene.frame.light_heads]
+    if not scene.in_junction and scene.corrects(Correction.LIGHT_BY_LINE):
+        candidates += [line for line in lines if line.position[0] > 0]
     for light in candidates:
         if light.affects_ego and light.distance < LIGHT_DISTANCE:
             return light

@@ -234,6 +234,15 @@ def test_light_in_the_junction_keeps_its_state_when_corrected(ask):
     assert "because the traffic light is green" in ask(boxes=[line], road=road)[2, 2]
 
 
+def test_stop_line_stands_for_a_head_over_another_lane_when_corrected(ask):
+    line = TrafficLightBox(**LINE, position=[8.0, 0.0, 0.0], distance=8.0, state="Red", id=5, affects_ego=True)
+    head = replace(light(9.0), affects_ego=False)
+    frame = {"boxes": [line, head], "road": {"traffic_light_state": "Red"}, "speed": 0.0}
+    assert ask(profile=PARITY, **frame)[2, 0] == "No, the ego vehicle is not affected by a traffic light."
+    assert ask(**frame)[2, 0] == "Yes, the ego vehicle is affected by a traffic light."
+    assert ask(**frame)[2, 2] == "The ego vehicle should remain stopped."
+
+
 def test_pedestrians_are_counted_within_forty_metres_ahead(ask):
     people = [walker(10.0), walker(30.0, -3.0), walker(45.0), walker(-5.0), walker(20.0, num_points=4)]
     answers = ask(boxes=people)
