@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +13,17 @@ from numpy.typing import NDArray
 
 from carla_server.sensors.meshes import Mesh, join
 from carla_server.sensors.people import walker_shape
-from carla_server.sensors.poses import affine, compose
+from carla_server.sensors.poses import affines, compose
 from carla_server.sensors.props import prop_shape
 from carla_server.sensors.shapes import Joint, Lamp, Shape, linear
 from carla_server.sensors.vehicles import vehicle_shape
 from carla_server.sensors.views import ActorView, LampState, Light
 
 Array = NDArray[np.float64]
+Sees = Callable[[Array, Array], NDArray[np.bool_]]
 
-NEAR_SHAPE = 45.0  # metres up to which an actor shows all its limbs
+BOX_SLACK = 1.0  # metres that opened doors and limbs may reach beyond a box
+NEAR_SHAPE = 40.0  # metres up to which an actor shows all its limbs
 BLINK_HZ = 1.5
 FLASH_HZ = 2.5
 DOOR_ANGLE_DEG = 65.0
@@ -106,8 +109,7 @@ class TriangleTables:
 
     def placed(self, actor: ActorView) -> _Placed:
         """The actor's shape, built on first use."""
-        x, y, z = actor.extent
-        key = (actor.type_id, (round(x, 3), round(y, 3), round(z, 3)))
+        key = (actor.type_id, actor.extent)
         found = self._shapes.get(key)
         if found is None:
             with self._lock:
@@ -161,57 +163,88 @@ class ActorDraws:
     """
 
     ranges: list[tuple[int, int]]
-    mats: list[Array]
+    mats: Array
     tints: list[tuple[float, float, float]]
     emits: list[int]
     instances: list[int]
 
 
 def actor_draws(
-    tables: TriangleTables, actors: Sequence[ActorView], eye: Array, reach: float, time_s: float, limbs: bool = True
+    tables: TriangleTables, actors: Sequence[ActorView], eye: Array, reach: float, time_s: float, sees: Sees | None
 ) -> ActorDraws:
-    """Draws of all actors that have a shape and may be seen from `eye` within `reach` metres."""
-    draws = ActorDraws([], [], [], [], [])
-    for actor in actors:
-        if not actor.type_id.startswith(SHAPED):
-            continue
-        dx, dy, dz = (actor.transform[k] - eye[k] for k in range(3))
-        distance = math.sqrt(dx * dx + dy * dy + dz * dz)
-        if distance - math.hypot(*actor.extent) > reach:
-            continue
-        placed = tables.placed(actor)
-        pose = affine(actor.transform)
-        # Shapes stand on z = 0 (vehicles, props) or around the origin (walkers); the box's centre says where that is.
-        lift = 0.0 if actor.type_id.startswith("walker.") else actor.center[2] - actor.extent[2]
-        pose[:, 3] += pose[:, :3] @ np.array([actor.center[0], actor.center[1], lift])
-        tint = _paint(actor, placed.tint)
-        emits = lit_lamps(actor, time_s)
-        if limbs and distance < NEAR_SHAPE:
-            for joint, pivot, first, end in placed.limbs:
-                local = _stand(actor, joint, pivot, time_s)
-                if local is not None:
-                    _append(draws, (first, end), compose(pose, local), tint, emits, actor.id)
-        else:
-            _append(draws, placed.far, pose, tint, emits, actor.id)
+    """Draws of all actors that have a shape and may be seen.
+
+    Args:
+        tables: Where shapes are kept.
+        actors: Everyone.
+        eye: (3,) where they are seen from, metres.
+        reach: Metres.
+        time_s: Simulated time, for gait and blinking.
+        sees: Tells which of (N, 3) middles with (N,) radii are in view; all if None.
+    """
+    shown = [actor for actor in actors if actor.type_id.startswith(SHAPED)]
+    if not shown:
+        return ActorDraws([], np.zeros((0, 3, 4)), [], [], [])
+    poses = np.array([actor.transform for actor in shown])
+    radius = np.linalg.norm(np.array([actor.extent for actor in shown]), axis=1) + BOX_SLACK
+    distance = np.linalg.norm(poses[:, :3] - eye, axis=1)
+    near = distance - radius < reach
+    if sees is not None:
+        near &= sees(poses[:, :3] + np.array([actor.center for actor in shown]), radius)
+    rows = np.flatnonzero(near).tolist()
+    world = affines(poses[rows])
+    draws = ActorDraws([], np.zeros((0, 3, 4)), [], [], [])
+    owner: list[int] = []
+    local: list[Array] = []
+    for k, row in enumerate(rows):
+        _limb_draws(
+            tables.placed(shown[row]), shown[row], bool(distance[row] < NEAR_SHAPE), k, time_s, draws, owner, local
+        )
+    outer, inner = world[owner], np.array(local).reshape(-1, 3, 4)
+    draws.mats = outer[:, :, :3] @ inner
+    draws.mats[:, :, 3] += outer[:, :, 3]
     return draws
 
 
-def _append(
-    draws: ActorDraws, span: tuple[int, int], mat: Array, tint: tuple[float, float, float], emits: int, instance: int
+def _limb_draws(
+    placed: _Placed,
+    actor: ActorView,
+    near: bool,
+    number: int,
+    time_s: float,
+    draws: ActorDraws,
+    owner: list[int],
+    local: list[Array],
 ) -> None:
-    draws.ranges.append(span)
-    draws.mats.append(mat)
-    draws.tints.append(tint)
-    draws.emits.append(emits)
-    draws.instances.append(instance)
+    """Append an actor's limbs, or its far mesh; `owner` and `local` say whose they are and how they stand."""
+    # Shapes stand on z = 0 (vehicles, props) or around the origin (walkers); the box's centre says where that is.
+    lift = 0.0 if actor.type_id.startswith("walker.") else actor.center[2] - actor.extent[2]
+    shift = (actor.center[0], actor.center[1], lift)
+    tint = _paint(actor.attributes.get("color", "")) or placed.tint
+    emits = lit_lamps(actor, time_s)
+    limbs = placed.limbs if near else ((Joint.FIXED, (0.0, 0.0, 0.0), *placed.far),)
+    for joint, pivot, first, end in limbs:
+        stand = _stand(actor, joint, pivot, time_s)
+        if stand is None:
+            continue
+        if shift != (0.0, 0.0, 0.0):
+            stand = stand.copy()
+            stand[:, 3] += shift
+        owner.append(number)
+        local.append(stand)
+        draws.ranges.append((first, end))
+        draws.tints.append(tint)
+        draws.emits.append(emits)
+        draws.instances.append(actor.id)
 
 
-def _paint(actor: ActorView, default: tuple[float, float, float]) -> tuple[float, float, float]:
-    text = actor.attributes.get("color", "")
+@functools.lru_cache(maxsize=512)
+def _paint(text: str) -> tuple[float, float, float] | None:
+    """Linear light of a colour attribute; None if there is none to read."""
     try:
         r, g, b = (int(float(part)) for part in text.split(","))
     except ValueError:
-        return default
+        return None
     return linear((r, g, b))
 
 

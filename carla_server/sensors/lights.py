@@ -7,7 +7,6 @@ footprint is the hull of the footprint and of the footprint pushed away from the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,27 +60,30 @@ def town_casters(town: Town) -> Casters:
     return Casters(corners, np.array([tall for _, tall in town.shadows]), lamps, np.zeros((0, 6)))
 
 
-def actor_casters(actors: Sequence[ActorView], eye: Array, reach: float) -> Casters:
+def actor_casters(actors: Sequence[ActorView], eye: Array, reach: float, night: bool) -> Casters:
     """Shadows and headlights of the actors near a point."""
-    corners, tall, beams = [], [], []
-    for actor in actors:
-        x, y, _, _, yaw_deg, _ = actor.transform
-        if not actor.type_id.startswith(SHAPED) or abs(x - eye[0]) > reach or abs(y - eye[1]) > reach:
-            continue
-        c, s = math.cos(math.radians(yaw_deg)), math.sin(math.radians(yaw_deg))
-        ex, ey, ez = actor.extent
-        if 2 * ez > FLAT_SHADOW:
-            # A little narrower than the box: bodies are rounded.
-            a, b = 0.95 * ex, 0.92 * ey
-            ring = [(x + c * u - s * v, y + s * u + c * v) for u, v in ((a, b), (-a, b), (-a, -b), (a, -b))]
-            corners.append(ring + [ring[3]] * 4)
-            tall.append(2 * ez * 0.92)
-        for light, strength in BEAM_STRENGTH.items():
-            if actor.lights & light and actor.type_id.startswith("vehicle."):
-                beams.append((x + c * ex, y + s * ex, c, s, BEAM_LENGTH, strength))
-    return Casters(
-        np.array(corners).reshape(-1, 8, 2), np.array(tall), np.zeros((0, 4)), np.array(beams).reshape(-1, 6)
-    )
+    shown = [actor for actor in actors if actor.type_id.startswith(SHAPED)]
+    if not shown:
+        return Casters(np.zeros((0, 8, 2)), np.zeros(0), np.zeros((0, 4)), np.zeros((0, 6)))
+    poses = np.array([actor.transform for actor in shown])
+    extents = np.array([actor.extent for actor in shown])
+    near = np.abs(poses[:, :2] - eye[:2]).max(axis=1) < reach
+    yaw = np.radians(poses[:, 4])
+    ahead = np.stack([np.cos(yaw), np.sin(yaw)], 1)
+    right = np.stack([-ahead[:, 1], ahead[:, 0]], 1)
+    casts = np.flatnonzero(near & (2 * extents[:, 2] > FLAT_SHADOW))
+    # A little narrower than the box: bodies are rounded.
+    length, width = 0.95 * extents[casts, :1] * ahead[casts], 0.92 * extents[casts, 1:2] * right[casts]
+    middle = poses[casts, :2]
+    ring = [middle + length + width, middle - length + width, middle - length - width, middle + length - width]
+    corners = np.stack(ring + [ring[3]] * 4, axis=1)
+    beams = []
+    for light, strength in BEAM_STRENGTH.items() if night else ():
+        for k in np.flatnonzero(near).tolist():
+            if shown[k].lights & light and shown[k].type_id.startswith("vehicle."):
+                x, y = poses[k, :2] + extents[k, 0] * ahead[k]
+                beams.append((x, y, *ahead[k], BEAM_LENGTH, strength))
+    return Casters(corners, 2 * 0.92 * extents[casts, 2], np.zeros((0, 4)), np.array(beams).reshape(-1, 6))
 
 
 @njit(**JIT)

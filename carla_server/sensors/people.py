@@ -6,8 +6,8 @@ import zlib
 
 import numpy as np
 
-from carla_server.sensors.meshes import Mesh, blob, frustum, join, tube
-from carla_server.sensors.shapes import Joint, Limb, Shape, at_rest, linear
+from carla_server.sensors.meshes import Mesh, blob, box, frustum, join, tube
+from carla_server.sensors.shapes import Joint, Limb, Shape, linear
 from carla_server.sensors.views import Tag
 
 Size = tuple[float, float, float]
@@ -97,7 +97,25 @@ def walker_shape(type_id: str, extent: Size, child: bool) -> Shape:
         Limb(arm, (0.0, -1.12 * wide, shoulder - 0.02 * tall), Joint.LEFT_ARM),
         Limb(arm, (0.0, 1.12 * wide, shoulder - 0.02 * tall), Joint.RIGHT_ARM),
     )
-    return Shape(limbs, at_rest(limbs))
+    return Shape(limbs, _far_walker(tall, wide, head, (skin, top, trousers), tag))
+
+
+def _far_walker(tall: float, wide: float, head: float, colors: tuple[Size, Size, Size], tag: int) -> Mesh:
+    """A person in some seventy triangles, feet at -tall / 2."""
+    skin, top, trousers = colors
+    feet = -tall / 2
+    hip, shoulder = feet + 0.47 * tall, feet + 0.82 * tall
+    rows = [
+        box((-0.05 * tall, -0.9 * wide, hip), (0.05 * tall, 0.9 * wide, shoulder), top, tag),
+        blob((0.01, 0, feet + tall - head), (0.82 * head, 0.75 * head, head), skin, tag, detail=0),
+    ]
+    for side in (-1.0, 1.0):
+        y = side * 0.45 * wide
+        rows.append(box((-0.05 * tall, y - 0.04 * tall, feet), (0.06 * tall, y + 0.04 * tall, hip), trousers, tag))
+        y = side * 1.12 * wide
+        low, high = (-0.03 * tall, y - 0.028 * tall, hip - 0.02 * tall), (0.04 * tall, y + 0.028 * tall, shoulder)
+        rows.append(box(low, high, top, tag))
+    return join(rows)
 
 
 def rider(seat: Size, grip: Size, pedal: Size, height: float) -> Mesh:
@@ -124,3 +142,17 @@ def rider(seat: Size, grip: Size, pedal: Size, height: float) -> Mesh:
             blob(foot + np.array([0.05, 0.0, 0.0]), (0.11, 0.045, 0.04), SHOES, tag, detail=0),
         ]
     return join(rows)
+
+
+def far_rider(seat: Size, grip: Size, pedal: Size, height: float) -> Mesh:
+    """The same in few triangles."""
+    tag = Tag.RIDER
+    top, trousers, helmet = linear((196, 60, 40)), linear((44, 48, 60)), linear((230, 230, 235))
+    return join(
+        [
+            tube(seat, (seat[0] + 0.18, 0, height - 0.28), 0.17, top, tag, sides=5),
+            tube((seat[0] + 0.18, 0, height - 0.36), (grip[0], 0, grip[2]), 0.14, top, tag, sides=4),
+            blob((seat[0] + 0.2, 0, height - 0.125), (0.125, 0.115, 0.125), helmet, tag, detail=0),
+            tube(seat, (seat[0] + 0.26, 0, pedal[2]), 0.16, trousers, tag, sides=4, end_radius=0.1),
+        ]
+    )

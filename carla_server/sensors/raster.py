@@ -7,10 +7,17 @@ along (1, (x + 0.5 - W/2) / f, -(y + 0.5 - H/2) / f). On that ray the plane thro
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
-JIT = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp", "nnan"}}
+JIT: dict[str, Any] = {
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "nsz", "arcp", "nnan"},
+}
 
 TWO_SIDED = 1
 PAINT = 2

@@ -75,9 +75,11 @@ class Scene:
         eye = np.array(camera.transform[:3])
         focal = camera.width / (2.0 * math.tan(math.radians(camera.fov_deg) / 2))
         view = View(world_to_camera(camera.transform), eye, camera.width, camera.height, focal, camera.far)
-        rows = self._stage.gather(eye, camera.far, actors, time_s)
+        rows = self._stage.gather(eye, camera.far, actors, time_s, view)
         seen = self._stage.see(view, rows, light.night > 0.3)
-        maps = light_maps(eye, view.matrix[0, :3], light, self._casters, actor_casters(actors, eye, MAP_REACH))
+        maps = light_maps(
+            eye, view.matrix[0, :3], light, self._casters, actor_casters(actors, eye, MAP_REACH, light.night > 0.05)
+        )
         table = _light_table(view, light, maps, time_s)
         frame = Frame()
         if "bgra" in camera.outputs:

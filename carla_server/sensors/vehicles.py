@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from carla_server.sensors.meshes import Mesh, blob, box, disc, frustum, join, loft, mesh, quad, tube
-from carla_server.sensors.people import rider
+from carla_server.sensors.meshes import Mesh, blob, box, disc, frustum, join, loft, mesh, quad, tube, two_sided
+from carla_server.sensors.people import far_rider, rider
 from carla_server.sensors.raster import PAINT
 from carla_server.sensors.shading import GLASS, LAMP
 from carla_server.sensors.shapes import (
@@ -30,7 +30,6 @@ from carla_server.sensors.shapes import (
     Lamp,
     Limb,
     Shape,
-    at_rest,
     both_sides,
     linear,
     patch,
@@ -386,16 +385,7 @@ def _far_car(style: CarStyle, ex: float, ey: float, half: float, top: float, hei
     lid = frustum((c, -roof, 0.95 * top), (b, roof, height), WHITE, tag, flags=PAINT)
     mirror = both_sides(box((a - 0.1 * ex, foot, belt), (a - 0.04 * ex, ey, belt + 0.13), WHITE, tag, flags=PAINT))
     radius = style.wheel * top
-    tyres = [
-        box(
-            (f * ex - radius, s * 0.985 * half - 0.1, 0),
-            (f * ex + radius, s * 0.985 * half + 0.1, 1.7 * radius),
-            RUBBER,
-            tag,
-        )
-        for f in style.axles
-        for s in (-1, 1)
-    ]
+    tyres = _far_wheels(ex, 0.985 * half, radius, style.axles, tag)
     lamps = _lamps(
         ex,
         half,
@@ -432,6 +422,14 @@ def _box_wheels(ex: float, half: float, radius: float, axles: tuple[float, ...],
         joint = Joint.STEER if k == 0 else Joint.ROLL
         limbs += [Limb(right, (axle * ex, half, radius), joint), Limb(left, (axle * ex, -half, radius), joint)]
     return limbs
+
+
+def _far_wheels(ex: float, half: float, radius: float, axles: tuple[float, ...], tag: int) -> list[Mesh]:
+    return [
+        box((f * ex - radius, s * half - 0.15, 0), (f * ex + radius, s * half + 0.15, 1.7 * radius), RUBBER, tag)
+        for f in axles
+        for s in (-1, 1)
+    ]
 
 
 def _side_quad(x: tuple[float, float], y: float, z: tuple[float, float], color: Size, tag: int, **rest: int) -> Mesh:
@@ -484,7 +482,8 @@ def truck(extent: Size, tag: int, type_id: str) -> Shape:
             rows.append(box((x, -0.35, height - 0.12), (x + 0.05, 0.35, height - 0.05), CHROME, tag))
     axles = (0.74, -0.62) if ex < 4.2 else (0.74, -0.52, -0.74)
     limbs = [Limb(join(rows)), *_box_wheels(ex, 0.97 * half, radius, axles, tag)]
-    return Shape(tuple(limbs), at_rest(limbs), _default_paint(type_id))
+    far = join([*(row for row in rows if len(row) < 30), *_far_wheels(ex, 0.97 * half, radius, axles, tag)])
+    return Shape(tuple(limbs), far, _default_paint(type_id))
 
 
 def bus(extent: Size, tag: int, type_id: str) -> Shape:
@@ -519,7 +518,8 @@ def bus(extent: Size, tag: int, type_id: str) -> Shape:
     rows.append(both_sides(box((0.9 * ex, 0.9 * half, 0.62 * height), (0.95 * ex, ey, 0.76 * height), DARK, tag)))
     rows += _lamps(ex, half, (0.20 * height, 0.26 * height), (0.26 * height, 0.38 * height), tag)
     limbs = [Limb(join(rows)), *_box_wheels(ex, half, radius, (0.62, -0.52), tag)]
-    return Shape(tuple(limbs), at_rest(limbs), _default_paint(type_id))
+    far = join([*rows, *_far_wheels(ex, half, radius, (0.62, -0.52), tag)])
+    return Shape(tuple(limbs), far, _default_paint(type_id))
 
 
 def two_wheeler(extent: Size, tag: int, type_id: str, motor: bool) -> Shape:
@@ -567,7 +567,13 @@ def two_wheeler(extent: Size, tag: int, type_id: str, motor: bool) -> Shape:
         Limb(disk, (front, 0, radius), Joint.STEER),
         Limb(disk, (back, 0, radius), Joint.ROLL),
     ]
-    return Shape(tuple(limbs), at_rest(limbs), linear((150, 40, 36)))
+    frame = [row for row in rows if len(row) <= 12 or row.flags.any()]
+    bar = tube((steering[0], -ey, bar_z), (steering[0], ey, bar_z), 0.03, DARK, tag, sides=3)
+    discs = [
+        two_sided(disc((x, 0, radius), (0, 1, 0), radius, (0.06, 0.06, 0.065), tag, sides=8)) for x in (front, back)
+    ]
+    far = join([*frame, bar, *discs, far_rider(seat, (steering[0], ey, bar_z), crank, height)])
+    return Shape(tuple(limbs), far, linear((150, 40, 36)))
 
 
 def _thin_wheel(radius: float, width: float, tag: int) -> Mesh:

@@ -46,6 +46,15 @@ class View:
     focal: float
     far: float
 
+    def holds(self, middles: Array, radii: Array) -> NDArray[np.bool_]:
+        """Which balls (N, 3), (N,), metres, reach into the field of view."""
+        at = middles @ self.matrix[:, :3].T + self.matrix[:, 3]
+        inside = (at[:, 0] + radii > NEAR) & (at[:, 0] - radii < self.far)
+        for axis, pixels in ((1, self.width), (2, self.height)):
+            slope = pixels / (2 * self.focal)
+            inside &= np.abs(at[:, axis]) - slope * at[:, 0] < radii * math.hypot(1.0, slope)
+        return inside
+
 
 @dataclass(eq=False)
 class ViewDraws:
@@ -116,20 +125,30 @@ class Stage:
         self.chunks = chunked([*ground, *placed_parts(self.town)])
         self.tables = TriangleTables(self.chunks.shape)
         self._head = self.tables.add_mesh(light_head())
+        self._head_points = np.array([head.matrix[:, 3] for head in self.town.heads]).reshape(-1, 3)
         self._buffers = Buffers()
 
-    def gather(self, eye: Array, reach: float, actors: Sequence[ActorView], time_s: float) -> ActorDraws:
-        """Everything that moves or changes and may be seen from a point."""
-        rows = actor_draws(self.tables, actors, eye, min(reach, ACTOR_REACH), time_s)
+    def gather(
+        self, eye: Array, reach: float, actors: Sequence[ActorView], time_s: float, view: View | None = None
+    ) -> ActorDraws:
+        """Everything that moves or changes and may be seen from a point; with a view, by that view."""
+        sees = None if view is None else view.holds
+        rows = actor_draws(self.tables, actors, eye, min(reach, ACTOR_REACH), time_s, sees)
         states = {actor.signal_id: actor for actor in actors if actor.signal_id}
-        for head in self.town.heads:
-            if math.dist(head.matrix[:, 3], eye) < min(reach, SIGNAL_REACH):
-                actor = states.get(head.signal_id)
-                rows.ranges.append(self._head)
-                rows.mats.append(head.matrix)
-                rows.tints.append((1.0, 1.0, 1.0))
-                rows.emits.append(0 if actor is None else signal_lamp(actor.lamp))
-                rows.instances.append(head.object_id if actor is None else actor.id)
+        at = self._head_points
+        shown = np.linalg.norm(at - eye, axis=1) < min(reach, SIGNAL_REACH)
+        if view is not None:
+            shown &= view.holds(at, np.ones(len(at)))
+        mats = []
+        for k in np.flatnonzero(shown).tolist():
+            head = self.town.heads[k]
+            actor = states.get(head.signal_id)
+            rows.ranges.append(self._head)
+            mats.append(head.matrix)
+            rows.tints.append((1.0, 1.0, 1.0))
+            rows.emits.append(0 if actor is None else signal_lamp(actor.lamp))
+            rows.instances.append(head.object_id if actor is None else actor.id)
+        rows.mats = np.concatenate([rows.mats, np.array(mats).reshape(-1, 3, 4)])
         return rows
 
     def see(self, view: View, rows: ActorDraws, dark: bool) -> Seen:
@@ -166,7 +185,7 @@ class Stage:
         seen = self._seen_chunks(view, dark)
         count = len(seen)
         turn, shift = view.matrix[:, :3], view.matrix[:, 3]
-        world = np.array(rows.mats).reshape(-1, 3, 4)
+        world = rows.mats
         to_camera = turn @ world
         to_camera[:, :, 3] += shift
         still = np.broadcast_to(view.matrix.reshape(12), (count, 12))
@@ -187,12 +206,7 @@ class Stage:
     def _seen_chunks(self, view: View, dark: bool) -> NDArray[np.int64]:
         """Chunks in the field of view and within their reach, nearest first."""
         chunks = self.chunks
-        at = chunks.center @ view.matrix[:, :3].T + view.matrix[:, 3]
-        size = chunks.half[:, :] @ np.abs(view.matrix[0, :3])
-        side, rise = view.width / (2 * view.focal), view.height / (2 * view.focal)
-        inside = (at[:, 0] + size > NEAR) & (at[:, 0] - size < view.far)
-        for axis, slope in ((1, side), (2, rise)):
-            inside &= np.abs(at[:, axis]) - slope * at[:, 0] < chunks.radius * math.hypot(1.0, slope)
+        inside = view.holds(chunks.center, chunks.radius)
         distance = np.hypot(chunks.pivot[:, 0] - view.eye[0], chunks.pivot[:, 1] - view.eye[1])
         inside &= (distance >= chunks.first) & (distance < chunks.reach) & (~chunks.night | dark)
         index = np.flatnonzero(inside)
