@@ -147,11 +147,11 @@ def test_front_cars_stop_and_go_on(street):
     street.run(4.0)
     ahead = [car for car in street.cars(Duty.ROAD) if street.traffic.gap(car) > 0]
     assert ahead
-    assert all(car.actor.speed() == 0.0 for car in ahead)
+    assert all(car.actor.speed() < 0.1 for car in ahead)
     assert all(car.actor.lights for car in ahead), "brake lights show why the ego has to stop"
     street.context.traffic.release(1)
     street.run(2.0)
-    assert any(street.world.desired[car.actor.id] > 0 for car in ahead)
+    assert any(street.world.desired[car.actor.id] > 5.0 for car in ahead)
 
 
 def test_space_is_left_in_front_once(street):
@@ -205,7 +205,7 @@ def test_stopped_entries_wait(drive):
     drive.run(9.0, 8.0)
     waiting = drive.cars(Duty.ENTRY)
     assert waiting
-    assert all(drive.world.desired[car.actor.id] == 0.0 for car in waiting)
+    assert all(drive.world.desired[car.actor.id] < 0.2 for car in waiting)
 
 
 def test_cars_the_manager_removed_are_forgotten(street):

@@ -23,6 +23,9 @@ LANE_OFFSET = 0.1
 SPEED_STEP_KMH = 0.5
 """The Traffic Manager is told a new speed only if it differs by more than this."""
 
+STANDING_KMH = 0.1
+"""Told to cars that shall stand: at exactly 0 the Traffic Manager's controller divides by zero and only coasts."""
+
 CAR_ATTRIBUTES = {"base_type": "car", "special_type": "", "has_lights": True}
 ROLE = "background"
 
@@ -145,8 +148,9 @@ class Fleet:
 
     def want(self, car: Car, kmh: float) -> None:
         """Tell the Traffic Manager the speed a car shall drive, km/h."""
-        kmh = min(max(kmh, 0.0), TOP_SPEED_KMH)
-        if car.told_kmh is None or abs(car.told_kmh - kmh) > SPEED_STEP_KMH or (kmh == 0.0) != (car.told_kmh == 0.0):
+        kmh = min(max(kmh, STANDING_KMH), TOP_SPEED_KMH)
+        told = car.told_kmh
+        if told is None or abs(told - kmh) > SPEED_STEP_KMH or (kmh == STANDING_KMH) != (told == STANDING_KMH):
             self._manager.set_desired_speed(car.actor, kmh)
             car.told_kmh = kmh
 
