@@ -102,7 +102,7 @@ def get_navigation_mesh(simulator: Simulator, session: Session) -> bytes:
 @value()
 def get_episode_settings(simulator: Simulator, session: Session) -> list[Any]:
     """Settings in force."""
-    return simulator.world.settings.wire()
+    return simulator.world.settings.wire
 
 
 @value()

@@ -124,7 +124,7 @@ def set_vehicle_light_state(simulator: Simulator, session: Session, actor_id: An
 @value()
 def get_vehicle_light_states(simulator: Simulator, session: Session) -> list[list[int]]:
     """Lights of all vehicles."""
-    return [[actor.id, actor.lights] for actor in simulator.world.actors.values() if actor.kind is Kind.VEHICLE]
+    return [[actor.id, actor.lights] for actor in simulator.world.all_vehicles()]
 
 
 def _door_bits(door: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 from carla_server.sensors.views import WeatherView
@@ -72,8 +73,9 @@ class Settings:
             spectator_as_ego=values.boolean(row[10]),
         )
 
+    @cached_property
     def wire(self) -> list[Any]:
-        """EpisodeSettings as the client reads it."""
+        """EpisodeSettings as the client reads it; asked for several times per tick."""
         row = list(astuple(self))
         row[2] = [False] if self.fixed_step is None else [True, self.fixed_step]
         return row
@@ -84,6 +86,7 @@ def read_weather(item: Any) -> WeatherView:
     return WeatherView(*(values.number(part) for part in values.array(item)[:14]))
 
 
+@lru_cache(maxsize=4)
 def weather_wire(weather: WeatherView) -> list[float]:
     """WeatherParameters as the client reads it."""
     return list(astuple(weather))

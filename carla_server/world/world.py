@@ -42,6 +42,7 @@ from carla_server.world.state import (
     ActorRows,
     Kind,
 )
+from carla_server.world.stops import StopSigns
 from carla_server.world.towns import TownLibrary
 
 SPAWN_COLLISION = "Spawn failed because of collision at spawn position"
@@ -173,6 +174,7 @@ class World:
                 light_rows[signal.id] = actor.row
             self.signal_actors[signal.id] = actor
         self.lights = lights.TrafficLights(self.road_map, light_rows, self.rows)
+        self.stops = StopSigns(self.road_map, self.ground.field)
 
     def _set_trigger(self, actor: Actor, box: tuple[float, ...]) -> None:
         x, y, z, cos, sin, half_depth, half_width, _, half_height = box
@@ -332,6 +334,11 @@ class World:
         self.id_of_row = {actor.row: actor.id for actor in actors}
         self.sensing.index(actors)
 
+    def all_vehicles(self) -> list[Actor]:
+        """Every vehicle."""
+        self._index()
+        return self.vehicles
+
     def changed(self) -> None:
         """Note that lists of actors must be refreshed."""
         self._changed = True
@@ -440,6 +447,7 @@ class World:
         rows.wire["light_state"][vehicles] = np.where(held, rows.wire["lamp"][light], LampState.GREEN)
         rows.wire["has_light"][vehicles] = held
         rows.wire["light_id"][vehicles] = np.where(held, rows.wire["id"][light], 0)
+        self.stops.hold(rows, vehicles)
         self.limits.update(rows, vehicles, self.frame - self._first_frame)
 
     def _apply_friction(self) -> None:

@@ -180,6 +180,28 @@ def test_a_vehicle_before_its_stop_line_knows_its_light(world: World, spawn: Spa
     assert world.rows.wire["light_state"][car.row] == LampState.GREEN
 
 
+def test_a_stop_sign_holds_a_vehicle_until_it_has_stopped_and_the_junction_is_free(world: World, spawn: Spawn) -> None:
+    signal = next(row for row in world.road_map.signals.values() if row.type == "206" and row.lanes)
+    line = line_of(signal)
+    assert line is not None
+    yaw = math.degrees(signal.stop_yaw)
+    cos, sin = math.cos(signal.stop_yaw), math.sin(signal.stop_yaw)
+    x, y, z = (line[0] - 4.0 * np.array((cos, sin, 0.0))).tolist()
+    car = spawn("vehicle.tesla.model3", (x, y, z, 0.0, yaw, 0.0))
+    world.set_velocity(car, (cos, sin, 0.0))
+    world.tick(DT)
+    assert world.rows.wire["light_state"][car.row] == LampState.RED
+    assert not world.rows.wire["has_light"][car.row]
+    world.set_velocity(car, (0.0, 0.0, 0.0))
+    world.tick(DT)
+    assert world.rows.wire["light_state"][car.row] == LampState.GREEN
+    lane = world.road_map.lanes[world.road_map.junctions[signal.junction].lanes[0]]
+    middle = lane.center[len(lane.center) // 2]
+    spawn("vehicle.audi.tt", (*middle.tolist(), 0.0, 0.0, 0.0))
+    world.tick(DT)
+    assert world.rows.wire["light_state"][car.row] == LampState.RED
+
+
 def test_a_resting_imu_feels_gravity_and_knows_north(world: World, spawn: Spawn, recorder: Recorder) -> None:
     car = spawn("vehicle.tesla.model3", 0)
     imu = spawn("sensor.other.imu", (0, 0, 0, 0, 0, 0), car.id)
