@@ -142,7 +142,8 @@ class TriangleTables:
 
 
 def _shape_of(actor: ActorView) -> Shape:
-    extent = tuple(max(size, 0.02) for size in actor.extent)
+    x, y, z = (max(size, 0.02) for size in actor.extent)
+    extent = (x, y, z)
     if actor.type_id.startswith("vehicle."):
         return vehicle_shape(actor.type_id, actor.attributes.get("base_type", ""), extent)
     if actor.type_id.startswith("walker."):

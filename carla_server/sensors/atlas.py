@@ -147,5 +147,5 @@ def atlas() -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
             if image.shape[:2] == (1, 1):
                 break
             size = (max(image.shape[1] // 2, 1), max(image.shape[0] // 2, 1))
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     return np.concatenate(parts), np.array(specs, np.int64)

@@ -69,7 +69,7 @@ def palette_image(tag: NDArray[np.uint8]) -> Image:
 
 
 def _labelled(image: Image, text: str) -> Image:
-    out = cv2.resize(image, TILE, interpolation=cv2.INTER_AREA)
+    out = np.asarray(cv2.resize(image, TILE, interpolation=cv2.INTER_AREA), np.uint8)
     cv2.rectangle(out, (0, 0), (8 * len(text) + 10, 18), (0, 0, 0), -1)
     cv2.putText(out, text, (5, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
     return out
@@ -136,7 +136,7 @@ def sensor_tiles(scene: Scene, town: RoadMap, spot: int) -> list[Image]:
     near = np.clip(255 * (1 - np.log(np.clip(frame.depth, 1, 300)) / math.log(300)), 0, 255).astype(np.uint8)
     shuffled = (frame.instance.astype(np.int64)[..., None] * (73856093, 19349663, 83492791)) % 251
     return [
-        _labelled(cv2.applyColorMap(near, cv2.COLORMAP_VIRIDIS), "depth"),
+        _labelled(np.asarray(cv2.applyColorMap(near, cv2.COLORMAP_VIRIDIS), np.uint8), "depth"),
         _labelled(palette_image(frame.tag), "semantic segmentation"),
         _labelled(shuffled.astype(np.uint8), "instance segmentation"),
         _labelled(_lidar_image(scene, ego.transform, actors), "lidar, one turn, from above"),

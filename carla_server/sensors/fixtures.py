@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from carla_server.sensors.atlas import BAYS, FACADES, TEXTURES
 from carla_server.sensors.meshes import Mesh, blob, box, disc, frustum, join, mesh, polygon, quad, tube, two_sided
@@ -48,7 +48,7 @@ def _wall(a: Array, b: Array, low: float, high: float, tex: int, tag: int) -> Me
     return quad(corners, WHITE, tag, uv=[(0, 0), (u, 0), (u, v), (0, v)], tex=tex)
 
 
-def _block(x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], tex: int, roof: object) -> Mesh:
+def _block(x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], tex: int, roof: ArrayLike) -> Mesh:
     """Four walls and a flat roof."""
     ring = np.array([(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])])
     rows = [_wall(ring[k], ring[(k + 1) % 4], z[0], z[1], tex, Tag.BUILDINGS) for k in range(4)]

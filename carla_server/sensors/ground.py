@@ -332,7 +332,7 @@ def _levels(block: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     color = base_palette()[block]
     rows = [block]
     for k in range(1, LEVELS):
-        color = cv2.resize(color, (BLOCK >> k, BLOCK >> k), interpolation=cv2.INTER_AREA)
+        color = np.asarray(cv2.resize(color, (BLOCK >> k, BLOCK >> k), interpolation=cv2.INTER_AREA), np.uint8)
         index = color >> 3
         rows.append(_nearest_entry()[index[..., 0], index[..., 1], index[..., 2]])
     return rows

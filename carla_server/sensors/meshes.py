@@ -142,7 +142,7 @@ _CUBE_FACES = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6,
 
 def box(low: Sequence[float], high: Sequence[float], color: ArrayLike, tag: int = Tag.STATIC, **rest: int) -> Mesh:
     """An axis-aligned box."""
-    return frustum(low, high, color, tag, **rest)
+    return frustum(low, high, color, tag, None, **rest)
 
 
 def frustum(
@@ -245,7 +245,7 @@ def _sphere(detail: int) -> tuple[Array, NDArray[np.int64]]:
     points = [np.roll((0.0, s, t * g), k) for k in range(3) for s in (-1, 1) for t in (-1, 1)]
     unit = np.array(points) / np.hypot(1, g)
     near = np.linalg.norm(unit[:, None] - unit, axis=2) < 1.2
-    faces = [
+    faces: list[tuple[int, ...]] = [
         (i, j, k)
         for i in range(12)
         for j in range(i + 1, 12)

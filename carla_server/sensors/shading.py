@@ -607,7 +607,7 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
                     _flat(pixels, w, plane[n, 0], lit[n], light)
             x = end
     if light[RAIN] > 0:
-        bright = 255.0 * np.sqrt(min(light[FOG_RGB + 1] * 1.3 + 0.02, 1.0))
+        bright = 255.0 * np.sqrt(min(light[FOG_RGB + 1] * 1.3 + 0.07, 1.0))
         _rain(out, width, height, light[RAIN], light[WIND], bright, int(light[MOMENT]))
 
 

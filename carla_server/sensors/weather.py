@@ -75,13 +75,16 @@ def lighting(weather: WeatherView) -> Lighting:
     rain = min(max(weather.precipitation / 100.0, 0.0), 1.0)
     haze = min(max(weather.fog_density / 100.0, 0.0), 1.0)
     dust = min(max(weather.dust_storm / 100.0, 0.0), 1.0)
-    wet = min(1.0, max(weather.precipitation_deposits, weather.wetness * 0.8, weather.precipitation * 0.5) / 100.0)
+    dry = (1 - 0.9 * min(weather.precipitation_deposits / 100.0, 1.0)) * (1 - 0.6 * min(weather.wetness / 100.0, 1.0))
+    wet = 1.0 - max(dry, 0.0) * (1 - 0.35 * rain)
 
     warm = _mix(np.array([1.0, 0.52, 0.25]), np.array([1.0, 0.95, 0.86]), high)
     sun = 1.75 * _smooth(weather.sun_altitude_angle, -1.0, 25.0) * (1 - 0.93 * cloud**1.3) * (1 - 0.6 * haze) * warm
     clear_sky = _mix(np.array([0.42, 0.36, 0.36]), np.array([0.42, 0.53, 0.70]), high)
     gray_sky = np.array([0.62, 0.65, 0.69]) * (1 - 0.35 * rain)
-    sky = 1.2 * day * _mix(clear_sky, gray_sky, max(cloud, haze)) + (1 - day) * np.array([0.020, 0.024, 0.036])
+    sky = 1.2 * day * _mix(clear_sky, gray_sky, max(cloud, haze)) + (1 - day) * np.array([0.020, 0.024, 0.036]) * (
+        1 + 0.8 * cloud - 0.5 * rain
+    )
     bounce = 0.42 * sky + 0.10 * sun * max(to_sun[2], 0.0)
 
     horizon = day * _mix(
@@ -89,7 +92,7 @@ def lighting(weather: WeatherView) -> Lighting:
         np.array([0.66, 0.69, 0.73]) * (1 - 0.3 * rain),
         max(cloud, haze) ** 0.8,
     )
-    horizon = horizon + (1 - day) * np.array([0.016, 0.018, 0.026])
+    horizon = horizon + (1 - day) * np.array([0.016, 0.018, 0.026]) * (1 + 1.2 * haze + 0.8 * cloud)
     horizon = _mix(horizon, np.array([0.62, 0.45, 0.26]) * max(day, 0.05), dust)
     extinction = 0.0007 + 0.045 * haze**1.6 + 0.003 * rain + 0.03 * dust
     zenith = day * _mix(
@@ -155,7 +158,7 @@ def _dome(
         _cloud_noise(), flat[..., 0] + 200, flat[..., 1] + 300, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
     )
     cover = np.clip((pattern - (1 - cloud) * 0.97) / 0.22, 0, 1)[..., None] * np.clip(up * 9, 0, 1)
-    base = day * (0.55 + 0.4 * (1 - cloud)) * _mix(np.ones(3), sun / max(sun.max(), 1e-6), 0.35) + (1 - day) * 0.012
+    base = day * (0.55 + 0.4 * (1 - cloud)) * _mix(np.ones(3), sun / max(sun.max(), 1e-6), 0.35) + (1 - day) * 0.055
     shade = base * (0.74 + 0.26 * pattern[..., None]) + 0.12 * sun * np.maximum(toward, 0) ** 4
     color = color * (1 - 0.9 * cover) + 0.9 * cover * np.minimum(shade, 1.0)
     disc = np.clip((toward - 0.9990) / 0.0006, 0, 1) * veil * min(1.0, float(sun.max()))

@@ -10,42 +10,12 @@ import pytest
 
 from carla_server.map import RoadMap
 from carla_server.sensors.scene import ActorView, CameraSpec, LampState, Light, Scene, Tag, WeatherView
+from carla_server.sensors.showcase import BENCH2DRIVE_WEATHERS, bench2drive_weather
 from carla_server.sensors.weather import lighting
 from carla_server.world.blueprints import BLUEPRINTS
 
-# Bench2Drive's weather table: id -> cloudiness, precipitation, deposits, wetness, wind, sun altitude, fog density.
-BENCH2DRIVE_WEATHERS = {
-    0: (5, 0, 0, 0, 10, 90, 2),
-    1: (5, 0, 0, 0, 10, 15, 2),
-    2: (20, 30, 50, 0, 30, 45, 3),
-    3: (60, 60, 60, 0, 60, 45, 3),
-    5: (80, 0, 50, 20, 10, 45, 3),
-    6: (5, 0, 50, 0, 10, 15, 10),
-    7: (5, 0, 0, 0, 10, 45, 2),
-    8: (100, 100, 90, 0, 100, 45, 7),
-    9: (70, 60, 60, 0, 60, 45, 50),
-    10: (40, 100, 90, 0, 100, 0, 7),
-    11: (100, 60, 60, 0, 60, 45, 50),
-    12: (5, 0, 0, 0, 10, 45, 50),
-    13: (5, 0, 0, 0, 10, 15, 50),
-    14: (100, 100, 50, 50, 100, 45, 10),
-    15: (100, 50, 100, 80, 80, 45, 10),
-    18: (40, 0, 50, 0, 10, 15, 2),
-    19: (40, 0, 50, 0, 10, -90, 2),
-    20: (60, 30, 50, 60, 30, -90, 3),
-    21: (100, 100, 90, 100, 100, -90, 3),
-    22: (5, 0, 0, 0, 10, -90, 60),
-    23: (80, 60, 60, 80, 60, -90, 60),
-    25: (100, 100, 90, 100, 100, -90, 100),
-    26: (50, 0, 0, 0, 0, 70, 0),
-}
 WIDTH, HEIGHT, FOV = 512, 256, 110.0
 FOCAL = WIDTH / (2 * math.tan(math.radians(FOV / 2)))
-
-
-def weather_of(row: tuple[float, ...]) -> WeatherView:
-    cloud, rain, deposits, wet, wind, altitude, fog = row
-    return WeatherView(cloud, rain, deposits, wind, -1.0, altitude, fog, wetness=wet)
 
 
 def street_view(town: RoadMap, index: int = 60) -> tuple[float, float, float, float, float, float]:
@@ -159,8 +129,8 @@ def test_same_arguments_same_pixels(scene: Scene, town: RoadMap) -> None:
 def test_every_weather_of_bench2drive_looks_different(scene: Scene, town: RoadMap) -> None:
     camera = CameraSpec(256, 128, FOV, street_view(town), ("bgra",))
     images = {}
-    for number, row in BENCH2DRIVE_WEATHERS.items():
-        frame = scene.render(camera, [], weather_of(row), 2.0)
+    for number in BENCH2DRIVE_WEATHERS:
+        frame = scene.render(camera, [], bench2drive_weather(number), 2.0)
         assert frame.bgra is not None
         images[number] = frame.bgra[..., :3].astype(np.float64)
     for a, b in itertools.combinations(images, 2):
