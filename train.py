@@ -22,9 +22,10 @@ def main(config: DictConfig) -> None:
     """Compose, check, train. Ends with status 2 and one message when data or configuration are wrong."""
     try:
         settings = from_hydra(config)
-        from simlingo_training.run import train
+        from simlingo_base_training.training import base_recipe
+        from simlingo_training.run import simlingo_recipe, train
 
-        train(settings)
+        train(settings, base_recipe if settings.kind == "simlingo_base" else simlingo_recipe)
     except (ValueError, FileNotFoundError, OmegaConfBaseException) as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)

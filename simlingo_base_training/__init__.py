@@ -1,1 +1,1 @@
-"""SimLingo-Base, the driver without language: what differs from SimLingo."""
+"""SimLingo-Base (CarLLaVA): path and waypoints from one image without language; only what differs from SimLingo."""

@@ -84,6 +84,23 @@ class ModelSettings:
 
 
 @dataclass
+class BaseModelSettings:
+    """Architecture of SimLingo-Base: no text, a small decoder over vision, speed and route tokens.
+
+    Attributes:
+        backbone: Name of a packaged configuration (``clip_vit_l_336``, ``tiny``) or a JSON file.
+        path_queries: False drops the path output.
+        equalise: Equalise the brightness histogram of every image, as the published training did.
+        wide_ranges: Normalise by 110 km/h and 200 m instead of 64 km/h and 32 m.
+    """
+
+    backbone: str = "clip_vit_l_336"
+    path_queries: bool = True
+    equalise: bool = False
+    wide_ranges: bool = False
+
+
+@dataclass
 class AugmentationSettings:
     """Changes of the picture in training.
 
@@ -329,6 +346,7 @@ class TrainSettings:
         seed: Decides weights, order and draws.
         resume: Continue from ``last`` in ``out`` when it exists.
         init_from: Checkpoint directory or released file whose weights the run starts from.
+        base: Architecture of ``kind: simlingo_base``, which does not read ``model``.
         model, data, optim, trainer, logging: See there.
     """
 
@@ -339,6 +357,7 @@ class TrainSettings:
     resume: bool = True
     init_from: str | None = None
     model: ModelSettings = field(default_factory=ModelSettings)
+    base: BaseModelSettings = field(default_factory=BaseModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)

@@ -9,8 +9,9 @@ import platform
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -32,10 +33,24 @@ RESUME_FILE = "trainer.ckpt"
 """Lightning's full state inside ``checkpoints/last``, for resuming."""
 
 
+class Storable(Protocol):
+    """A model that can be written as a checkpoint directory."""
+
+    meta: dict[str, Any] | None
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the directory."""
+        ...
+
+
+Recipe = Callable[[TrainSettings], tuple[Storable, SimLingoData, SimLingoTraining]]
+"""Builds what is stored, the data and the training module of a run."""
+
+
 class CheckpointWriter(pl.Callback):
     """Stores the model as a checkpoint directory at every validation, and Lightning's state beside the last one."""
 
-    def __init__(self, checkpoint: Checkpoint, settings: TrainSettings) -> None:
+    def __init__(self, checkpoint: Storable, settings: TrainSettings) -> None:
         self.checkpoint = checkpoint
         self.folder = Path(settings.out) / "checkpoints"
         self.keep_all = settings.trainer.keep_all
@@ -71,7 +86,7 @@ class CheckpointWriter(pl.Callback):
             return
         self.checkpoint.meta = {"step": trainer.global_step, "epoch": trainer.current_epoch, **record}
         for name in names:
-            checkpoints.save(self.checkpoint, self.folder / name)
+            self.checkpoint.save(self.folder / name)
         partial.replace(self.folder / "last" / RESUME_FILE)
 
     def state_dict(self) -> dict[str, Any]:
@@ -144,7 +159,7 @@ def make_loggers(settings: TrainSettings) -> list[Logger]:
     return loggers
 
 
-def make_callbacks(checkpoint: Checkpoint, settings: TrainSettings) -> list[pl.Callback]:
+def make_callbacks(checkpoint: Storable, settings: TrainSettings) -> list[pl.Callback]:
     """Checkpoints, throughput, learning rate, progress."""
     callbacks: list[pl.Callback] = [
         CheckpointWriter(checkpoint, settings),
@@ -202,8 +217,12 @@ def is_finished(out: Path) -> bool:
     return (last / RESUME_FILE).is_file() and bool((checkpoints.read_config(last).get("meta") or {}).get("finished"))
 
 
-def train(settings: TrainSettings) -> dict[str, dict[str, float]]:
+def train(settings: TrainSettings, recipe: Recipe | None = None) -> dict[str, dict[str, float]]:
     """Train a run, continuing from its last checkpoint, and return the final open-loop summary.
+
+    Args:
+        settings: The run.
+        recipe: What is trained; SimLingo by default.
 
     Raises:
         FileNotFoundError, ValueError: If data, backbone or weights are missing or do not fit.
@@ -219,13 +238,8 @@ def train(settings: TrainSettings) -> dict[str, dict[str, float]]:
     torch.set_float32_matmul_precision("high")
     if settings.trainer.threads:
         torch.set_num_threads(settings.trainer.threads)
-    checkpoint = make_checkpoint(settings)
-    model = checkpoint.model
-    data = SimLingoData(
-        settings.data, settings.model.tiles, checkpoint.tokenizer, model.backbone.tokens_per_tile, settings.seed
-    )
+    checkpoint, data, module = (recipe or simlingo_recipe)(settings)
     trainer = make_trainer(make_callbacks(checkpoint, settings), settings)
-    module = SimLingoTraining(model, settings)
     write_record(settings)
     resume_from = out / "checkpoints" / "last" / RESUME_FILE
     found = settings.resume and resume_from.is_file()
@@ -237,6 +251,15 @@ def train(settings: TrainSettings) -> dict[str, dict[str, float]]:
     write_json(summary_file, module.last_summary)
     report(module.last_summary)
     return module.last_summary
+
+
+def simlingo_recipe(settings: TrainSettings) -> tuple[Storable, SimLingoData, SimLingoTraining]:
+    """What a SimLingo run trains, on what, and how."""
+    checkpoint = make_checkpoint(settings)
+    model = checkpoint.model
+    tokens = model.backbone.tokens_per_tile
+    data = SimLingoData(settings.data, settings.model.tiles, checkpoint.tokenizer, tokens, settings.seed)
+    return checkpoint, data, SimLingoTraining(model, settings)
 
 
 def make_checkpoint(settings: TrainSettings) -> Checkpoint:

@@ -23,7 +23,7 @@ from driving.route import resample_path, shift_view
 from simlingo_training.config import NUM_PATH_POINTS, DataSettings
 from simlingo_training.data.augment import augment
 from simlingo_training.data.chat import ChatRow, ChatTokenizer
-from simlingo_training.data.images import ImageU8, TileSpec, tile_image
+from simlingo_training.data.images import ImageU8, TileSpec
 from simlingo_training.data.prompts import Draws
 from simlingo_training.data.table import FrameTable
 from simlingo_training.data.tasks import (
@@ -150,7 +150,7 @@ class TileStore:
         stored = self._stored_at(path)
         if stored is not None and stored.is_file():
             return np.load(stored, allow_pickle=False)
-        tiles = tile_image(self.image(path), self.spec)
+        tiles = self.spec.cut(self.image(path))
         if stored is not None and self._room >= tiles.nbytes:
             self._room -= tiles.nbytes
             with atomic_writer(stored) as stream:
@@ -249,9 +249,7 @@ class SampleMaker:
         if colours is None:
             return self.store.tiles(path)
         if augmentation.before_tiling:
-            return tile_image(
-                augment(self.store.image(path), augmentation.colour_probability, colours), self.store.spec
-            )
+            return self.store.spec.cut(augment(self.store.image(path), augmentation.colour_probability, colours))
         tiles = self.store.tiles(path)
         # Side by side, so that one change covers all tiles alike.
         strip = np.ascontiguousarray(tiles.swapaxes(0, 1).reshape(tiles.shape[1], -1, 3))

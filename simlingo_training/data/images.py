@@ -41,6 +41,10 @@ class TileSpec:
         if self.tile_px < 1 or self.max_tiles < 1:
             raise ValueError(f"tile_px and max_tiles count from 1; got {self.tile_px} and {self.max_tiles}")
 
+    def cut(self, image: ImageU8) -> ImageU8:
+        """Tiles (T, S, S, 3) of an image (H, W, 3) whose bonnet is already cut off; see `tile_image`."""
+        return tile_image(image, self)
+
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(columns, rows) for an image of that size, pixels."""
         return closest_grid(width / height, self.max_tiles)
@@ -89,13 +93,17 @@ def tile_image(image: ImageU8, spec: TileSpec) -> ImageU8:
 
 def camera_to_tiles(image: ImageU8, spec: TileSpec, cut: bool = True) -> ImageU8:
     """Full camera image (H, W, 3) uint8 RGB to tiles (T, S, S, 3) uint8; ``cut`` drops the bonnet rows first."""
-    return tile_image(cut_bonnet(image) if cut else image, spec)
+    return spec.cut(cut_bonnet(image) if cut else image)
 
 
-def normalise_tiles(tiles: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Tiles (..., S, S, 3) uint8 to (..., 3, S, S) with ImageNet's mean removed and deviation divided out, on the
-    device of ``tiles``. The arithmetic is float32 whatever ``dtype`` is returned."""
+def normalise_tiles(
+    tiles: torch.Tensor,
+    dtype: torch.dtype = torch.float32,
+    mean: tuple[float, float, float] = IMAGENET_MEAN,
+    std: tuple[float, float, float] = IMAGENET_STD,
+) -> torch.Tensor:
+    """Tiles (..., S, S, 3) uint8 to (..., 3, S, S) with the mean removed and the deviation divided out, on the device of
+    ``tiles``. The arithmetic is float32 whatever ``dtype`` is returned."""
     scaled = tiles.to(torch.float32) / 255
-    mean = torch.tensor(IMAGENET_MEAN, device=tiles.device)
-    std = torch.tensor(IMAGENET_STD, device=tiles.device)
-    return ((scaled - mean) / std).movedim(-1, -3).to(dtype)
+    centred = scaled - torch.tensor(mean, device=tiles.device)
+    return (centred / torch.tensor(std, device=tiles.device)).movedim(-1, -3).to(dtype)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -22,8 +23,10 @@ from driving.files import write_json, write_text
 from simlingo_training.config import ModelSettings
 from simlingo_training.data.chat import ChatTokenizer
 from simlingo_training.models.backbone import backbone_values, override
-from simlingo_training.models.released import compare_keys, from_released
+from simlingo_training.models.released import Tensors, compare_keys, from_released
 from simlingo_training.models.simlingo import SimLingo
+
+S = TypeVar("S")
 
 WEIGHTS = "model.safetensors"
 FORMAT = 1
@@ -51,6 +54,10 @@ class Checkpoint:
     cut_bonnet: bool = True
     meta: dict[str, Any] | None = None
 
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write a checkpoint directory; see `save`."""
+        return save(self, folder)
+
 
 def build(settings: ModelSettings) -> Checkpoint:
     """A fresh model with its tokenizer.
@@ -75,16 +82,24 @@ def save(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> Path:
     checkpoint.tokenizer.save(target)
     source = checkpoint.settings
     write_json(target / "config.json", override(backbone_values(source.backbone), source.overrides))
+    plain = replace(source, pretrained=False, overrides={})
+    return write(target, "simlingo", checkpoint.model, plain, checkpoint.cut_bonnet, checkpoint.meta)
+
+
+def write(
+    target: Path, kind: str, model: torch.nn.Module, settings: Any, cut_bonnet: bool, meta: dict[str, Any] | None
+) -> Path:
+    """Write ``config.yaml`` and the weights of any kind of model into a directory."""
     record = {
         "format": FORMAT,
-        "kind": "simlingo",
-        "cut_bonnet": checkpoint.cut_bonnet,
-        "model": OmegaConf.to_container(OmegaConf.structured(replace(source, pretrained=False, overrides={}))),
-        "meta": checkpoint.meta or {},
+        "kind": kind,
+        "cut_bonnet": cut_bonnet,
+        "model": OmegaConf.to_container(OmegaConf.structured(settings)),
+        "meta": meta or {},
     }
     write_text(target / "config.yaml", yaml.safe_dump(record, sort_keys=False))
     partial = target / f".{WEIGHTS}.tmp"
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, str(partial), metadata={"format": "pt"})
     partial.replace(target / WEIGHTS)
     return target
@@ -111,6 +126,20 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return record
 
 
+def read_settings(folder: str | os.PathLike[str], kind: str, schema: type[S]) -> tuple[dict[str, Any], S]:
+    """Read ``config.yaml`` and the architecture in it.
+
+    Raises:
+        CheckpointError: If the directory is none, or holds another kind of model.
+    """
+    record = read_config(folder)
+    if record["kind"] != kind:
+        raise CheckpointError(f"{folder}: expected a checkpoint of kind {kind!r}, got {record['kind']!r}")
+    settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), record["model"]))
+    assert isinstance(settings, schema)
+    return record, settings
+
+
 def load(folder: str | os.PathLike[str]) -> Checkpoint:
     """Load a SimLingo checkpoint directory.
 
@@ -118,12 +147,7 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         CheckpointError: If the directory is incomplete, damaged, of another kind, or its weights do not fit; the message
             names missing and unexpected tensors.
     """
-    record = read_config(folder)
-    if record["kind"] != "simlingo":
-        raise CheckpointError(f"{folder}: expected a checkpoint of kind 'simlingo', got {record['kind']!r}")
-    values = OmegaConf.merge(OmegaConf.structured(ModelSettings), record["model"])
-    settings = OmegaConf.to_object(values)
-    assert isinstance(settings, ModelSettings)
+    record, settings = read_settings(folder, "simlingo", ModelSettings)
     settings = replace(settings, backbone=str(folder), tokenizer=str(folder))
     checkpoint = build(settings)
     load_weights(checkpoint.model, read_tensors(Path(folder) / WEIGHTS), str(folder))
@@ -142,8 +166,17 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{path}: damaged or no safetensors file: {error}") from error
 
 
-def initialise(model: torch.nn.Module, source: str | os.PathLike[str]) -> None:
+def initialise(
+    model: torch.nn.Module,
+    source: str | os.PathLike[str],
+    rename: Callable[[Tensors], dict[str, torch.Tensor]] = from_released,
+) -> None:
     """Start from the weights of a checkpoint directory or of a released ``.pt`` or ``.safetensors`` file.
+
+    Args:
+        model: Takes the weights.
+        source: Directory or file.
+        rename: Turns released names into those of the model.
 
     Raises:
         CheckpointError: If there is none at ``source`` or it does not fit.
@@ -156,7 +189,7 @@ def initialise(model: torch.nn.Module, source: str | os.PathLike[str]) -> None:
         raise CheckpointError(f"{source}: expected a checkpoint directory or a file with released weights")
     is_safe = path.suffix == ".safetensors"
     tensors = read_tensors(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
-    renamed = {name: tensor.float() for name, tensor in from_released(tensors).items()}
+    renamed = {name: tensor.float() for name, tensor in rename(tensors).items()}
     load_weights(model, renamed, str(source))
 
 

@@ -5,25 +5,35 @@ Dimension letters: B rows, D width, F future points.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
 from simlingo_training.config import NUM_PATH_POINTS, NUM_SPEED_WAYPOINTS
 
 
-class PointEncoder(nn.Module):
-    """Target points, metres in the ego frame and not normalised, to embeddings."""
+class NumberEncoder(nn.Module):
+    """Numbers to embeddings. SimLingo feeds target points in metres, not normalised."""
 
-    def __init__(self, width: int, hidden: tuple[int, int] = (256, 512)) -> None:
+    def __init__(self, width: int, inputs: int = 2, hidden: tuple[int, ...] = (256, 512)) -> None:
         super().__init__()
-        first, second = hidden
-        self.mlp = nn.Sequential(
-            nn.Linear(2, first), nn.ReLU(), nn.Linear(first, second), nn.ReLU(), nn.Linear(second, width)
-        )
+        self.mlp = perceptron((inputs, *hidden, width), nn.ReLU)
 
-    def forward(self, points: torch.Tensor) -> torch.Tensor:
-        """(..., 2) metres to (..., D)."""
-        return self.mlp(points.to(next(self.parameters()).dtype))
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        """(..., inputs) to (..., D)."""
+        return self.mlp(numbers.to(next(self.parameters()).dtype))
+
+
+def perceptron(sizes: tuple[int, ...], activation: type[nn.Module], last_bias: bool = True) -> nn.Sequential:
+    """Linear layers of the given sizes with an activation between them."""
+    layers: list[nn.Module] = []
+    for number, (inputs, outputs) in enumerate(pairwise(sizes)):
+        is_last = number == len(sizes) - 2
+        layers.append(nn.Linear(inputs, outputs, bias=last_bias or not is_last))
+        if not is_last:
+            layers.append(activation())
+    return nn.Sequential(*layers)
 
 
 class DrivingHeads(nn.Module):
@@ -33,17 +43,15 @@ class DrivingHeads(nn.Module):
     running sums, starting at the ego vehicle.
     """
 
-    def __init__(self, width: int, with_path: bool = True) -> None:
+    def __init__(self, width: int, with_path: bool = True, path_hidden: tuple[int, ...] = (512, 256)) -> None:
         super().__init__()
         self.num_path = NUM_PATH_POINTS if with_path else 0
         self.num_speed = NUM_SPEED_WAYPOINTS
         self.speed_queries = nn.Parameter(0.02 * torch.randn(1, self.num_speed, width))
-        self.speed_head = nn.Sequential(nn.Linear(width, 256), nn.SiLU(), nn.Linear(256, 2, bias=False))
+        self.speed_head = perceptron((width, 256, 2), nn.SiLU, last_bias=False)
         if with_path:
             self.path_queries = nn.Parameter(0.02 * torch.randn(1, self.num_path, width))
-            self.path_head = nn.Sequential(
-                nn.Linear(width, 512), nn.SiLU(), nn.Linear(512, 256), nn.SiLU(), nn.Linear(256, 2, bias=False)
-            )
+            self.path_head = perceptron((width, *path_hidden, 2), nn.SiLU, last_bias=False)
 
     @property
     def num_queries(self) -> int:

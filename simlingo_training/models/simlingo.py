@@ -15,7 +15,7 @@ from torch import nn
 
 from simlingo_training.config import ModelSettings
 from simlingo_training.models.backbone import Backbone, add_lora, build_backbone
-from simlingo_training.models.heads import DrivingHeads, PointEncoder
+from simlingo_training.models.heads import DrivingHeads, NumberEncoder
 
 
 @dataclass
@@ -80,7 +80,7 @@ class SimLingo(nn.Module):
             add_lora(self.backbone, settings.lora)
         if settings.freeze_vision:
             self.backbone.vision_modules()[0].requires_grad_(False)
-        self.point_encoder = PointEncoder(self.backbone.width)
+        self.point_encoder = NumberEncoder(self.backbone.width)
         self.heads = DrivingHeads(self.backbone.width, settings.path_queries)
         self.image_token = image_token
         self.point_token = point_token

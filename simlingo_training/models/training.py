@@ -9,13 +9,14 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from simlingo_training.config import TrainSettings
 from simlingo_training.data.collate import Batch
 from simlingo_training.evaluation.openloop import OpenLoopReport, table
 from simlingo_training.models.losses import loss_terms
 from simlingo_training.models.schedule import RunProgress, make_optimizer, make_scheduler
-from simlingo_training.models.simlingo import ModelOutput, SimLingo
+from simlingo_training.models.simlingo import ModelOutput
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 class SimLingoTraining(pl.LightningModule):
     """Trains and validates a `SimLingo` network."""
 
-    def __init__(self, model: SimLingo, settings: TrainSettings) -> None:
+    def __init__(self, model: nn.Module, settings: TrainSettings) -> None:
         super().__init__()
         self.model = model
         self.settings = settings
@@ -35,6 +36,10 @@ class SimLingoTraining(pl.LightningModule):
         """Teacher-forced pass."""
         output: ModelOutput = self.model(batch.inputs)
         return output
+
+    def terms(self, output: ModelOutput, batch: Batch) -> dict[str, torch.Tensor]:
+        """Loss terms before weighting."""
+        return loss_terms(output, batch)
 
     def weighted_loss(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
         """Sum of the terms times their weights."""
@@ -50,7 +55,7 @@ class SimLingoTraining(pl.LightningModule):
         """One batch; logs total and terms."""
         if self.progress is not None:
             self.progress.start()
-        terms = loss_terms(self(batch), batch)
+        terms = self.terms(self(batch), batch)
         loss = self.weighted_loss(terms)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         for name, term in {**terms, "loss": loss}.items():
@@ -69,7 +74,7 @@ class SimLingoTraining(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Losses and open-loop errors of one batch."""
         output = self(batch)
-        terms = loss_terms(output, batch)
+        terms = self.terms(output, batch)
         loss = self.weighted_loss(terms)
         self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=len(batch))
         for name, term in {**terms, "loss": loss}.items():
