@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -109,7 +109,6 @@ class WorldState:
         self._motions: dict[int, Motion] = {}
         self._all_actors: list[Any] | None = None
         self._planners: dict[float, GlobalRoutePlanner] = {}
-        self._before_destroy: dict[int, list[Callable[[Any], None]]] = {}
         self._library = world.get_blueprint_library()
         self._candidates = lru_cache(maxsize=None)(self._find_candidates)
 
@@ -243,18 +242,6 @@ class WorldState:
             self._all_actors = None
         return actor
 
-    def adopt(self, actor: Any) -> None:
-        """Own an actor that somebody else created, so that clean-up removes it."""
-        self._pool[actor.id] = actor
-
-    def before_destroy(self, actor: Any, call: Callable[[Any], None]) -> None:
-        """Have ``call(actor)`` made just before the actor is removed, for instance to destroy a sensor on it."""
-        self._before_destroy.setdefault(actor.id, []).append(call)
-
-    def owns(self, actor: Any) -> bool:
-        """Whether this route owns the actor and has not removed it."""
-        return actor.id in self._pool
-
     def is_alive(self, actor: Any) -> bool:
         """Whether the simulator still has the actor."""
         return bool(actor.is_alive)
@@ -263,8 +250,6 @@ class WorldState:
         """Destroy an owned actor; nothing happens the second time."""
         if self._pool.pop(actor.id, None) is None:
             return
-        for call in self._before_destroy.get(actor.id, []):
-            call(actor)
         self._forget(actor.id)
         if actor.is_alive:
             actor.destroy()
@@ -286,5 +271,4 @@ class WorldState:
         self._pool.pop(actor_id, None)
         self._fresh.pop(actor_id, None)
         self._motions.pop(actor_id, None)
-        self._before_destroy.pop(actor_id, None)
         self._all_actors = None

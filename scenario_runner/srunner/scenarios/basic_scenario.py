@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import carla
-import numpy as np
 import py_trees
 from py_trees.behaviour import Behaviour
 from py_trees.common import Status
@@ -183,7 +182,6 @@ class Stage:
         self.ego = scenario.context.ego
         self.actors: dict[str, Any] = scenario.actors
         self.rng = scenario.context.generator(f"{stream_name(scenario.config)}:stage")
-        self.noise = np.random.default_rng(self.rng.getrandbits(64))
 
     @property
     def wishes(self) -> Wishes:

@@ -25,7 +25,7 @@ from srunner.tools.places import (
     same_direction_lanes,
 )
 from srunner.traffic.requests import JunctionRequest
-from srunner.traffic.route_frame import lane_before_junction, lane_behind_junction, lane_of
+from srunner.traffic.route_frame import lane_behind_junction, lane_of
 
 ARRIVED_WITHIN = 2.0
 """The ego has merged when it is this near to the sink of the flow, metres."""
@@ -172,7 +172,7 @@ def interurban_advanced(draft: Draft) -> Plan:
     kept_exit = lane_behind_junction(back_sink)
     request = JunctionRequest(
         clear_junction=True, clear_entry=True,
-        remove_entries=tuple(lane for lane in entries if lane_of(lane) not in own and lane_before_junction(lane)),
+        remove_entries=tuple(lane for lane in entries if lane_of(lane) not in own),
         remove_exits=tuple(lane for lane in exits if lane_of(lane) != kept_exit),
         extend_exit=EXIT_SPACE + behind_junction(back_sink),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from py_trees.behaviour import Behaviour
 from py_trees.common import Status
 
 from srunner.scenariomanager.route_context import RouteContext
-from srunner.traffic.fleet import Car, Duty, Fleet
+from srunner.traffic.fleet import MIN_LANE_WIDTH, Car, Duty, Fleet
 from srunner.traffic.junctions import JunctionTraffic
 from srunner.traffic.route_frame import RouteFrame
 
@@ -163,6 +163,7 @@ class BackgroundTraffic:
 
     def _keep_road(self) -> None:
         self._let_strays_go()
+        self._stop_on_narrow_lanes()
         lanes = self.frame.lanes(self.frame.index)
         for lane in lanes:
             if self.is_removed(lane):
@@ -186,6 +187,14 @@ class BackgroundTraffic:
             waypoint = self.context.map.get_waypoint(car.location)
             if not waypoint.is_junction and not self.frame.waypoint(car.place.index).is_junction:
                 self.junctions.let_out(car, waypoint)
+
+    def _stop_on_narrow_lanes(self) -> None:
+        """Cars whose lane becomes too narrow pull up with their hazard lights on."""
+        for car in self.fleet.of(Duty.ROAD):
+            waypoint = self.context.map.get_waypoint(car.location)
+            if waypoint is not None and not waypoint.is_junction and waypoint.lane_width < MIN_LANE_WIDTH:
+                car.duty = Duty.WAITING
+                self.fleet.hazard_lights(car)
 
     def _follow_up(self, lane: int, front: list[Car]) -> None:
         """The source behind the ego."""

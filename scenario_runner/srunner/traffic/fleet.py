@@ -164,6 +164,12 @@ class Fleet:
         if on:
             car.actor.set_light_state(carla.VehicleLightState.Brake)
 
+    def hazard_lights(self, car: Car) -> None:
+        """Switch both blinkers on for good."""
+        self._manager.update_vehicle_lights(car.actor, False)
+        lights = carla.VehicleLightState
+        car.actor.set_light_state(lights(int(lights.RightBlinker) | int(lights.LeftBlinker) | int(lights.Position)))
+
     def teleport(self, car: Car, waypoint: Any) -> None:
         """Move a car along its lane; its velocity stays as it is."""
         pose = shifted(waypoint.transform, up=SPAWN_LIFT)

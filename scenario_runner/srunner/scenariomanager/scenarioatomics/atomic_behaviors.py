@@ -132,24 +132,6 @@ class Holding(Behaviour):
             self._end()
 
 
-class EachTick(Behaviour):
-    """Call every tick, for ever; ``end`` once at the end."""
-
-    def __init__(self, name: str, call: Callable[[], Any], end: Callable[[], Any] | None = None) -> None:
-        super().__init__(name)
-        self._call, self._end = call, end
-
-    def update(self) -> Status:
-        """Call."""
-        self._call()
-        return Status.RUNNING
-
-    def terminate(self, new_status: Status) -> None:
-        """Clean up."""
-        if self._end is not None and self.status == Status.RUNNING:
-            self._end()
-
-
 # ---- actors ---------------------------------------------------------------------------------------------------------
 
 
