@@ -3,6 +3,7 @@
 Examples:
     python start_eval.py agent=simlingo checkpoint=outputs/simlingo_tiny/checkpoints/last
     python start_eval.py agent=expert routes=data/routes/demo_eval.xml seeds=[1,2] out=outputs/eval/expert
+    python start_eval.py agent=simlingo checkpoint=… policy_server=true workers=4
     python start_eval.py mode=doctor agent=simlingo checkpoint=outputs/simlingo_tiny/checkpoints/last
     CARLA_ROOT=/opt/carla python start_eval.py simulator=carla routes=bench2drive220.xml gpus=4 workers=4
     python start_eval.py cluster=slurm +slurm.slurm_partition=gpu +slurm.slurm_time=240 workers=22
@@ -25,7 +26,9 @@ from jobs.journal import JournalBusy
 from jobs.live import LiveView
 from team_code.evaluation import doctor, plan
 from team_code.evaluation.config import EvalConfig
+from team_code.evaluation.service import policy_service
 from team_code.evaluation.summary import Table, collect_rows, tabulate, write_manifest
+from team_code.policy_server import PolicyServerError
 from team_code.report.page import write_report
 
 ConfigStore.instance().store(name="eval_schema", node=EvalConfig)
@@ -34,9 +37,10 @@ ConfigStore.instance().store(name="eval_schema", node=EvalConfig)
 def drive(config: EvalConfig) -> Table:
     """Drive what has not been driven yet and write outcomes, table and manifest."""
     out = Path(config.out)
-    fleet = plan.make_fleet(config)
-    with LiveView(f"{config.agent} on {config.rules}") as view:
-        results = fleet.run(view)
+    with policy_service(config) as served:
+        fleet = plan.make_fleet(served)
+        with LiveView(f"{config.agent} on {config.rules}") as view:
+            results = fleet.run(view)
     write_outcomes(out / "outcomes.json", results)
     table = tabulate(collect_rows(out, fleet.tasks, results))
     write_json(out / "results.json", table.to_json())
@@ -102,7 +106,7 @@ def main(raw: DictConfig) -> None:
     assert isinstance(config, EvalConfig)
     try:
         status = run(config)
-    except (FileNotFoundError, JournalBusy, ValueError) as error:
+    except (FileNotFoundError, JournalBusy, PolicyServerError, ValueError) as error:
         print(f"start_eval: {error}", file=sys.stderr)
         status = 2
     sys.exit(status)

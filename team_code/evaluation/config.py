@@ -30,6 +30,7 @@ class EvalConfig:
         track: Track of an agent given by path; empty for SENSORS.
         checkpoint: Checkpoint folder of a learned agent.
         agent_options: Fields of the agent's configuration, for example `route_as: command`.
+        policy_server: Hold the model in one process that answers all agents in batches, instead of one model per job.
         routes: Route file.
         subset: Route ids and ranges of the file, for example `1,4-9`; empty for all.
         rules: Name of the rules profile.
@@ -54,6 +55,7 @@ class EvalConfig:
     track: str = ""
     checkpoint: str = ""
     agent_options: dict[str, Any] = field(default_factory=dict)
+    policy_server: bool = False
     routes: str = "data/routes/demo_eval.xml"
     subset: str = ""
     rules: str = "bench2drive"

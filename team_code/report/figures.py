@@ -151,7 +151,7 @@ def draw_latencies(path: Path, stages: Mapping[str, Sequence[float]]) -> None:
         stages: Stage name to milliseconds per tick.
     """
     names = list(stages)
-    figure, axes = plt.subplots(figsize=(6.4, 0.5 + 0.34 * len(names)), dpi=110)
+    figure, axes = plt.subplots(figsize=(6.4, 1.1 + 0.3 * len(names)), dpi=110)
     medians = [float(np.median(stages[name])) for name in names]
     high = [float(np.percentile(stages[name], 95)) for name in names]
     axes.barh(names, high, color=ROAD, label="95th percentile")
