@@ -35,6 +35,7 @@ class Correction(str, Enum):
     LIGHT_BY_LINE = "a light whose head stands over another lane is ignored though its stop line holds the ego vehicle"
     LIGHT_STATE = "inside a junction the state of the light is unknown, so the answer is to follow it"
     UNSEEN_OBJECTS = "pedestrians and obstacles outside the image are counted, and boxes reach beyond the image"
+    WALKER_BOX = "boxes of pedestrians float half a body above the ground"
     NEAR_WALKERS = "pedestrians behind the ego vehicle make it stop for 'pedestrians' in the plural"
     # Commentary
     LAST_FRAMES = "the last nine frames of a route get no commentary"

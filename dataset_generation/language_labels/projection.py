@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import cos, sin
 
 from driving.camera import DRIVING_CAMERA
-from driving.records import CarBox, PlacedBox
+from driving.records import CarBox, PlacedBox, WalkerBox
 
 Pixel = tuple[float, float]
 Corner = tuple[float, float, float]
@@ -68,13 +68,17 @@ def is_in_image(box: PlacedBox, region: ImageRegion) -> bool:
     return region.contains(to_pixel(front)) or region.contains(to_pixel(rear))
 
 
-def corners(box: PlacedBox) -> list[Corner]:
+def corners(box: PlacedBox, walkers_float: bool = False) -> list[Corner]:
     """Eight corners in the ego frame, metres: bottom (-x,-y), (x,-y), (x,y), (-x,y), then the top in the same order.
 
-    The box is taken to stand on its position, as vehicles do.
+    Args:
+        box: Stands on its position, as vehicles do; the position of a pedestrian is the middle of the body.
+        walkers_float: Let pedestrians stand on their middle too, as in the published labels.
     """
     length, width, height = box.extent
     x, y, z = box.position
+    if isinstance(box, WalkerBox) and not walkers_float:
+        z -= height
     c, s = cos(box.yaw), sin(box.yaw)
     floor = [(x + i * length * c - j * width * s, y + i * length * s + j * width * c) for i, j in SIGN_SQUARES]
     return [(u, v, z + level) for level in (0.0, 2 * height) for u, v in floor]

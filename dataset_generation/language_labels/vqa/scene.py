@@ -8,6 +8,7 @@ from functools import cached_property
 from dataset_generation.language_labels.naming import describe
 from dataset_generation.language_labels.profiles import Correction, Profile
 from dataset_generation.language_labels.projection import (
+    Corner,
     ImageRegion,
     clipped_bounds,
     corners,
@@ -127,8 +128,11 @@ class VqaScene:
         """[[min u, min v], [max u, max v]] of a box in the image, pixels; computed once per box."""
         if id(box) not in self._bounds:
             project = clipped_bounds if self.corrects(Correction.UNSEEN_OBJECTS) else pixel_bounds
-            self._bounds[id(box)] = project(corners(box))
+            self._bounds[id(box)] = project(self._corners(box))
         return self._bounds[id(box)]
+
+    def _corners(self, box: PlacedBox) -> list[Corner]:
+        return corners(box, walkers_float=not self.corrects(Correction.WALKER_BOX))
 
     def add_key_object(self, category: str, description: str, box: PlacedBox | None) -> str:
         """Register an object questions speak of; returns its key."""
@@ -141,7 +145,7 @@ class VqaScene:
             (left, top), (right, bottom) = bounds
             key = f"<c{number},CAM_FRONT,{round1((left + right) / 2)},{round1((top + bottom) / 2)}>"
             ground = box.position[2] if isinstance(box, CarBox) else 0.0
-            cube = [[round1(x), round1(y), round1(z - ground)] for x, y, z in corners(box)]
+            cube = [[round1(x), round1(y), round1(z - ground)] for x, y, z in self._corners(box)]
             self.key_objects[key] = KeyObject(category, description, bounds, cube)
         self._keyed.append((key, box))
         return key

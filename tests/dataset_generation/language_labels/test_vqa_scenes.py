@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dataset_generation.language_labels.profiles import CORRECTED, PARITY, profile_named
+from dataset_generation.language_labels.projection import corners
 from dataset_generation.language_labels.route_data import LabelFailure
 from dataset_generation.language_labels.synthetic import moved
 from dataset_generation.language_labels.vqa.important import merged
@@ -251,6 +252,13 @@ def test_pedestrians_are_counted_within_forty_metres_ahead(ask):
         "The important objects in the scene are the pedestrian to the front of the ego vehicle and the pedestrian to the "
         "front left of the ego vehicle."
     )
+
+
+def test_pedestrians_stand_on_the_ground_when_corrected():
+    person = walker(10.0)
+    feet, head = corners(person)[0][2], corners(person)[-1][2]
+    assert (feet, head) == pytest.approx((0.0, 1.8))
+    assert corners(person, walkers_float=True)[0][2] == pytest.approx(0.9)
 
 
 def test_obstruction_on_a_two_way_road(ask):

@@ -1,0 +1,109 @@
+"""The label viewer draws what the labels say, where the camera sees it."""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dataset_generation import label_viewer
+from dataset_generation.label_viewer import (
+    add_key_objects,
+    asked_about,
+    caption,
+    draw_frame,
+    dreamed_paths,
+    load_frame,
+    pick_run,
+    plt,
+)
+from dataset_generation.language_labels.commentary.labeller import CommentaryLabeller
+from dataset_generation.language_labels.profiles import CORRECTED
+from dataset_generation.language_labels.runner import LabelOptions, label_dataset
+from dataset_generation.language_labels.synthetic import write_route
+from dataset_generation.language_labels.vqa.labeller import VqaLabeller
+from driving.files import write_json
+from driving.records import DREAMER, RunFolder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    root = tmp_path_factory.mktemp("viewer")
+    made = write_route(root, 3, 13, num_cars=4)
+    for frame in range(13):
+        cv2.imwrite(str(made.rgb_path(frame)), np.full((512, 1024, 3), 90, np.uint8))
+    label_dataset(
+        [VqaLabeller(CORRECTED), CommentaryLabeller(CORRECTED)], LabelOptions(root, root, root / "none", CORRECTED)
+    )
+    dream = {
+        "waypoints": [[3.0 * i, 0.5 * i] for i in range(1, 11)],
+        "safe_to_execute": False,
+        "dreamer_instruction": ["Go <left> & fast."],
+        "dreamer_answer_safety": "Ignore.",
+    }
+    write_json(
+        made.label_path(DREAMER, 12), {"faster": [dream, {**dream, "waypoints": "org"}], "faster_factor": [dream]}
+    )
+    return made
+
+
+def test_picture_has_the_size_of_a_page_and_holds_image_map_and_words(run):
+    figure = draw_frame(load_frame(run, 12))
+    figure.canvas.draw()
+    assert len(figure.axes) == 3
+    width, height = figure.canvas.get_width_height()
+    assert width > height > 500
+    plt.close(figure)
+
+
+def test_rectangles_lie_on_the_key_objects_of_the_question(run):
+    frame = next(frame for frame in (load_frame(run, n) for n in range(13)) if asked_about(frame, (4, 0)))
+    asked = asked_about(frame, (4, 0))
+    tags = set(asked[0].object_tags)
+    figure, ax = plt.subplots()
+    add_key_objects(ax, frame, tags)
+    (left, top), (right, bottom) = frame.vqa.key_objects[asked[0].object_tags[0]].box_2d
+    assert len(ax.patches) == len(tags)
+    assert ax.patches[0].get_bbox().bounds == pytest.approx((left, top, right - left, bottom - top))
+    plt.close(figure)
+
+
+def test_only_alternatives_with_their_own_waypoints_and_wording_are_drawn(run):
+    paths = dreamed_paths(load_frame(run, 12))
+    assert [mode for mode, _, _ in paths] == ["faster"]
+    np.testing.assert_allclose(paths[0][2][-1], [30.0, 5.0])
+
+
+def test_caption_begins_with_the_commentary_and_is_cut(run):
+    frame = load_frame(run, 12)
+    text = caption(frame, frame.vqa.pairs, lines=6)
+    assert frame.commentary.commentary.split()[0] in text.splitlines()[0]
+    assert text.splitlines()[-1] == "…"
+    assert len(text.splitlines()) == 6
+
+
+def test_page_shows_each_frame_and_escapes_its_words(run, tmp_path, monkeypatch, capsys):
+    arguments = ["viewer", "--data", str(run.root), "--frames", "11", "12", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert label_viewer.main() == 0
+    page = Path(capsys.readouterr().out.strip().splitlines()[-1]).read_text()
+    assert "Go &lt;left&gt; &amp; fast." in page
+    for name in ("0011.png", "0012.png"):
+        assert f"<img src='{name}'>" in page
+        assert cv2.imread(str(tmp_path / name)).shape[0] > 400
+
+
+def test_unknown_run_and_frame_are_named(run, tmp_path, monkeypatch, capsys):
+    with pytest.raises(ValueError, match="0 runs"):
+        pick_run(run.root, "Town99")
+    monkeypatch.setattr(sys, "argv", ["viewer", "--data", str(run.root), "--frames", "99", "--out", str(tmp_path)])
+    assert label_viewer.main() == 2
+    assert "0099.json.gz" in capsys.readouterr().err
+
+
+def test_frame_without_labels_is_still_drawn(run, tmp_path):
+    frame = load_frame(run, 5, labels_root=tmp_path)
+    assert frame.vqa is None
+    assert isinstance(frame.run, RunFolder)
+    plt.close(draw_frame(frame))
