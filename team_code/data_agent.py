@@ -1,9 +1,10 @@
 """The expert with a recorder: drives and writes the dataset.
 
 Environment: ``SAVE_PATH`` is the folder that run folders go to (default `database/simlingo/data/simlingo`), ``TOWN`` and
-``REPETITION`` name them, ``EXPERT_SEED`` draws the augmented camera. ``LIDAR_SWEEP`` is `half` (as published: every tick gives
-half a revolution) or `full` (one revolution per recorded tick, for simulators that measure per tick). A run folder is complete when it holds
-``results.json.gz``; until then every file in it is whole, so a crash leaves a readable, unfinished route.
+``REPETITION`` name them, ``EXPERT_SEED`` draws the augmented camera. ``LIDAR_SWEEP`` is `half` (as published: every tick
+gives half a revolution) or `full` (one revolution per recorded tick, for simulators that measure per tick). A run folder is
+complete when it holds ``results.json.gz``; until then every file in it is whole, so a crash leaves a readable, unfinished
+route.
 """
 
 from __future__ import annotations

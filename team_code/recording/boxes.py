@@ -135,6 +135,8 @@ class BoxRecorder:
     def record(self, actors: Sequence[carla.Actor], facts: FrameFacts) -> list[Box]:
         """All boxes of the current tick, in published order."""
         self._facts = facts
+        states = self._world.get_vehicles_light_states()  # one call for all; asking each vehicle is a call each
+        self._vehicle_lights = {key: int(value) for key, value in states.items()}
         transform = self._ego.get_transform()
         self._here = transform.location
         self._ego_matrix = np.array(transform.get_matrix())
@@ -244,7 +246,7 @@ class BoxRecorder:
             next_road_ids=list(following.roads),
             next_next_road_ids=list(following.roads_after),
             **self._relation(waypoint),
-            light_state=_set_bits(int(vehicle.get_light_state())),
+            light_state=_set_bits(self._vehicle_lights.get(vehicle.id, 0)),
             traffic_light_state=self._light_state(waypoint, LIGHT_LOOK_AHEAD_M),
             is_at_traffic_light=vehicle.is_at_traffic_light(),
             base_type=vehicle.attributes.get("base_type", "car"),
