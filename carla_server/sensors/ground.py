@@ -8,12 +8,13 @@ palette indices; light and wetness act on the palette's 256 colours, not on the 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from carla_server.map import Lane, LaneMarking, RoadMap
 from carla_server.sensors.views import Tag
@@ -25,6 +26,7 @@ LEVELS = 10
 FINEST = 16.0  # texels per metre of level 0 in towns up to LARGE_TOWN
 LARGE_TOWN = 700.0 * 700.0  # m2; larger towns get coarser texels so that memory stays below a hundred megabytes
 MARGIN = 40.0  # metres of open ground around the roads
+OVERLAP, CLEARANCE = 5.0, 3.0  # metres apart in plan and in height where one road passes above another
 SHIFT = 4  # fractional bits for OpenCV's drawing
 
 DASH, GAP = 3.0, 5.0  # metres of a broken line
@@ -157,7 +159,7 @@ def _grain() -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, eq=False)
 class _Paint:
-    """Quads to fill with one surface. `quads` is (Q, 4, 2) world metres; `low`, `high` (Q, 2) their bounds."""
+    """Polygons to fill with one surface. `quads` is (Q, K, 2) world metres; `low`, `high` (Q, 2) their bounds."""
 
     surface: str
     quads: Array
@@ -171,7 +173,8 @@ class GroundImage:
 
     Attributes:
         texels: (B,) uint8 palette indices, all levels one after another, rows along x, y growing.
-        levels: (L, 6) float64: offset in `texels`, width, height, x and y of the corner (metres), texels per metre.
+        levels: (K, L, 6) float64: offset in `texels`, width, height, x and y of the corner (metres), texels per metre.
+            Image 0 is the ground; image 1, if any, the roads that pass above others.
     """
 
     texels: NDArray[np.uint8]
@@ -244,31 +247,52 @@ def _lane_quads(lane: Lane) -> Array:
     return np.stack([inner[:-1], inner[1:], outer[1:], outer[:-1]], axis=1)
 
 
-def _stop_line_paints(road_map: RoadMap) -> Iterator[_Paint]:
+def _stop_line_paints(road_map: RoadMap, roads: Collection[int]) -> Iterator[_Paint]:
     for signal in road_map.signals.values():
         if signal.stop_left is None or signal.stop_right is None or signal.kind.name not in ("TRAFFIC_LIGHT", "STOP"):
             continue
         line = np.stack([signal.stop_left, signal.stop_right])[:, :2]
-        if np.linalg.norm(line[1] - line[0]) > 0.5:
+        if signal.road in roads and np.linalg.norm(line[1] - line[0]) > 0.5:
             yield _paint("white", strip(line, 0.2))
 
 
-def paints_of(road_map: RoadMap) -> list[_Paint]:
-    """Everything painted on the ground of a town, in painting order."""
+def upper_roads(road_map: RoadMap) -> frozenset[int]:
+    """Roads that pass above another one somewhere."""
+    points = np.concatenate([lane.center for lane in road_map.lanes])
+    if np.ptp(points[:, 2]) < CLEARANCE:
+        return frozenset()
+    roads = np.concatenate([np.full(len(lane.center), lane.key.road) for lane in road_map.lanes])
+    tree = cKDTree(points[:, :2])
+    pairs = tree.query_pairs(OVERLAP, output_type="ndarray")
+    rise = points[pairs[:, 0], 2] - points[pairs[:, 1], 2]
+    above = np.concatenate([pairs[rise > CLEARANCE, 0], pairs[rise < -CLEARANCE, 1]])
+    return frozenset(roads[above].tolist())
+
+
+def paints_of(road_map: RoadMap, roads: Collection[int]) -> list[_Paint]:
+    """Everything painted on some of a town's roads, in painting order."""
     surfaces: dict[str, list[Array]] = {name: [] for name in _ORDER}
-    for lane in road_map.lanes:
+    lanes = [lane for lane in road_map.lanes if lane.key.road in roads]
+    for lane in lanes:
         surface = LANE_SURFACE.get(lane.type, "shoulder")
         surfaces[surface].append(_lane_quads(lane))
         if surface == "sidewalk" and len(lane.inner) > 1:
             surfaces["kerb"].append(strip(lane.inner, 0.15))
-    paints = [_paint(name, np.concatenate(rows)) for name, rows in surfaces.items() if rows]
+    paints = [
+        _paint("asphalt", np.asarray(polygon)[None, :, :2])
+        for junction in road_map.junctions.values()
+        if set(junction.roads) <= set(roads)
+        for polygon in junction.surface
+    ]
+    paints += [_paint(name, np.concatenate(rows)) for name, rows in surfaces.items() if rows]
     for marking in road_map.markings:
-        paints.extend(_marking_paints(marking))
+        if marking.key.road in roads:
+            paints.extend(_marking_paints(marking))
     for crosswalk in road_map.crosswalks:
-        stripes = _crosswalk_paint(crosswalk.polygon)
+        stripes = _crosswalk_paint(crosswalk.polygon) if crosswalk.road in roads else None
         if stripes is not None:
             paints.append(stripes)
-    paints.extend(_stop_line_paints(road_map))
+    paints.extend(_stop_line_paints(road_map, roads))
     return paints
 
 
@@ -279,11 +303,26 @@ def draw_ground(road_map: RoadMap) -> GroundImage:
     per_m = FINEST
     while np.prod(high - low) * per_m**2 > LARGE_TOWN * FINEST**2:
         per_m /= 2
+    upper = upper_roads(road_map)
+    ground = {lane.key.road for lane in road_map.lanes} - upper
+    parts = [_draw_image(paints_of(road_map, ground), low, high, per_m)]
+    if upper:
+        # Half as fine: such roads are few and mostly seen from themselves.
+        parts.append(_draw_image(paints_of(road_map, upper), low, high, per_m / 2))
+    offsets = np.cumsum([0] + [len(texels) for texels, _ in parts])
+    tables = []
+    for (_, levels), offset in zip(parts, offsets):
+        levels[:, 0] += offset
+        tables.append(levels)
+    return GroundImage(np.concatenate([texels for texels, _ in parts]), np.stack(tables))
+
+
+def _draw_image(paints: list[_Paint], low: Array, high: Array, per_m: float) -> tuple[NDArray[np.uint8], Array]:
+    """All levels of one image, and their table."""
     side = BLOCK / per_m
     count = np.ceil((high - low) / side).astype(int)
     shapes = [(count[1] * BLOCK >> k, count[0] * BLOCK >> k) for k in range(LEVELS)]
     images = [np.empty(shape, np.uint8) for shape in shapes]
-    paints = paints_of(road_map)
     empty = _levels(_grain() + np.uint8(SURFACES["grass"].first))
     for j in range(count[1]):
         for i in range(count[0]):
@@ -294,7 +333,7 @@ def draw_ground(road_map: RoadMap) -> GroundImage:
                 images[k][j * size : (j + 1) * size, i * size : (i + 1) * size] = part
     offsets = np.concatenate([[0], np.cumsum([image.size for image in images])])
     levels = [(offsets[k], shapes[k][1], shapes[k][0], low[0], low[1], per_m / 2**k) for k in range(LEVELS)]
-    return GroundImage(np.concatenate([image.ravel() for image in images]), np.array(levels, np.float64))
+    return np.concatenate([image.ravel() for image in images]), np.array(levels, np.float64)
 
 
 def _draw_block(paints: list[_Paint], corner: Array, per_m: float) -> NDArray[np.uint8] | None:
@@ -316,7 +355,10 @@ def _draw_block(paints: list[_Paint], corner: Array, per_m: float) -> NDArray[np
                 cv2.fillConvexPoly(cover, corners, 255, cv2.LINE_AA, SHIFT)
         else:
             for corners in points:
-                cv2.fillConvexPoly(surface, corners, row.first, cv2.LINE_8, SHIFT)
+                if len(corners) == 4:
+                    cv2.fillConvexPoly(surface, corners, row.first, cv2.LINE_8, SHIFT)
+                else:
+                    cv2.fillPoly(surface, [corners], row.first, cv2.LINE_8, SHIFT)
     if not touched:
         return None
     grain = _grain()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from carla_server.sensors.ground import GroundImage, texel_tags
 from carla_server.sensors.meshes import Mesh
 from carla_server.sensors.raster import JIT
-from carla_server.sensors.shading import GROUND
+from carla_server.sensors.shading import GROUND, ground_tag
 from carla_server.sensors.views import RayHits
 from carla_server.sensors.visibility import Seen
 
@@ -117,7 +117,7 @@ def _sample(
     instance,
     cosine,
 ):
-    kind, tags, instances = shape
+    kind, tex, tags, instances = shape
     draw_tag, draw_instance = draws
     texels, levels, texel_tag = ground
     for i in range(rows.size):
@@ -151,9 +151,7 @@ def _sample(
         if kind[t] == GROUND:
             gx = eye[0] + along * (to_world[0, 0] * x + to_world[0, 1] * y + to_world[0, 2] * z) / length
             gy = eye[1] + along * (to_world[1, 0] * x + to_world[1, 1] * y + to_world[1, 2] * z) / length
-            iu = int(min(max((gx - levels[0, 3]) * levels[0, 5], 0.0), levels[0, 1] - 1))
-            iv = int(min(max((gy - levels[0, 4]) * levels[0, 5], 0.0), levels[0, 2] - 1))
-            value = texel_tag[texels[int(levels[0, 0]) + iv * int(levels[0, 1]) + iu]]
+            value = ground_tag(gx, gy, texels, levels[tex[t]], texel_tag)
         distance[ray] = along
         tag[ray] = value
         instance[ray] = draw_instance[d] if draw_instance[d] != 0 else instances[t]
@@ -185,7 +183,7 @@ def sample_face(
         np.ascontiguousarray(seen.view.matrix[:, :3].T),
         seen.view.eye,
         max_range,
-        (shape.kind, shape.tag, shape.instance),
+        (shape.kind, shape.tex, shape.tag, shape.instance),
         (seen.draws.tags, seen.draws.instances),
         (ground.texels, ground.levels, texel_tags()),
         hits.distance,

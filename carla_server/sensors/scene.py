@@ -133,6 +133,7 @@ class Scene:
             seen.src,
             seen.drw,
             mesh.kind,
+            mesh.tex,
             mesh.tag,
             mesh.instance,
             seen.draws.tags,

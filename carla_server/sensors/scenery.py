@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from carla_server.map import RoadMap
+from carla_server.sensors.ground import upper_roads
 from carla_server.sensors.meshes import Mesh, join, mesh
+from carla_server.sensors.raster import TWO_SIDED
 from carla_server.sensors.shading import GROUND
 from carla_server.sensors.town import Placement
 from carla_server.sensors.views import Tag
@@ -22,6 +24,7 @@ from carla_server.sensors.views import Tag
 Array = NDArray[np.float64]
 
 DROP = 0.04  # metres that open ground lies below the lanes, so that lanes win the depth test
+DECK = 1.0  # metres that a bridge is thick
 SKIRT = 0.8  # metres that the outer edge of a road reaches down
 CELL = 24.0  # metres along the side of a chunk
 FAR_GROUND = 300.0  # metres of open ground around the town
@@ -40,20 +43,30 @@ def _strip_triangles(first: Array, second: Array) -> Array:
 
 
 def lane_meshes(road_map: RoadMap) -> Mesh:
-    """Carriageways, raised sidewalks and their kerb faces, and skirts below outer edges."""
-    level, walls = [], []
+    """Carriageways, raised sidewalks and their kerb faces, skirts below outer edges, and the undersides of bridges."""
+    upper = upper_roads(road_map)
+    level: tuple[list[Array], list[Array]] = ([], [])
+    walls, below = [], []
     for lane in road_map.lanes:
         if len(lane.inner) < 2:
             continue
         lift = np.array([0.0, 0.0, lane.height])
         inner, outer = lane.inner + lift, lane.outer + lift
-        level.append(_strip_triangles(inner, outer))
+        above = lane.key.road in upper
+        level[above].append(_strip_triangles(inner, outer))
         if lane.height > 0.01:
             walls.append(_wall_triangles(lane.inner, inner))
-        walls.append(_wall_triangles(outer - (0.0, 0.0, SKIRT), outer))
-    ground = mesh(np.concatenate(level), WHITE, Tag.ROADS, kind=GROUND)
-    kerbs = mesh(np.concatenate(walls), (0.36, 0.35, 0.33), Tag.SIDEWALKS, flags=1)
-    return join([ground, kerbs])
+        drop = np.array([0.0, 0.0, DECK if above else SKIRT])
+        walls.append(_wall_triangles(outer - drop, outer))
+        if above:
+            below.append(_strip_triangles(lane.inner - drop, lane.outer - drop)[:, ::-1])
+    parts = [
+        mesh(np.concatenate(rows), WHITE, Tag.ROADS, kind=GROUND, tex=image) for image, rows in enumerate(level) if rows
+    ]
+    parts.append(mesh(np.concatenate(walls), (0.36, 0.35, 0.33), Tag.SIDEWALKS, flags=TWO_SIDED))
+    if below:
+        parts.append(mesh(np.concatenate(below), (0.30, 0.30, 0.29), Tag.BRIDGE))
+    return join(parts)
 
 
 def _wall_triangles(low: Array, high: Array) -> Array:
@@ -77,7 +90,9 @@ def terrain_mesh(road_map: RoadMap) -> Mesh:
     a, b, c, d = (
         grid[i : i - 1 or None, j : j - 1 or None].reshape(-1, 3) for i, j in ((0, 0), (0, 1), (1, 1), (1, 0))
     )
-    return mesh(np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]), WHITE, Tag.TERRAIN, kind=GROUND)
+    return mesh(
+        np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]), WHITE, Tag.TERRAIN, kind=GROUND, tex=0
+    )
 
 
 def _lowest_nearby(points: Array, at: Array, radius: float) -> Array:

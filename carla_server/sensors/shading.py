@@ -360,7 +360,7 @@ def _ground(out, w, dw, wy, dirs, light, tex, levels, palette, sunlit, work, ind
         dirs: (9,) float32: world view direction at the first pixel, its change per pixel right, and per pixel down.
         light: The light table.
         tex: (B,) uint8 palette indices of all levels.
-        levels: (L, 6) float64 rows of offset, width, height, x0, y0, texels per metre.
+        levels: (L, 6) float64 rows of offset, width, height, x0, y0, texels per metre, finest first.
         palette: (256,) uint32 packed texels; the two highest bits say how much an entry mirrors when wet.
         sunlit: (2, S, S) float32 share of sun, and lamp light, around the camera.
         work, index: (8, SEGMENT) float32 and (4, SEGMENT) uint32 scratch.
@@ -537,7 +537,8 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
         draws: (mats, rots, tints, emits): (D, 12) to camera, (D, 9) to world, (D, 3) paint, (D,) uint32 lit lamps.
         light: (LIGHT_SIZE,) float32.
         dome: (S, S) uint32 sky.
-        ground: (texels, levels, palette) as `_ground` takes them.
+        ground: (texels, levels, palette) as `_ground` takes them, but levels (K, L, 6) for all images; a ground
+            triangle's texture number says which.
         atlas, specs: Packed textures and (K, 3) int64 rows as `_textured` takes them.
         sunlit: (2, M, M) float32 light maps around the camera.
         out: (H * W,) uint32 BGRA pixels, written whole.
@@ -584,7 +585,20 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
             t = src[n]
             w = np.float32(plane[n, 0] * (x + 0.5) + plane[n, 1] * (row + 0.5) + plane[n, 2])
             if kind[t] == GROUND:
-                _ground(pixels, w, plane[n, 0], plane[n, 1], dirs, light, texels, levels, palette, sunlit, work, index)
+                _ground(
+                    pixels,
+                    w,
+                    plane[n, 0],
+                    plane[n, 1],
+                    dirs,
+                    light,
+                    texels,
+                    levels[tex[t]],
+                    palette,
+                    sunlit,
+                    work,
+                    index,
+                )
                 if light[WET] > 0:
                     back = min(max(int(2 * horizon) - row, 0), max(row - 1, 0))
                     mirror = out[back * width + x : back * width + end]
@@ -612,8 +626,31 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
 
 
 @njit(**JIT)
+def ground_tag(x, y, texels, rows, texel_tag):
+    """Tag of the finest ground texel at a world point, metres; `rows` (L, 6) of the image it lies on."""
+    u = int(min(max((x - rows[0, 3]) * rows[0, 5], 0.0), rows[0, 1] - 1))
+    v = int(min(max((y - rows[0, 4]) * rows[0, 5], 0.0), rows[0, 2] - 1))
+    return texel_tag[texels[int(rows[0, 0]) + v * int(rows[0, 1]) + u]]
+
+
+@njit(**JIT)
 def resolve(
-    zbuf, ibuf, width, focal, light, src, drw, kind, tag, instance, draw_tag, draw_instance, ground, texel_tag, outputs
+    zbuf,
+    ibuf,
+    width,
+    focal,
+    light,
+    src,
+    drw,
+    kind,
+    tex,
+    tag,
+    instance,
+    draw_tag,
+    draw_instance,
+    ground,
+    texel_tag,
+    outputs,
 ):
     """Depth, tag and instance images from a visibility buffer.
 
@@ -623,7 +660,6 @@ def resolve(
     texels, levels = ground
     depth_out, tag_out, instance_out = outputs
     height = ibuf.size // width
-    per_m = levels[0, 5]
     for row in range(height):
         sy = (row + 0.5 - 0.5 * height) / focal
         for x in range(width):
@@ -649,7 +685,5 @@ def resolve(
                     gy = light[CAM_Y] + far * (
                         light[TO_WORLD + 3] + light[TO_WORLD + 4] * sx - light[TO_WORLD + 5] * sy
                     )
-                    iu = int(min(max((gx - levels[0, 3]) * per_m, 0.0), levels[0, 1] - 1))
-                    iv = int(min(max((gy - levels[0, 4]) * per_m, 0.0), levels[0, 2] - 1))
-                    value = texel_tag[texels[int(levels[0, 0]) + iv * int(levels[0, 1]) + iu]]
+                    value = ground_tag(gx, gy, texels, levels[tex[t]], texel_tag)
                 tag_out[at] = value
