@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from dataset_generation.routes.network import Path, Town, Turn, yaw_of
+from dataset_generation.routes.network import Path, Town, Turn, location_of, yaw_of
 from dataset_generation.routes.recipes import Draw, Parameters, Recipe
 
 #: Distance between the starting points that are tried, metres.
@@ -40,19 +40,46 @@ class Candidate:
         return yaw_of(self.path.waypoints[self.trigger])
 
 
-def candidates(town: Town, recipe: Recipe, rng: Generator, stretch: float) -> Iterator[Candidate]:
-    """All places of a town where a scenario fits, in random order, one per start and turn."""
-    starts = town.starts(START_SPACING)
+@dataclass(frozen=True)
+class Zone:
+    """A rectangle of a town, metres in CARLA's world frame."""
+
+    x: tuple[float, float] = (-np.inf, np.inf)
+    y: tuple[float, float] = (-np.inf, np.inf)
+
+    def contains(self, points: NDArray[np.float64]) -> bool:
+        """Whether all of (N, 3) or (3,) points lie inside."""
+        xs, ys = points[..., 0], points[..., 1]
+        inside = (xs >= self.x[0]) & (xs <= self.x[1]) & (ys >= self.y[0]) & (ys <= self.y[1])
+        return bool(np.all(inside))
+
+
+EVERYWHERE = Zone()
+
+
+def candidates(
+    town: Town, recipe: Recipe, rng: Generator, stretch: float = 0.0, zone: Zone = EVERYWHERE
+) -> Iterator[Candidate]:
+    """All places of a town where a scenario fits, in random order, one per start and turn.
+
+    Args:
+        town: Where to search.
+        recipe: What to place.
+        rng: Orders the places and draws parameters.
+        stretch: How far parameters leave the benchmark's ranges (a fraction).
+        zone: Where routes may run.
+    """
+    starts = [start for start in town.starts(START_SPACING) if zone.contains(np.array(location_of(start)))]
     options = [(start, turn) for start in range(len(starts)) for turn in recipe.turns]
     for number in rng.permutation(len(options)):
         start, turn = options[int(number)]
         candidate = try_place(town, recipe, starts[start], turn, Draw(rng, stretch))
-        if candidate is not None:
+        if candidate is not None and zone.contains(candidate.path.points):
             yield candidate
 
 
 def try_place(town: Town, recipe: Recipe, start: carla.Waypoint, turn: Turn, draw: Draw) -> Candidate | None:
-    """The scenario on the path that begins at `start` and takes `turn` at its first junction, None if it does not fit."""
+    """The scenario on the path from `start` that takes `turn` at its first junction, None if it does not fit."""
     path = town.drive(start, recipe.reach, (turn,))
     if path is None or (path.passes and path.passes[0].enter < 3):
         return None
@@ -64,9 +91,8 @@ def try_place(town: Town, recipe: Recipe, start: carla.Waypoint, turn: Turn, dra
     if end is None:
         return None
     passes = tuple(passed for passed in whole.passes if passed.exit <= end)
-    return Candidate(
-        town.name, recipe.type, Path(whole.waypoints[: end + 1], passes), recipe.lead, placement.parameters
-    )
+    route = Path(whole.waypoints[: end + 1], passes)
+    return Candidate(town.name, recipe.type, route, recipe.lead, placement.parameters)
 
 
 def _outside_junction(path: Path, end: int) -> int | None:

@@ -3,7 +3,7 @@
       W         A         M         B         E
 4     .---------+---------#---------+---------.
       |         |         |         |         |       all-way stops S, lights #, T-junctions +
-3     +---------+---------S---------S---------+       row 2: bicycle lanes, round the roundabout o
+3     +---------+---------S---------S---------+       row 2 and column B: bicycle lanes; o roundabout
       |         |         |         |         |       the outer road winds
 2     +=========#=========o=========+=========+
       |         |         |         |         |
@@ -76,9 +76,9 @@ _STREETS = [
     Street("M12", "plain street", "M1", "RS", development="suburb"),
     Street("M23", "plain street", "RN", "M3", development="park"),
     Street("M34", "street", "M3", "M4", development="suburb"),
-    Street("B12", "plain street", "B1", "B2", development="suburb", signs=True),
-    Street("B23", "street", "B2", "B3", development="suburb"),
-    Street("B34", "plain street", "B3", "B4", development="suburb"),
+    Street("B12", "bike street", "B1", "B2", development="suburb", signs=True),
+    Street("B23", "bike street", "B2", "B3", development="suburb"),
+    Street("B34", "bike street", "B3", "B4", development="suburb"),
     # The roundabout runs counter-clockwise.
     _ring("ring 1", "RE", "RN", 1, 1),
     _ring("ring 2", "RN", "RW", -1, 1),
