@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
@@ -19,6 +20,9 @@ from driving.files import read_json, write_bytes
 from driving.records import RecordError
 
 Slots = Mapping[str, str]
+
+Links = int | tuple[tuple[int, int], ...]
+"""Graph nodes (chain, layer) a question is linked to, or -1 for none."""
 
 QUESTION_TYPES = ("perception", "prediction", "planning", "behavior")
 """Groups of questions in a VQA file, in file order. The last is always empty."""
@@ -37,6 +41,24 @@ def _block(rows: Iterable[str], indent: int, brackets: str = "[]") -> str:
     pad = "\n" + " " * (indent + 4)
     body = f",{pad}".join(rows)
     return f"{brackets[0]}{pad}{body}\n{' ' * indent}{brackets[1]}" if body else brackets
+
+
+@lru_cache(maxsize=256)
+def _links_block(links: Links, indent: int) -> str:
+    """Links as the file holds them; there are as few as the graph has nodes, so each is written out once."""
+    return (
+        str(links)
+        if isinstance(links, int)
+        else _block((_block(map(repr, link), indent + 4) for link in links), indent)
+    )
+
+
+def _links_from(values: Any) -> Links:
+    return values if isinstance(values, int) else tuple((chain, layer) for chain, layer in values)
+
+
+def _links_list(links: Links) -> int | list[list[int]]:
+    return links if isinstance(links, int) else [list(link) for link in links]
 
 
 def _slots_block(slots: Slots, indent: int) -> str:
@@ -105,8 +127,8 @@ class QaPair:
 
     question: str
     answer: str
-    con_up: Any
-    con_down: Any
+    con_up: Links
+    con_down: Links
     cluster: int
     layer: int
     object_tags: Sequence[str]
@@ -120,8 +142,8 @@ class QaPair:
             "Q": self.question,
             "A": self.answer,
             "C": None,
-            "con_up": self.con_up,
-            "con_down": self.con_down,
+            "con_up": _links_list(self.con_up),
+            "con_down": _links_list(self.con_down),
             "cluster": self.cluster,
             "layer": self.layer,
             "object_tags": self.object_tags,
@@ -133,11 +155,10 @@ class QaPair:
 
     def to_json(self, indent: int) -> str:
         """JSON text of `to_dict`, ``indent`` spaces in."""
-        inner, deeper = indent + 4, indent + 8
+        inner = indent + 4
         rows = [f'"Q": {_quoted(self.question)}', f'"A": {_quoted(self.answer)}', '"C": null']
-        for name, links in (("con_up", self.con_up), ("con_down", self.con_down)):
-            text = "-1" if links == -1 else _block((_block(map(repr, link), deeper) for link in links), inner)
-            rows.append(f'"{name}": {text}')
+        rows.append(f'"con_up": {_links_block(self.con_up, inner)}')
+        rows.append(f'"con_down": {_links_block(self.con_down, inner)}')
         rows.append(f'"cluster": {self.cluster}')
         rows.append(f'"layer": {self.layer}')
         rows.append(f'"object_tags": {_block(map(_quoted, self.object_tags), inner)}')
@@ -154,8 +175,8 @@ class QaPair:
         return cls(
             values["Q"],
             values["A"],
-            values["con_up"],
-            values["con_down"],
+            _links_from(values["con_up"]),
+            _links_from(values["con_down"]),
             values["cluster"],
             values["layer"],
             values["object_tags"],

@@ -51,7 +51,7 @@ def main() -> int:
         "frames": frames,
         "commentaries": summaries["commentary"].made,
         "seconds": round(wall, 3),
-        "cpu_seconds": round(cpu, 3) if arguments.jobs == 1 else None,
+        "frames_per_cpu_second": round(frames / cpu, 1) if arguments.jobs == 1 else None,
         "frames_per_second_per_core": round(rate, 1),
         "profile": arguments.profile,
         "jobs": arguments.jobs,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Links = tuple[tuple[int, int], ...]
+from driving.label_records import Links
 
 
 @dataclass(frozen=True)
@@ -17,20 +17,20 @@ class Node:
     Attributes:
         chain, layer: Its name.
         kind: Group of questions in the file.
-        up: Nodes its answer leads to; None is written as -1.
-        down: Nodes its answer builds on; None is written as -1.
+        up: Nodes its answer leads to, -1 for none.
+        down: Nodes its answer builds on, -1 for none.
     """
 
     chain: int
     layer: int
     kind: str
-    up: Links | None
-    down: Links | None
+    up: Links
+    down: Links
 
 
-def _links(text: str) -> Links | None:
-    """``"31 40"`` to ((3, 1), (4, 0)); an empty text to None."""
-    return tuple((int(name[0]), int(name[1])) for name in text.split()) or None
+def _links(text: str) -> Links:
+    """``"31 40"`` to ((3, 1), (4, 0)); an empty text to -1."""
+    return tuple((int(name[0]), int(name[1])) for name in text.split()) or -1
 
 
 NODES = {
@@ -61,12 +61,3 @@ NODES = {
     )
 }
 """All 22 nodes."""
-
-
-def written(links: Links | None) -> int | list[list[int]]:
-    """Links as the file holds them."""
-    return -1 if links is None else [list(link) for link in links]
-
-
-WRITTEN_LINKS = {name: (written(node.up), written(node.down)) for name, node in NODES.items()}
-"""Both link lists of every node as the file holds them."""

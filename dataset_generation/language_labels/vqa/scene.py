@@ -18,7 +18,7 @@ from dataset_generation.language_labels.projection import (
 )
 from dataset_generation.language_labels.route_data import Frame
 from dataset_generation.language_labels.scenarios import HIGHWAY_SCENARIOS
-from dataset_generation.language_labels.vqa.nodes import WRITTEN_LINKS
+from dataset_generation.language_labels.vqa.nodes import NODES
 from driving.label_records import KeyObject, QaPair, fill
 from driving.records import CarBox, PlacedBox, StopSignBox, TrafficLightBox, TrafficLightVqaBox
 
@@ -182,10 +182,12 @@ class VqaScene:
             slots: Placeholder to text.
         """
         slots = slots or {}
-        up, down = WRITTEN_LINKS[node]
+        links = NODES[node]
         pair_slots: Mapping[str, str] = {}
         templates: tuple[str | None, str | None] = (None, None)
         if self.corrects(Correction.SLOTS):
             templates = (question, answer)
             pair_slots = {name: text for name, text in slots.items() if name in question or name in answer}
-        return QaPair(fill(question, slots), fill(answer, slots), up, down, *node, list(tags), *templates, pair_slots)
+        return QaPair(
+            fill(question, slots), fill(answer, slots), links.up, links.down, *node, list(tags), *templates, pair_slots
+        )
