@@ -12,7 +12,7 @@ AGENTS: dict[str, tuple[str, str]] = {
     "simlingo": ("team_code/agent_simlingo.py", "SENSORS"),
     "simlingo_base": ("team_code/agent_simlingo_base.py", "SENSORS"),
     "expert": ("team_code/autopilot.py", "MAP"),
-    "lane_keeping": ("leaderboard/autoagents/lane_keeping_agent.py", "MAP"),
+    "constant_speed": ("leaderboard/autoagents/constant_speed_agent.py", "SENSORS"),
 }
 """Short name -> agent file and track. Any other file can be given by its path, with `track`."""
 

@@ -20,6 +20,7 @@ from jobs.results import Outcome, RouteResult
 from leaderboard.rules import rules_by_name
 from team_code.evaluation.config import REPOSITORY, EvalConfig
 
+NO_SCENARIO = "none"
 PACKAGES = ("carla", "torch", "transformers", "peft", "numpy", "numba")
 
 INFRACTION_NAMES = {
@@ -69,8 +70,10 @@ class RouteRow:
 
     @property
     def scenario(self) -> str:
-        """Type of the route's scenario, or `none`."""
-        name = str((self.record or {}).get("scenario_name") or "none")
+        """Type of the route's scenario, or `none`. The official record writes `None` for a route without one."""
+        name = str((self.record or {}).get("scenario_name") or NO_SCENARIO)
+        if name == "None":
+            return NO_SCENARIO
         return name.rsplit("_", 1)[0] if name.rsplit("_", 1)[-1].isdigit() else name
 
     def infractions(self) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,12 @@ from driving.files import read_json
 Array = NDArray[np.float64]
 
 ROAD, ROUTE, DRIVEN, EVENT, SCENARIO = "#d7dade", "#f0a202", "#0b5fa5", "#d7263d", "#7b4fa3"
+UNSCORED = "min_speed_infractions"
+"""Bench2Drive reports the speed relative to traffic at twenty places of every route; these are no infractions."""
+
 MAP_MARGIN_M = 25.0
+MAP_ASPECT = 1.25
+"""Width over height of the map picture."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Trace:
         position: (F, 2) ego position, world frame, metres.
         speed: (F,) m/s.
         steer: (F,) steering in [-1, 1].
-        events: Infractions with kind, t, x, y, message.
+        events: Scored infractions with kind, t, x, y, message.
         scenarios: Scenarios with type, x, y.
     """
 
@@ -71,7 +76,7 @@ class Trace:
             position=np.stack([column["x"], column["y"]], axis=1),
             speed=column["speed"],
             steer=column["steer"],
-            events=value["events"],
+            events=[event for event in value["events"] if event["kind"] != UNSCORED],
             scenarios=value["scenarios"],
         )
 
@@ -114,11 +119,13 @@ def _mark(axes: Axes, places: Sequence[Mapping[str, Any]], name: str, marker: st
 
 
 def _frame(axes: Axes, points: Array) -> None:
-    """Show the drive with a margin; y grows downwards, as CARLA's y points south."""
+    """Show the drive with a margin, one metre equally long on both axes; y grows downwards, as CARLA's y points south."""
     low, high = points.min(axis=0) - MAP_MARGIN_M, points.max(axis=0) + MAP_MARGIN_M
-    axes.set_xlim(low[0], high[0])
-    axes.set_ylim(high[1], low[1])
-    axes.set_aspect("equal", adjustable="datalim")
+    middle, half = (low + high) / 2, (high - low) / 2
+    half = np.maximum(half, half[::-1] * [MAP_ASPECT, 1 / MAP_ASPECT])
+    axes.set_xlim(middle[0] - half[0], middle[0] + half[0])
+    axes.set_ylim(middle[1] + half[1], middle[1] - half[1])
+    axes.set_aspect("equal", adjustable="box")
     axes.set_xlabel("x [m]")
     axes.set_ylabel("y [m]")
     axes.tick_params(labelsize=8)
