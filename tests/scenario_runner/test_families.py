@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import carla
 import pytest
@@ -19,7 +18,6 @@ from tests.scenario_runner.drives import ROOT, Case, Drive, case_of
 from tests.scenario_runner.kinematic_world import Actor
 
 ROUTES = str(ROOT / "data" / "routes" / "embedded220.xml")
-pytestmark = pytest.mark.skipif(not Path(ROUTES).exists(), reason=f"{ROUTES} is not built yet")
 BORROWED = {"EnterActorFlowV2": "EnterActorFlow", "PriorityAtJunction": "SignalizedJunctionLeftTurn"}
 """Types without a place of their own in the file, and the type whose place fits."""
 
@@ -256,9 +254,11 @@ def test_emergency_vehicle_comes_from_behind(drive_of):
     drive.run(1.0)
     assert emergency.pose.location.z > BELOW
     assert ahead_of(drive.ego.actor.pose, emergency.pose.location) < 0
-    gap = flat_distance(emergency.pose.location, drive.ego.actor.pose.location)
     drive.run(1.5)
-    assert flat_distance(emergency.pose.location, drive.ego.actor.pose.location) < gap
+    assert 10.0 < flat_distance(emergency.pose.location, drive.ego.actor.pose.location) < 45.0, (
+        "it presses, it does not ram"
+    )
+    assert emergency.speed() > 5.5
     assert [criterion.name for criterion in drive.scenario.criteria] == ["YieldToEmergencyVehicleTest"]
     assert drive.until_ended(30.0), "it ends at the latest ten seconds after it came within 50 m"
 
@@ -387,7 +387,7 @@ def test_violator_meets_the_ego(drive_of, name):
     while adversary.is_alive:
         nearest = min(nearest, flat_distance(adversary.pose.location, conflict))
         drive.tick()
-    assert nearest < 11.0, "where no way leads straight on, it turns near the meeting point"
+    assert nearest < 4.0
     assert drive.until_ended(60.0)
 
 
