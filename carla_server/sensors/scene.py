@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,6 +51,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 MAP_REACH = 130.0  # metres around the camera within which actors throw shadows and light
+SLOW_COMPILE = 5.0  # seconds from which compiling is worth a message
 LAMP_COLOR = (1.0, 0.86, 0.62)
 
 
@@ -66,6 +69,16 @@ class Scene:
         self._atlas, self._specs = atlas()
         self._casters = town_casters(self._stage.town)
         self.environment_objects: tuple[EnvironmentObject, ...] = tuple(self._stage.town.objects)
+        self._compile()
+
+    def _compile(self) -> None:
+        """Run every kernel once, so that none is compiled in the middle of a drive."""
+        begun = time.perf_counter()
+        self.render(CameraSpec(8, 8, 90.0, (0.0, 0.0, 2.0, 0.0, 0.0, 0.0)), (), WeatherView())
+        self.cast((0.0, 0.0, 2.0, 0.0, 0.0, 0.0), np.array([[1.0, 0.0, 0.0]], np.float32), (), 10.0)
+        seconds = time.perf_counter() - begun
+        if seconds > SLOW_COMPILE:
+            print(f"compiled the sensors' kernels in {seconds:.0f} s; the next start finds them on disk", file=sys.stderr)
 
     def render(
         self, camera: CameraSpec, actors: Sequence[ActorView], weather: WeatherView, time_s: float = 0.0
