@@ -103,12 +103,14 @@ class ExpertConfig:
         max_speed: Cap of the cruise speed, m/s.
         junction_speed: Cap of the cruise speed near junctions, m/s.
         junction_points: Points ahead in which a junction counts as near.
+        urban_junction_speed, urban_limit, urban_points: Cap, m/s, within this many points of a junction on roads whose
+            limit (m/s) is no higher; the successor of the published expert has 25 km/h.
         lateral_acceleration: Bends are taken no faster than this allows, m/s²; infinite in the published expert.
         bend_deceleration: With which the car slows down before a bend, m/s².
         vehicle, walker, light, stop_sign, overtake: Gaps and headways.
         conflict: Gap and headway to the place where another vehicle will cross; None stops at once wherever the car is.
-        conflict_depth: How far, metres, the ego must reach into another's way before it rather clears it than stops.
         hard_deceleration: With which the ego can stop if it must, m/s².
+        clearing_speed: Below it the ego rather clears a crossing than stops in it, when neither avoids a collision, m/s.
         relevant_distance: Lights and stop signs farther than this do not count, metres.
         dilemma_deceleration: A yellow light that would need a harder stop than this is passed, m/s²; infinite stops always.
         stop_ticks: Ticks of standstill after which a stop sign is obeyed.
@@ -136,6 +138,9 @@ class ExpertConfig:
     max_speed: float = 20.0
     junction_speed: float = 64 / 3.6
     junction_points: int = 300
+    urban_junction_speed: float = 30 / 3.6
+    urban_limit: float = 80 / 3.6
+    urban_points: int = 120
     lateral_acceleration: float = 4.0
     bend_deceleration: float = 3.0
     vehicle: FollowConfig = FollowConfig(4.0, 0.25)
@@ -144,8 +149,8 @@ class ExpertConfig:
     stop_sign: FollowConfig = FollowConfig(2.0, 0.1)
     overtake: FollowConfig = FollowConfig(2.0, 0.1)
     conflict: FollowConfig | None = FollowConfig(1.0, 0.1)
-    conflict_depth: float = 0.4
     hard_deceleration: float = 7.0
+    clearing_speed: float = 7.0
     relevant_distance: float = 60.0
     dilemma_deceleration: float = 6.0
     stop_ticks: int = 25
@@ -172,6 +177,7 @@ _SIMLINGO = replace(
     lateral_acceleration=float("inf"),
     dilemma_deceleration=float("inf"),
     check_while_overtaking=False,
+    urban_limit=0.0,
     conflict=None,
     light=FollowConfig(6.0, 0.1),
     unblock_ticks=170,

@@ -162,6 +162,9 @@ class Expert:
         cruise = min(config.ratio_of_limit * position.speed_limit, config.max_speed)
         if self.planner.junction_within(config.junction_points):
             cruise = min(cruise, config.junction_speed)
+        is_urban = position.speed_limit <= config.urban_limit + 0.01
+        if is_urban and self.planner.junction_within(config.urban_points):
+            cruise = min(cruise, config.urban_junction_speed)
         return cruise
 
     def _target_speed(

@@ -60,6 +60,22 @@ def forecast_ego(
     return BoxTracks(centers[:, None], np.broadcast_to(extent, (steps, 1, 3)), axes[:, None])
 
 
+def braking_track(track: BoxTracks, speed: float, deceleration: float, dt: float) -> BoxTracks:
+    """The ego's boxes if it brakes on the path of a forecast.
+
+    Args:
+        track: Forecast of the ego (T, 1).
+        speed: Speed now, m/s.
+        deceleration: m/s².
+        dt: Time between steps, seconds.
+    """
+    steps = len(track.centers)
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(track.centers[:, 0], axis=0), axis=1))])
+    time = np.minimum(dt * np.arange(steps), speed / deceleration)
+    step = np.searchsorted(along, speed * time - 0.5 * deceleration * time**2).clip(0, steps - 1)
+    return BoxTracks(track.centers[step], track.extents[step], track.axes[step])
+
+
 def forecast_vehicles(
     vehicles: ActorBatch,
     steps: int,

@@ -10,7 +10,13 @@ import numpy as np
 from driving.control.expert import LateralPid, LongitudinalRegression
 from team_code.expert.collision import BoxTracks, first_conflict, first_overlaps
 from team_code.expert.config import ExpertConfig, FollowConfig
-from team_code.expert.forecast import SAME_DIRECTION_COSINE, forecast_ego, forecast_vehicles, forecast_walkers
+from team_code.expert.forecast import (
+    SAME_DIRECTION_COSINE,
+    braking_track,
+    forecast_ego,
+    forecast_vehicles,
+    forecast_walkers,
+)
 from team_code.expert.idm import IntelligentDriver, Obstacle
 from team_code.expert.planner import RoutePlanner, RoutePosition
 from team_code.expert.scene import EgoState, Scene
@@ -225,18 +231,18 @@ class SpeedPlanner:
         place = track.centers[min(step, len(track.centers) - 1), 0, :2]
         reached = float(np.linalg.norm(place - track.centers[0, 0, :2]))
         if ego.speed**2 > 2 * self._config.hard_deceleration * reached:
-            return self._inside_speed(ego, track, others, actor, step)
+            return self._inside_speed(ego, track, others, actor)
         return self._follow(cruise, ego.speed, reached, 0.0, 0.0, by)
 
-    def _inside_speed(self, ego: EgoState, track: BoxTracks, others: BoxTracks, actor: int, step: int) -> float | None:
-        """Speed where it is too late to stop short of another's way: go on unless that really ends in a collision which
-        stopping avoids."""
+    def _inside_speed(self, ego: EgoState, track: BoxTracks, others: BoxTracks, actor: int) -> float | None:
+        """Speed where it is too late to stop short of another's way: whichever of going on and braking avoids it."""
         if first_overlaps(track, others)[actor] < 0:
             return None
-        narrow = others.with_extents(np.maximum(others.extents[0] - [0.0, self._config.conflict_depth, 0.0], 0.1))
-        is_deep = step == 0 and first_conflict(track, narrow, actor) == 0
+        braking = braking_track(track, ego.speed, self._config.hard_deceleration, self._config.bicycle.dt)
+        if first_overlaps(braking, others)[actor] < 0:
+            return 0.0
         crosses = float(np.dot(others.axes[0, actor, 0, :2], ego.forward)) < SAME_DIRECTION_COSINE
-        return None if is_deep and crosses else 0.0
+        return None if crosses and ego.speed < self._config.clearing_speed else 0.0
 
     def _light_term(self, scene: Scene, position: RoutePosition, cruise: float, causes: list[Cause]) -> None:
         if position.light_id is None or position.light_distance > self._config.relevant_distance:
