@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from dataset_generation.language_labels.runner import argument_parser, options_from, run_labellers
-from dataset_generation.language_labels.vqa.labeller import VqaLabeller
+from dataset_generation.language_labels.command import label_command
 
 
 def main() -> int:
-    """Label a dataset with questions and answers."""
-    parser = argument_parser(
-        "dataset_generation.language_labels.vqa", "Ask and answer questions about every recorded frame."
+    """Label the dataset the command line names."""
+    program, description = (
+        "dataset_generation.language_labels.vqa",
+        "Ask and answer questions about every recorded frame.",
     )
-    arguments = parser.parse_args()
-    return run_labellers([VqaLabeller(options_from(arguments).profile)], arguments)
+    return label_command(program, description, ["vqa"])
 
 
 if __name__ == "__main__":

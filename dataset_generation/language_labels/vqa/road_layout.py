@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from dataset_generation.language_labels.naming import number_word
 from dataset_generation.language_labels.profiles import Correction
 from dataset_generation.language_labels.route_data import LabelFailure
@@ -63,8 +66,8 @@ def ask_about_road(scene: VqaScene) -> list[QaPair]:
     pairs.extend(_lane_counts(scene, in_junction))
     pairs.append(_ego_lane(scene, in_junction))
     pairs.extend(_markings(scene))
-    pairs.append(_own_lane_changes(scene, flags, in_junction))
-    pairs.append(_other_lane_changes(scene, flags, in_junction))
+    pairs.append(_lane_changes(scene, flags, in_junction, OWN_LANE_CHANGES))
+    pairs.append(_lane_changes(scene, flags, in_junction, OTHER_LANE_CHANGES))
     return pairs
 
 
@@ -370,69 +373,90 @@ def _parking_sides(scene: VqaScene) -> str:
     return ""
 
 
-def _own_lane_changes(scene: VqaScene, flags: LayoutFlags, in_junction: bool) -> QaPair:
-    question = "In which direction is the ego car allowed to change lanes?"
-    return scene.ask((3, 5), question, _own_lane_changes_answer(scene, flags, in_junction))
+@dataclass(frozen=True)
+class LaneChangeWords:
+    """How permitted lane changes are spoken of, of the ego vehicle or of others.
+
+    Attributes:
+        node: Graph node of the question.
+        question: Its wording.
+        overtaking, parking, entering: Answers while overtaking, on a parking lane, and on an acceleration lane.
+        one_lane, none: Answers without a lane change on a road with one lane and with more.
+        allowed: Answer by `carla.LaneChange`.
+        parking_only, parking_too: Added where there is a parking lane, without and with other lane changes.
+    """
+
+    node: tuple[int, int]
+    question: str
+    overtaking: str
+    parking: str
+    entering: str
+    one_lane: str
+    none: str
+    allowed: Mapping[int, str]
+    parking_only: str
+    parking_too: str
 
 
-def _own_lane_changes_answer(scene: VqaScene, flags: LayoutFlags, in_junction: bool) -> str:
+OWN_LANE_CHANGES = LaneChangeWords(
+    node=(3, 5),
+    question="In which direction is the ego car allowed to change lanes?",
+    overtaking="The ego vehicle overtakes an obstruction. It is not expected to change lanes.",
+    parking="The ego vehicle is on a parking lane and is allowed to merge into the driving lane.",
+    entering="The ego vehicle is allowed to change lanes to the left to enter the highway.",
+    one_lane="The ego vehicle can not change lanes since it is on a one lane road.",
+    none="The ego vehicle is not allowed to change lanes to another driving lane.",
+    allowed={
+        LANE_CHANGE_RIGHT: "The ego vehicle is allowed to change lanes to the right.",
+        LANE_CHANGE_LEFT: "The ego vehicle is allowed to change lanes to the left.",
+        LANE_CHANGE_BOTH: "The ego vehicle is allowed to change lanes to the left and right.",
+    },
+    parking_only=" But it could change to the parking lane on the {side} side of the road.",
+    parking_too=" It could also change to the parking lane on the {side} side of the road.",
+)
+
+_PARKED = "vehicles that are parked on the {side} side of the road are allowed to change lanes into the ego lane."
+
+OTHER_LANE_CHANGES = LaneChangeWords(
+    node=(3, 6),
+    question="From which side are other vehicles allowed to change lanes into the ego lane?",
+    overtaking="The ego vehicle overtakes an obstruction. We do not expect vehicles to change into the ego lane.",
+    parking="The ego vehicle is on a parking lane and vehicles only enter the lane to park.",
+    entering=(
+        "Vehicles could potentially change lanes from the left side but it is very unlikely since the ego vehicle is on "
+        "an acceleration lane."
+    ),
+    one_lane="There are no lane changes possible since the ego vehicle is on a one lane road.",
+    none="There are no lane changes allowed from another driving lane into the ego lane.",
+    allowed={
+        LANE_CHANGE_RIGHT: "Vehicles are allowed to change lanes from the right side.",
+        LANE_CHANGE_LEFT: "Vehicles are allowed to change lanes from the left side.",
+        LANE_CHANGE_BOTH: "Vehicles are allowed to change lanes from both sides.",
+    },
+    parking_only=f" But {_PARKED}",
+    parking_too=f" And {_PARKED}",
+)
+
+
+def _lane_changes(scene: VqaScene, flags: LayoutFlags, in_junction: bool, words: LaneChangeWords) -> QaPair:
+    return scene.ask(words.node, words.question, _lane_change_answer(scene, flags, in_junction, words))
+
+
+def _lane_change_answer(scene: VqaScene, flags: LayoutFlags, in_junction: bool, words: LaneChangeWords) -> str:
     ego = scene.ego
     if scene.is_overtaking:
-        return "The ego vehicle overtakes an obstruction. It is not expected to change lanes."
+        return words.overtaking
     if in_junction:
         return NOT_TELLABLE
     if scene.is_parking:
-        return "The ego vehicle is on a parking lane and is allowed to merge into the driving lane."
+        return words.parking
     if flags.acceleration_lane and scene.measurement.command == RoadOption.CHANGELANELEFT:
-        answer = "The ego vehicle is allowed to change lanes to the left to enter the highway."
+        answer = words.entering
     elif ego.lane_change == 0:
-        answer = (
-            "The ego vehicle can not change lanes since it is on a one lane road."
-            if ego.num_lanes_same_direction == 1
-            else "The ego vehicle is not allowed to change lanes to another driving lane."
-        )
+        answer = words.one_lane if ego.num_lanes_same_direction == 1 else words.none
     else:
-        side = {LANE_CHANGE_RIGHT: "right", LANE_CHANGE_LEFT: "left", LANE_CHANGE_BOTH: "left and right"}
-        answer = f"The ego vehicle is allowed to change lanes to the {side[ego.lane_change]}."
+        answer = words.allowed[ego.lane_change]
     parking = _parking_sides(scene)
     if not parking:
         return answer
-    start = "But it could change" if ego.lane_change == 0 else "It could also change"
-    return f"{answer} {start} to the parking lane on the {parking} side of the road."
-
-
-def _other_lane_changes(scene: VqaScene, flags: LayoutFlags, in_junction: bool) -> QaPair:
-    question = "From which side are other vehicles allowed to change lanes into the ego lane?"
-    return scene.ask((3, 6), question, _other_lane_changes_answer(scene, flags, in_junction))
-
-
-def _other_lane_changes_answer(scene: VqaScene, flags: LayoutFlags, in_junction: bool) -> str:
-    ego = scene.ego
-    if scene.is_overtaking:
-        return "The ego vehicle overtakes an obstruction. We do not expect vehicles to change into the ego lane."
-    if in_junction:
-        return NOT_TELLABLE
-    if scene.is_parking:
-        return "The ego vehicle is on a parking lane and vehicles only enter the lane to park."
-    if flags.acceleration_lane and scene.measurement.command == RoadOption.CHANGELANELEFT:
-        answer = (
-            "Vehicles could potentially change lanes from the left side but it is very unlikely since the ego vehicle "
-            "is on an acceleration lane."
-        )
-    elif ego.lane_change == 0:
-        answer = (
-            "There are no lane changes possible since the ego vehicle is on a one lane road."
-            if ego.num_lanes_same_direction == 1
-            else "There are no lane changes allowed from another driving lane into the ego lane."
-        )
-    else:
-        side = {LANE_CHANGE_RIGHT: "the right side", LANE_CHANGE_LEFT: "the left side", LANE_CHANGE_BOTH: "both sides"}
-        answer = f"Vehicles are allowed to change lanes from {side[ego.lane_change]}."
-    parking = _parking_sides(scene)
-    if not parking:
-        return answer
-    start = "But" if ego.lane_change == 0 else "And"
-    return (
-        f"{answer} {start} vehicles that are parked on the {parking} side of the road are allowed to change lanes into "
-        "the ego lane."
-    )
+    return answer + (words.parking_only if ego.lane_change == 0 else words.parking_too).format(side=parking)

@@ -4,13 +4,15 @@ import json
 import random
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from dataset_generation.language_labels import profiles
 from dataset_generation.language_labels.commentary.generator import label_frame as comment
 from dataset_generation.language_labels.commentary.window import Window
 from dataset_generation.language_labels.naming import front_location
-from dataset_generation.language_labels.profiles import CORRECTED, PARITY
+from dataset_generation.language_labels.profiles import CORRECTED, PARITY, Correction
 from dataset_generation.language_labels.projection import PUBLISHED_REGION, is_considered, is_in_image
 from dataset_generation.language_labels.route_data import Frame, LabelFailure
 from dataset_generation.language_labels.scenarios import NO_SCENARIO
@@ -49,6 +51,13 @@ def test_graph_links_point_to_known_nodes():
     for node in NODES.values():
         for links in (node.up, node.down):
             assert links == -1 or set(links) <= NODES.keys()
+
+
+def test_every_correction_is_used_by_the_code():
+    package = Path(profiles.__file__).parent
+    code = "".join(path.read_text() for path in package.rglob("*.py") if path.name != "profiles.py")
+    assert [row.name for row in Correction if f"Correction.{row.name}" not in code] == []
+    assert len({row.value for row in Correction}) == len(Correction)
 
 
 def test_families_cover_every_node_once_and_have_one_place_each():
