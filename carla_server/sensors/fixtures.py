@@ -6,6 +6,7 @@ size; the caller turns it into place.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable
 
@@ -134,74 +135,49 @@ def _leafy(shape: Mesh, name: str = "leaves", scale: float = 1.6) -> Mesh:
     return shape
 
 
+CROWN_LOW = 0.30  # share of a tree's height at which its crown begins
+CROWNS = 8  # different crowns per kind
+WHITE_BARK = linear((190, 186, 178))
+
+
+@functools.lru_cache(maxsize=4 * CROWNS)
+def _crown(conifer: bool, variant: int, near: bool) -> Mesh:
+    """A white crown that fills the unit square from `CROWN_LOW` to 1, darker below: light falls in from above."""
+    rng = np.random.default_rng(variant)
+    tag, middle, tall = Tag.VEGETATION, (CROWN_LOW + 1.0) / 2, 1.0 - CROWN_LOW
+    if conifer:
+        tiers = ((0.0, 0.62, 0.5), (0.38, 0.82, 0.39), (0.6, 1.0, 0.26))
+        rows = [
+            tube((0, 0, low), (0, 0, high), r, WHITE, tag, sides=9 if near else 5, end_radius=0.025)
+            for low, high, r in tiers
+        ]
+    elif near:
+        rows = [blob((0, 0, middle), (0.40, 0.40, 0.46 * tall), WHITE, tag, detail=2, rough=0.13, seed=variant)]
+        for k in range(5):
+            turn, size = 2 * np.pi * k / 5 + rng.uniform(0, 1), 0.5 * rng.uniform(0.34, 0.5)
+            at = (0.275 * np.cos(turn), 0.275 * np.sin(turn), CROWN_LOW + (0.25 + 0.5 * rng.random()) * tall)
+            color = np.ones(3) * rng.uniform(0.85, 1.15)
+            rows.append(blob(at, (size, size, 0.28 * tall), color, tag, detail=1, rough=0.16, seed=variant + k))
+    else:
+        rows = [blob((0, 0, middle), (0.5, 0.5, tall / 2), WHITE, tag, detail=1, rough=0.12, seed=variant)]
+    crown = join(rows).fitted((-0.5, -0.5, CROWN_LOW), (0.5, 0.5, 1.0))
+    share = (crown.pos.mean(axis=1)[:, 2] - CROWN_LOW) / tall
+    crown.rgb *= (0.62 + 0.45 * share)[:, None].astype(np.float32)
+    return crown
+
+
 def tree(length: float, width: float, height: float, kind: str, seed: int, near: bool) -> Mesh:
     """A tree that fills its box: trunk and a crown of rough balls."""
     rng = np.random.default_rng(seed)
     color = np.array(LEAF.get(kind, LEAF["maple"])) * rng.uniform(0.75, 1.15) * 1.5
-    ax, ay = length / 2, width / 2
-    low = 0.30 * height
-    trunk_color = linear((190, 186, 178)) if kind == "birch" else BARK
-    trunk = tube(
-        (0, 0, 0),
-        (0, 0, 0.6 * height),
-        0.035 * height * 0.6,
-        trunk_color,
-        Tag.VEGETATION,
-        sides=7 if near else 4,
-        end_radius=0.012 * height,
-        caps=False,
-    )
-    if kind == "pine":
-        rows = [
-            tube(
-                (0, 0, z0 * height),
-                (0, 0, z1 * height),
-                r * ax,
-                color,
-                Tag.VEGETATION,
-                sides=9 if near else 5,
-                end_radius=0.05 * ax,
-            )
-            for z0, z1, r in ((0.16, 0.62, 1.0), (0.38, 0.82, 0.78), (0.6, 1.0, 0.52))
-        ]
-        return join([trunk, _leafy(join(rows), "needles")])
-    middle = (low + height) / 2
-    if not near:
-        crown = blob(
-            (0, 0, middle), (ax, ay, (height - low) / 2), color, Tag.VEGETATION, detail=1, rough=0.12, seed=seed
-        )
-        return join([trunk, _leafy(crown.fitted((-ax, -ay, low), (ax, ay, height)))])
-    rows = [
-        blob(
-            (0, 0, middle),
-            (0.80 * ax, 0.80 * ay, 0.46 * (height - low)),
-            color,
-            Tag.VEGETATION,
-            detail=2,
-            rough=0.13,
-            seed=seed,
-        )
-    ]
-    for k in range(5):
-        turn = 2 * np.pi * k / 5 + rng.uniform(0, 1)
-        size = rng.uniform(0.34, 0.5)
-        at = (0.55 * ax * np.cos(turn), 0.55 * ay * np.sin(turn), low + (0.25 + 0.5 * rng.random()) * (height - low))
-        rows.append(
-            blob(
-                at,
-                (size * ax, size * ay, 0.28 * (height - low)),
-                color * rng.uniform(0.85, 1.15),
-                Tag.VEGETATION,
-                detail=1,
-                rough=0.16,
-                seed=seed + k,
-            )
-        )
-    crown = join(rows).fitted((-ax, -ay, low), (ax, ay, height))
-    # Light falls through the crown from above: lower leaves are darker.
-    share = (crown.pos.mean(axis=1)[:, 2] - low) / (height - low)
-    crown.rgb *= (0.62 + 0.45 * share)[:, None].astype(np.float32)
-    return join([trunk, _leafy(crown)])
+    conifer = kind == "pine"
+    crown = _crown(conifer, seed % CROWNS, near).moved(np.diag([length, width, height]))
+    crown.rgb = (crown.rgb * color).astype(np.float32)
+    foot, top = (0, 0, 0), (0, 0, 0.6 * height)
+    bark = WHITE_BARK if kind == "birch" else BARK
+    sides = 7 if near else 4
+    trunk = tube(foot, top, 0.021 * height, bark, Tag.VEGETATION, sides=sides, end_radius=0.012 * height, caps=False)
+    return join([trunk, _leafy(crown, "needles" if conifer else "leaves")])
 
 
 def bush(length: float, width: float, height: float, seed: int) -> Mesh:

@@ -78,7 +78,9 @@ class Scene:
         self.cast((0.0, 0.0, 2.0, 0.0, 0.0, 0.0), np.array([[1.0, 0.0, 0.0]], np.float32), (), 10.0)
         seconds = time.perf_counter() - begun
         if seconds > SLOW_COMPILE:
-            print(f"compiled the sensors' kernels in {seconds:.0f} s; the next start finds them on disk", file=sys.stderr)
+            print(
+                f"compiled the sensors' kernels in {seconds:.0f} s; the next start finds them on disk", file=sys.stderr
+            )
 
     def render(
         self, camera: CameraSpec, actors: Sequence[ActorView], weather: WeatherView, time_s: float = 0.0
