@@ -18,6 +18,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._functorch.config as functorch_config
 from torch import nn
 
 from simlingo_training.config import (
@@ -121,13 +123,13 @@ def training_flops(model: SimLingo, batch: Batch) -> float:
 
 
 def train_step(
-    model: SimLingo, optimizer: torch.optim.Optimizer, precision: str, device: torch.device
+    model: SimLingo, optimizer: torch.optim.Optimizer, precision: str, device: torch.device, kernel: str
 ) -> Callable[[Batch], None]:
     """One optimiser step of the real training code, without logging."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def step(batch: Batch) -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+        with attention_kernel(kernel), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
             terms = loss_terms(model(batch.inputs), batch)
             loss = torch.stack(list(terms.values())).sum()
         loss.backward()
@@ -148,6 +150,10 @@ def bench_train(arguments: argparse.Namespace) -> dict[str, Any]:
     model = checkpoint.model.train()
     if arguments.precision == "bf16-mixed":
         model.backbone.cast_frozen(torch.bfloat16)
+    elif arguments.precision == "bf16-master":
+        model.backbone.narrow()
+    if arguments.memory_budget is not None:
+        functorch_config.activation_memory_budget = arguments.memory_budget
     if arguments.checkpoint_activations:
         model.backbone.checkpoint_activations()
     if arguments.compile:
@@ -157,7 +163,7 @@ def bench_train(arguments: argparse.Namespace) -> dict[str, Any]:
     batches = [
         synthetic_batch(checkpoint, arguments.batch_size, arguments.seed + number, 32).to(device) for number in range(2)
     ]
-    step = train_step(model, optimizer, arguments.precision, device)
+    step = train_step(model, optimizer, arguments.precision, device, arguments.kernel)
     for number in range(arguments.warm_up):
         step(batches[number % 2])
     seconds = timed([partial(step, batches[number % 2]) for number in range(arguments.steps)], device)
@@ -168,6 +174,9 @@ def bench_train(arguments: argparse.Namespace) -> dict[str, Any]:
         "backbone": arguments.backbone,
         "batch_size": arguments.batch_size,
         "compiled": arguments.compile,
+        "precision": arguments.precision,
+        "kernel": arguments.kernel,
+        "memory_budget": arguments.memory_budget,
         "step_ms": 1000 * mean,
         "samples_per_second": arguments.batch_size / mean,
         "tflop_per_sample": flops / arguments.batch_size / 1e12,
@@ -179,6 +188,17 @@ def bench_train(arguments: argparse.Namespace) -> dict[str, Any]:
         result["flops_utilisation"] = None if peak is None else flops / mean / 1e12 / peak
         result["peak_memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
     return {**result, **machine(device)}
+
+
+def attention_kernel(name: str) -> AbstractContextManager[None]:
+    """Prefer one of torch's attention kernels inside the block."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    first = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}.get(name)
+    if first is None:
+        return nullcontext()
+    rest = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+    return sdpa_kernel([first, *(backend for backend in rest if backend != first)], set_priority=True)
 
 
 def timed(calls: list[Callable[[], Any]], device: torch.device) -> list[float]:
@@ -207,7 +227,7 @@ def bench_infer(arguments: argparse.Namespace) -> dict[str, Any]:
     checkpoint = build_model(arguments, max_new_tokens=arguments.text_tokens)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     published = published_tick_ms(checkpoint, dtype, device, arguments) if arguments.published else None
-    policy = Policy(checkpoint, device, graphs=arguments.graphs)
+    policy = Policy(checkpoint, device, graphs=arguments.graphs, autotune=arguments.autotune)
     image = np.random.default_rng(0).integers(0, 256, (512, 1024, 3), dtype=np.uint8)
     points = np.array([[15.0, 0.5], [35.0, 2.0]])
     sentence = prompts.points_sentence()
@@ -319,7 +339,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20, help="measured repetitions")
     parser.add_argument("--warm-up", type=int, default=5, help="repetitions before that; compilation happens here")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--precision", default="bf16-mixed", choices=("bf16-mixed", "32-true"))
+    parser.add_argument("--precision", default="bf16-master", choices=("bf16-master", "bf16-mixed", "32-true"))
+    parser.add_argument("--kernel", choices=("default", "cudnn", "flash"), default="default", help="attention kernel")
+    parser.add_argument("--memory-budget", type=float, help="share of the activations that a compiled layer may keep")
     parser.add_argument("--attention", default="sdpa", choices=("sdpa", "eager", "flash_attention_2"))
     parser.add_argument("--compile", action="store_true", help="compile the layers")
     parser.add_argument(
@@ -330,6 +352,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--no-graphs", dest="graphs", action="store_false", default=None, help="do not record CUDA graphs"
     )
+    parser.add_argument("--autotune", action="store_true", help="try several kernels for every matrix product")
     parser.add_argument("--published", action="store_true", help="also measure the published algorithm")
     parser.add_argument("--data", type=Path, help="data root, for loader")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")

@@ -187,7 +187,9 @@ class CachedDecoder:
     ) -> torch.Tensor:
         """Attention of one block over the cache; writes the new keys and values first."""
         batch, new, _ = hidden.shape
-        projected = functional.linear(self._norm(hidden, layer.attention_norm), layer.qkv, layer.qkv_bias)
+        projected = functional.linear(self._norm(hidden, layer.attention_norm), layer.qkv)
+        if layer.qkv_bias is not None:
+            projected = projected + layer.qkv_bias
         projected = projected.view(batch, new, self.heads + 2 * self.kv_heads, self.head_size).transpose(1, 2)
         query, key, value = projected.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
         query, key = turn(query, cos, sin), turn(key, cos, sin)
@@ -196,10 +198,32 @@ class CachedDecoder:
         values.transpose(1, 2)[rows, positions] = value.transpose(1, 2)
         if visible:
             key, value = keys[:, :, :visible], values[:, :, :visible]
+        if new == 1 and mask is not None and hidden.is_cuda:
+            return functional.linear(attend_one(query, key, value, mask).to(hidden.dtype), layer.output)
         mixed = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=not visible, enable_gqa=True
         )
         return functional.linear(mixed.transpose(1, 2).reshape(batch, new, -1), layer.output)
+
+
+def attend_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Attention of one new token, written as products and sums that a compiler fuses into three small kernels.
+
+    Args:
+        query: (B, heads, 1, size).
+        key, value: (B, groups, M, size).
+        mask: (B, 1, 1, M) whether a place is seen.
+
+    Returns:
+        (B, 1, heads * size) float32.
+    """
+    batch, heads, _, size = query.shape
+    groups = key.shape[1]
+    grouped = query.view(batch, groups, heads // groups, 1, size).float()
+    scores = (grouped * key[:, :, None].float()).sum(-1) * size**-0.5
+    shares = scores.masked_fill(~mask, float("-inf")).softmax(-1)
+    mixed = (shares[..., None] * value[:, :, None].float()).sum(-2)
+    return mixed.reshape(batch, 1, heads * size)
 
 
 def turn(vectors: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

@@ -24,19 +24,28 @@ BUCKETS = (32, 64, 128, 256, 512, 576, 608, 640, 672, 704, 768, 1024, 1536, 2048
 
 WARM_UPS = 3
 
+Options = dict[str, str | int | bool | Callable[..., Any]]
 
-def plain(function: Function, examples: Sequence[torch.Tensor]) -> Function:
+ONE_ROW: Options = {"coordinate_descent_tuning": True}
+"""Compiler settings of one-token passes: products with one row become fused kernels that read the weights once."""
+
+
+def plain(function: Function, examples: Sequence[torch.Tensor], autotune: bool = False) -> Function:
     """No recording; for machines without a GPU and for tests."""
     return function
 
 
-def compiled_graph(function: Function, examples: Sequence[torch.Tensor]) -> Function:
+def compiled_graph(function: Function, examples: Sequence[torch.Tensor], autotune: bool = False) -> Function:
     """Compile a function and record it as a CUDA graph.
+
+    A function without inputs is taken for the one-token pass and compiled for it; ``autotune`` lets the compiler try several
+    kernels for every product of the others.
 
     The returned function copies its inputs into the recorded ones and returns the recorded output, which the next call
     overwrites.
     """
-    compiled = torch.compile(function, dynamic=False)
+    options: Options = {"max_autotune_gemm": True} if autotune else {}
+    compiled = torch.compile(function, dynamic=False, options=options if examples else ONE_ROW)
     inputs = [example.clone() for example in examples]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())

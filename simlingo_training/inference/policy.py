@@ -12,15 +12,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 
+from driving.camera import cut_bonnet
 from simlingo_training.data.images import camera_to_tiles
 from simlingo_training.data.prompts import WAYPOINTS_ANSWER
 from simlingo_training.inference.decoder import CachedDecoder, DropoutDecoder
 from simlingo_training.inference.graphs import BucketedDecoder, GraphedFunction, compiled_graph
 from simlingo_training.inference.records import Observation, Prediction
+from simlingo_training.inference.resize import resize_tiles
+from simlingo_training.inference.vision import FastVision
 from simlingo_training.models import checkpoint as checkpoints
 
 
@@ -79,6 +83,7 @@ class Policy:
         use_drafts: bool = True,
         dropout: bool = False,
         graphs: bool | None = None,
+        autotune: bool = False,
     ) -> None:
         """Prepare a checkpoint for inference.
 
@@ -91,6 +96,7 @@ class Policy:
             use_drafts: Try the previous answer first. The result is the same, the time is not.
             dropout: Leave adapter dropout on, as the published agent does; slow, and not repeatable without a seed.
             graphs: Compile and record the network as CUDA graphs at the first calls; by default on a GPU.
+            autotune: Let the compiler try several kernels for each matrix product; starts minutes later.
 
         Raises:
             ValueError: If ``text_every`` is below 1.
@@ -108,19 +114,22 @@ class Policy:
         self.model.backbone.to(dtype)
         self.output_weight = self.model.backbone.output_layer().weight.detach()
         self._encode: Callable[[torch.Tensor], torch.Tensor] = self.model.backbone.encode_tiles
-        self.decoder = self._make_decoder(dropout, graphs)
+        if FastVision.supports(self.model.backbone):
+            self._encode = FastVision(self.model.backbone).encode  # type: ignore[arg-type]
+        self.decoder = self._make_decoder(dropout, graphs, autotune)
         self.num_queries = self.model.heads.num_queries
         self._queries = self.model.heads.queries().detach().to(dtype)
         self._short = (*self.tokenizer.encode(WAYPOINTS_ANSWER), self.tokenizer.end_token)
         self._session = Session()
 
-    def _make_decoder(self, dropout: bool, graphs: bool | None) -> CachedDecoder | DropoutDecoder:
+    def _make_decoder(self, dropout: bool, graphs: bool | None, autotune: bool) -> CachedDecoder | DropoutDecoder:
         module = self.model.backbone.decoder()
         if dropout:
             return DropoutDecoder(module, self.output_weight)
         if self.device.type == "cuda" if graphs is None else graphs:
-            self._encode = GraphedFunction(self.model.backbone.encode_tiles, compiled_graph)
-            return BucketedDecoder(module, self.output_weight, compiled_graph)
+            record = partial(compiled_graph, autotune=autotune)
+            self._encode = GraphedFunction(self._encode, record)
+            return BucketedDecoder(module, self.output_weight, record)
         return CachedDecoder(module, self.output_weight)
 
     @classmethod
@@ -174,9 +183,17 @@ class Policy:
             return self._finish(rows, sessions, keep, clock)
 
     def _prepare(self, observations: Sequence[Observation]) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
-        tiles = np.stack([camera_to_tiles(o.image, self.settings.tiles, self.cut_bonnet) for o in observations])
+        tiles = self._tiles(observations)
         tokens = tiles.shape[1] * self.model.backbone.tokens_per_tile
-        return torch.from_numpy(tiles).to(self.device), [self.tokenizer.row(o.prompt, tokens).ids for o in observations]
+        return tiles, [self.tokenizer.row(o.prompt, tokens).ids for o in observations]
+
+    def _tiles(self, observations: Sequence[Observation]) -> torch.Tensor:
+        """Tiles (B, T, S, S, 3) uint8 on the device; a GPU resizes the images itself."""
+        spec = self.settings.tiles
+        if self.device.type == "cpu" or spec.thumbnail:
+            return torch.from_numpy(np.stack([camera_to_tiles(o.image, spec, self.cut_bonnet) for o in observations]))
+        images = [cut_bonnet(o.image) if self.cut_bonnet else o.image for o in observations]
+        return resize_tiles(torch.from_numpy(np.stack(images)).to(self.device), spec)
 
     def _embed(
         self, observations: Sequence[Observation], tiles: torch.Tensor, chat: list[tuple[int, ...]]

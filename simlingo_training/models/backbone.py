@@ -89,6 +89,13 @@ class Backbone(nn.Module, ABC):
             if not parameter.requires_grad:
                 parameter.data = parameter.data.to(dtype)
 
+    def narrow(self) -> None:
+        """Keep all weights in bfloat16 for training; the optimiser then holds float32 masters."""
+        self.to(torch.bfloat16)
+        for module in self.modules():
+            if hasattr(module, "cast_input_dtype_enabled"):
+                module.cast_input_dtype_enabled = False  # type: ignore[assignment]
+
     def visual_dtype(self) -> torch.dtype:
         """Type of the vision weights."""
         return next(self.vision_modules()[0].parameters()).dtype
@@ -120,6 +127,14 @@ class InternVLBackbone(Backbone):
             pixel_values=pixels, vision_feature_layer=-1, vision_feature_select_strategy="default", return_dict=True
         ).pooler_output
         return features.reshape(tiles.shape[0], -1, self.width)
+
+    def project(self, patches: torch.Tensor) -> torch.Tensor:
+        """Patch features (n, patches, C) of the tower to visual tokens (n, P, D)."""
+        side = int(patches.shape[1] ** 0.5)
+        shuffled = self.vlm.model.pixel_shuffle(
+            patches.reshape(len(patches), side, side, -1), scale_factor=self.config.downsample_ratio
+        )
+        return self.vlm.model.multi_modal_projector(shuffled.flatten(1, 2))
 
     def embedding(self) -> nn.Embedding:
         return self.vlm.model.language_model.embed_tokens

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from simlingo_training.config import OptimSettings
+from simlingo_training.models.master import MasterWeights
 
 START_DIVISOR = 25.0
 """The schedule starts at the peak divided by this."""
@@ -81,10 +82,12 @@ def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], settings: OptimS
     return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
 
 
-def make_optimizer(named: Iterable[tuple[str, nn.Parameter]], settings: OptimSettings) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters."""
+def make_optimizer(named: Iterable[tuple[str, nn.Parameter]], settings: OptimSettings) -> torch.optim.Optimizer:
+    """AdamW over the trainable parameters, with float32 masters where they are narrower."""
     groups = parameter_groups(named, settings)
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=1e-8, fused=settings.fused)
+    adam = torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=1e-8, fused=settings.fused)
+    is_narrow = any(p.dtype != torch.float32 for group in adam.param_groups for p in group["params"])
+    return MasterWeights(adam) if is_narrow else adam
 
 
 def make_scheduler(

@@ -385,3 +385,20 @@ def test_errors_of_known_offsets():
     np.testing.assert_allclose(path[0, :, 0], np.arange(20))
     np.testing.assert_allclose(waypoint_speed(waypoints @ rotation_2d(0.7)), 8.0)
     assert "waypoint_ade" in table({"model": {"waypoint_ade": 1.0}})
+
+
+def test_narrow_weights_follow_their_float32_masters():
+    """Steps far below bfloat16's resolution add up; a plain bfloat16 optimiser would lose every one of them."""
+    from simlingo_training.models.master import MasterWeights
+
+    parameter = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+    wide = torch.nn.Parameter(torch.ones(2))
+    optimizer = MasterWeights(torch.optim.SGD([parameter, wide], lr=1e-4))
+    for _ in range(100):
+        parameter.grad, wide.grad = torch.ones_like(parameter), torch.ones_like(wide)
+        optimizer.step()
+    torch.testing.assert_close(parameter.float(), torch.full((4,), 0.99), atol=4e-3, rtol=0)
+    torch.testing.assert_close(wide.detach(), torch.full((2,), 0.99))
+    again = MasterWeights(torch.optim.SGD([torch.nn.Parameter(torch.zeros(4, dtype=torch.bfloat16)), wide], lr=1e-4))
+    again.load_state_dict(optimizer.state_dict())
+    torch.testing.assert_close(again._pairs[0][1].detach(), optimizer._pairs[0][1].detach())

@@ -1,0 +1,73 @@
+"""InternViT for inference: the three attention projections as one matrix, nothing else than what a forward pass needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from simlingo_training.data.images import normalise_tiles
+from simlingo_training.models.backbone import InternVLBackbone
+
+
+@dataclass
+class VisionLayer:
+    """Weights of one layer; matrices are (out, in)."""
+
+    norms: tuple[nn.Module, nn.Module]
+    scales: tuple[torch.Tensor, torch.Tensor]
+    qkv: torch.Tensor
+    qkv_bias: torch.Tensor | None
+    output: nn.Linear
+    mlp: nn.Module
+
+
+class FastVision:
+    """Tiles to visual tokens with the weights of an InternVL backbone whose attention has no query and key norms."""
+
+    def __init__(self, backbone: InternVLBackbone) -> None:
+        """Take the weights. Raises ValueError if the tower normalises queries and keys."""
+        tower: Any = backbone.vision_modules()[0]
+        if tower.config.use_qk_norm:
+            raise ValueError("the vision tower normalises queries and keys; use the backbone's own pass")
+        self.backbone = backbone
+        self.tower = tower
+        self.heads = int(tower.config.num_attention_heads)
+        self.layers = [self._layer(layer) for layer in tower.encoder.layer]
+
+    @staticmethod
+    def supports(backbone: nn.Module) -> bool:
+        """Whether a backbone has such a tower."""
+        return isinstance(backbone, InternVLBackbone) and not backbone.vlm.model.vision_tower.config.use_qk_norm
+
+    def _layer(self, layer: Any) -> VisionLayer:
+        parts = [layer.attention.q_proj, layer.attention.k_proj, layer.attention.v_proj]
+        has_bias = parts[0].bias is not None
+        return VisionLayer(
+            (layer.layernorm_before, layer.layernorm_after),
+            (layer.lambda_1.detach(), layer.lambda_2.detach()),
+            torch.cat([part.weight.detach() for part in parts]),
+            torch.cat([part.bias.detach() for part in parts]) if has_bias else None,
+            layer.attention.projection_layer,
+            layer.mlp,
+        )
+
+    def encode(self, tiles: torch.Tensor) -> torch.Tensor:
+        """Tiles (B, T, S, S, 3) uint8 to visual tokens (B, T * P, D)."""
+        pixels = normalise_tiles(tiles.flatten(0, 1), self.backbone.visual_dtype())
+        hidden = self.tower.embeddings(pixels)
+        for layer in self.layers:
+            hidden = hidden + layer.scales[0] * self._attend(layer, layer.norms[0](hidden))
+            hidden = hidden + layer.scales[1] * layer.mlp(layer.norms[1](hidden))
+        return self.backbone.project(self.tower.layernorm(hidden)[:, 1:]).reshape(len(tiles), -1, self.backbone.width)
+
+    def _attend(self, layer: VisionLayer, hidden: torch.Tensor) -> torch.Tensor:
+        count, places, width = hidden.shape
+        fused = functional.linear(hidden, layer.qkv, layer.qkv_bias)
+        query, key, value = fused.view(count, places, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        result: torch.Tensor = layer.output(mixed.transpose(1, 2).reshape(count, places, width))
+        return result

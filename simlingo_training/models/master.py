@@ -1,0 +1,61 @@
+"""Training with bfloat16 weights: the optimiser keeps float32 masters, as DeepSpeed's half-precision training does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+class MasterWeights(torch.optim.Optimizer):
+    """An optimiser on float32 copies of narrow parameters.
+
+    Gradients are widened, the inner optimiser moves the copies, and the parameters get the rounded result, so that steps
+    smaller than a narrow number's resolution add up. Parameters that are float32 already are moved in place.
+    """
+
+    def __init__(self, inner: torch.optim.Optimizer) -> None:
+        """Take over the parameters of ``inner``, an optimiser that has made no step yet."""
+        self._pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        groups = []
+        for group in inner.param_groups:
+            groups.append({**group, "params": list(group["params"])})
+            group["params"] = [self._master(parameter) for parameter in group["params"]]
+        self.inner = inner
+        super().__init__(groups, {})
+
+    def _master(self, parameter: torch.Tensor) -> torch.Tensor:
+        if parameter.dtype == torch.float32:
+            return parameter
+        master = parameter.detach().float().clone().requires_grad_(True)
+        self._pairs.append((parameter, master))
+        return master
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Move the copies by the inner optimiser, then the parameters."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for outer, group in zip(self.param_groups, self.inner.param_groups):
+            group.update({key: value for key, value in outer.items() if key != "params"})
+        for parameter, master in self._pairs:
+            master.grad = None if parameter.grad is None else parameter.grad.float()
+        self.inner.step()
+        for _, master in self._pairs:
+            master.grad = None
+        if self._pairs:
+            torch._foreach_copy_([parameter for parameter, _ in self._pairs], [master for _, master in self._pairs])
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the inner optimiser and the masters."""
+        return {"inner": self.inner.state_dict(), "masters": [master for _, master in self._pairs]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        self.inner.load_state_dict(state_dict["inner"])
+        for (parameter, master), stored in zip(self._pairs, state_dict["masters"]):
+            master.data.copy_(stored)
+            parameter.data.copy_(stored)
