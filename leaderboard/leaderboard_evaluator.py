@@ -43,7 +43,7 @@ from leaderboard.envs.sensor_interface import SensorConfigurationInvalid, Sensor
 from leaderboard.rules import RULES_BY_NAME, Rules, rules_by_name
 from leaderboard.scenarios.route_scenario import RouteScenario
 from leaderboard.scenarios.scenario_manager import AgentError, ScenarioManager, TickLimitReached
-from leaderboard.scenarios.watchdog import Stage, Watchdog
+from leaderboard.scenarios.watchdog import Stage, Watchdog, server_answers
 from leaderboard.utils.checkpoint_tools import Checkpoint, CheckpointError, Heartbeat
 from leaderboard.utils.result_writer import console_report, live_report
 from leaderboard.utils.route_indexer import index_runs
@@ -225,16 +225,17 @@ class LeaderboardEvaluator:
 
     def _connect(self) -> carla.Client:
         host, port = self.options.host, self.options.port
+        advice = f"start one with: python -m carla_server --port {port} --town {self.runs[0].town}"
+        if not server_answers(host, port):
+            raise RuntimeError(f"no carla_server or CARLA at {host}:{port}; {advice}")
         client = carla.Client(host, port)
-        client.set_timeout(10.0)
+        client.set_timeout(self.options.timeout)
         try:
             client.get_server_version()
         except RuntimeError as error:
             raise RuntimeError(
-                f"no carla_server or CARLA at {host}:{port}; start one with: python -m carla_server --port {port} --town "
-                f"{self.runs[0].town}"
+                f"what listens at {host}:{port} does not answer as CARLA does ({error}); {advice}"
             ) from error
-        client.set_timeout(self.options.timeout)
         return client
 
     def _identity(self) -> dict[str, Any]:
@@ -302,8 +303,6 @@ class LeaderboardEvaluator:
         except RouteFailed as failure:
             run.failure = failure
             _say(f"{failure.reason.status}: {failure}", is_error=True)
-        except KeyboardInterrupt:
-            raise
         finally:
             self._watchdog.enter(Stage.IDLE)
         record = self._register(index, run)
@@ -587,7 +586,8 @@ class _Guard:
             stage, message = self._watchdog.failure
             reason = FailureReason.AGENT_CRASHED if stage is Stage.AGENT else self._reason
             raise RouteFailed(reason, message, self._ends_run and stage is not Stage.AGENT) from error
-        traceback.print_exception(error)
+        if not isinstance(error, TickLimitReached | SensorConfigurationInvalid):
+            traceback.print_exception(error)
         raise self._failure(error) from error
 
     def _failure(self, error: BaseException) -> RouteFailed:

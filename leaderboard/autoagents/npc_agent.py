@@ -21,6 +21,8 @@ CORRIDOR_HALF_WIDTH_M = 1.8
 STANDSTILL_GAP_M = 6.0
 COMFORT_BRAKE = 3.0
 SIGHT_M = 35.0
+FLAT = "debris"
+"""Things with this in their name can be driven over."""
 
 
 def get_entry_point() -> str:
@@ -57,7 +59,8 @@ class NpcAgent(AutonomousAgent):
         here, yaw = (pose.location.x, pose.location.y), math.radians(pose.rotation.yaw)
         gap = SIGHT_M
         for actor in CarlaDataProvider.get_all_actors():
-            if actor.id == ego.id or not actor.type_id.startswith(("vehicle.", "walker.", "static.prop")):
+            is_solid = actor.type_id.startswith(("vehicle.", "walker.", "static.prop")) and FLAT not in actor.type_id
+            if actor.id == ego.id or not is_solid:
                 continue
             place = CarlaDataProvider.get_location(actor)
             forward, right = to_ego((place.x, place.y), here, yaw)

@@ -34,12 +34,10 @@ class BrokenAgent(AutonomousAgent):
     def run_step(self, input_data: SensorData, timestamp: float) -> carla.VehicleControl:
         self.steps += 1
         if self.steps == 20:
-            if self.fault == "run_step":
+            if self.fault in ("run_step", "destroy"):
                 raise ValueError("run_step failed on purpose")
             if self.fault == "hangs":
                 time.sleep(600)
-            if self.fault == "waits":
-                time.sleep(2)
         return carla.VehicleControl(throttle=0.4)
 
     def destroy(self) -> None:

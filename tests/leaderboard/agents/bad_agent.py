@@ -1,0 +1,55 @@
+"""A driver with exactly one bad habit, named by its configuration; otherwise it keeps to its lane and looks at nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import carla
+
+from leaderboard.autoagents.autonomous_agent import AutonomousAgent, Track
+from leaderboard.autoagents.route_following import RouteFollower, pedals
+from leaderboard.envs.sensor_interface import SensorData
+
+SPEED_MPS = 8.0
+OFFSET_M = 3.5
+"""To the left, into the lane of the other direction."""
+
+
+def get_entry_point() -> str:
+    return "BadAgent"
+
+
+class BadAgent(AutonomousAgent):
+    def setup(self, path_to_conf_file: str) -> None:
+        self.habit = path_to_conf_file.split("+")[0]
+        self.track = Track.SENSORS
+        self._follower = RouteFollower(self.org_dense_route_world_coord)
+        self._top_speed = 0.0
+        if self.habit == "runs_red_lights":
+            assert self.hero_actor is not None
+            for light in self.hero_actor.get_world().get_actors().filter("traffic.traffic_light*"):
+                light.set_state(carla.TrafficLightState.Red)
+                light.freeze(True)
+
+    def sensors(self) -> list[dict[str, Any]]:
+        return [{"type": "sensor.speedometer", "id": "speed"}]
+
+    def run_step(self, input_data: SensorData, timestamp: float) -> carla.VehicleControl:
+        speed = input_data["speed"][1]["speed"]
+        throttle, brake = pedals(speed, self._target_speed(timestamp, speed))
+        return carla.VehicleControl(throttle=throttle, steer=self._follower.steer(self._pose(), speed), brake=brake)
+
+    def _pose(self) -> carla.Transform:
+        assert self.hero_actor is not None
+        pose = self.hero_actor.get_transform()
+        if self.habit == "leaves_the_lane":
+            right = pose.get_right_vector()
+            pose.location += carla.Location(OFFSET_M * right.x, OFFSET_M * right.y, 0.0)
+        return pose
+
+    def _target_speed(self, timestamp: float, speed: float) -> float:
+        self._top_speed = max(self._top_speed, speed)
+        has_hit = self._top_speed > 0.8 * SPEED_MPS and speed < 0.6 * SPEED_MPS
+        if self.habit == "gives_up_after_a_crash" and has_hit:
+            raise RuntimeError("there was something in the way")
+        return 0.0 if self.habit == "stops_for_ever" and timestamp > 5.0 else SPEED_MPS

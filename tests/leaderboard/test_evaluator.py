@@ -1,0 +1,335 @@
+"""Whole evaluations on the embedded server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import carla
+import pytest
+
+from leaderboard.leaderboard_evaluator import main
+from leaderboard.utils.route_parser import default_weather, write_routes_file
+from srunner.scenarioconfigs.route_scenario_configuration import RouteScenarioConfiguration, WeatherKeypoint
+from srunner.scenarioconfigs.scenario_configuration import ScenarioConfiguration
+from srunner.tools.route_planner import GlobalRoutePlanner
+from tests.leaderboard.scripted import mini_map
+from tests.leaderboard.shared import REPOSITORY
+
+AGENTS = Path(__file__).parent / "agents"
+CONSTANT = REPOSITORY / "leaderboard" / "autoagents" / "constant_speed_agent.py"
+NPC = REPOSITORY / "leaderboard" / "autoagents" / "npc_agent.py"
+
+
+@dataclass
+class Evaluation:
+    """Runs the evaluator on one server and reads what it wrote."""
+
+    port: int
+    routes: Path
+    folder: Path
+
+    def arguments(self, name: str, agent: Path, *options: str) -> list[str]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            traffic_port = probe.getsockname()[1]
+        fixed = ["--host", "127.0.0.1", "--port", str(self.port), "--traffic-manager-port", str(traffic_port)]
+        fixed += [
+            "--routes",
+            str(self.routes),
+            "--agent",
+            str(agent),
+            "--checkpoint",
+            str(self.folder / f"{name}.json"),
+        ]
+        return [*fixed, *(() if "--timeout" in options else ("--timeout", "60")), *options]
+
+    def run(self, name: str, agent: Path, *options: str) -> int:
+        return main(self.arguments(name, agent, *options))
+
+    def results(self, name: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / f"{name}.json").read_text())
+        return content
+
+    def records(self, name: str) -> list[dict[str, Any]]:
+        records: list[dict[str, Any]] = self.results(name)["_checkpoint"]["records"]
+        return records
+
+    def manifest(self, name: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / f"{name}_manifest.json").read_text())
+        return content
+
+    def trace(self, name: str, route: str) -> bytes:
+        return (self.folder / f"{name}_trace" / f"{route}.json").read_bytes()
+
+
+class Places:
+    """Routes on Mini01 with known properties, found on its map."""
+
+    def __init__(self) -> None:
+        self.map = mini_map()
+        self.planner = GlobalRoutePlanner(self.map, 1.0)
+
+    def straight(self, length_m: float) -> list[carla.Location]:
+        """A piece of street without junction."""
+        for start, _ in self.map.get_topology():
+            points = [start]
+            while points[-1].next(1.0) and not points[-1].is_junction and len(points) <= length_m:
+                points.append(points[-1].next(1.0)[0])
+            if len(points) > length_m and not points[-1].is_junction and abs(start.lane_id) == 1:
+                return [points[0].transform.location, points[-1].transform.location]
+        raise AssertionError(f"the town has no street of {length_m} m")
+
+
+def route(
+    route_id: str, keypoints: list[carla.Location], *scenarios: ScenarioConfiguration
+) -> RouteScenarioConfiguration:
+    weather = [WeatherKeypoint(0.0, default_weather())]
+    return RouteScenarioConfiguration(
+        f"RouteScenario_{route_id}", route_id, "Mini01", keypoints, list(scenarios), weather
+    )
+
+
+@pytest.fixture(scope="module")
+def places() -> Places:
+    return Places()
+
+
+@pytest.fixture
+def evaluation(carla_server_process: Callable[..., Any], places: Places, tmp_path: Path) -> Evaluation:
+    """Two short streets, the second with a scenario that does not exist."""
+    unknown = ScenarioConfiguration(
+        "Meteor_1", "Meteor", [places.planner.trace_route(*places.straight(60))[5][0].transform]
+    )
+    routes = [route("1", places.straight(60)), route("2", places.straight(60), unknown)]
+    write_routes_file(tmp_path / "routes.xml", routes)
+    return Evaluation(carla_server_process("Mini01").port, tmp_path / "routes.xml", tmp_path)
+
+
+def test_run_writes_every_file(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAVE_PATH", str(evaluation.folder / "viz"))
+    assert evaluation.run("r", CONSTANT, "--rules", "bench2drive") == 0
+    results = evaluation.results("r")
+    assert (results["entry_status"], results["_checkpoint"]["progress"]) == ("Finished", [2, 2])
+    assert results["sensors"] == ["carla_speedometer"]
+    first, second = results["_checkpoint"]["records"]
+    assert list(first) == [
+        "index", "route_id", "scenario_name", "weather_id", "save_name", "status", "num_infractions", "infractions", "scores",
+        "meta", "town_name",
+    ]  # fmt: skip
+    assert first["scores"] == {"score_route": 100, "score_penalty": 1.0, "score_composed": 100.0}
+    assert first["meta"]["route_length"] == pytest.approx(60.0, abs=1.0)
+    assert [failure["type"] for failure in second["scenario_build_failures"]] == ["Meteor"]
+    metric = json.loads((evaluation.folder / "viz" / first["save_name"] / "metric_info.json").read_text())
+    ticks = evaluation.manifest("r")["routes"]["RouteScenario_1_rep0"]["ticks"]
+    assert list(metric) == [str(i) for i in range(1, ticks + 1)]
+    assert first["meta"]["duration_game"] == pytest.approx(ticks * 0.05)
+    trace = json.loads(evaluation.trace("r", "RouteScenario_1_rep0"))
+    assert len(trace["frames"]) == ticks // 5
+    assert trace["frames"][-1]["x"] != trace["frames"][0]["x"] or trace["frames"][-1]["y"] != trace["frames"][0]["y"]
+    beats = [json.loads(line) for line in (evaluation.folder / "r.json.progress.jsonl").read_text().splitlines()]
+    assert beats[-1]["route"] == "RouteScenario_2_rep0"
+    assert set(beats[-1]) == {"time", "route", "tick", "game_time", "ratio"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "exit_status", "entry"),
+    [
+        ("setup", "Failed - Agent couldn't be set up", 0, "Finished"),
+        ("setup_hangs", "Failed - Agent couldn't be set up", 0, "Finished"),
+        ("run_step", "Failed - Agent crashed", 0, "Finished"),
+        ("destroy", "Failed - Agent crashed", 0, "Finished"),
+        ("hangs", "Failed - Agent crashed", 0, "Finished"),
+        ("far_sensor", "Failed - Agent's sensors were invalid", 255, "Rejected"),
+        ("wrong_track", "Failed - Agent's sensors were invalid", 255, "Rejected"),
+    ],
+)
+def test_each_fault_has_its_status(
+    evaluation: Evaluation, fault: str, status: str, exit_status: int, entry: str
+) -> None:
+    options = ["--agent-config", fault, "--routes-subset", "1", "--timeout", "3"]
+    assert evaluation.run("r", AGENTS / "broken_agent.py", *options) == exit_status
+    (record,) = evaluation.records("r")
+    assert record["status"] == status
+    assert evaluation.results("r")["entry_status"] == entry
+    assert evaluation.manifest("r")["routes"]["RouteScenario_1_rep0"]["outcome"] == "crashed"
+
+
+def test_set_up_failure_ends_a_bench2drive_run(evaluation: Evaluation) -> None:
+    options = ["--agent-config", "setup", "--rules", "bench2drive"]
+    assert evaluation.run("r", AGENTS / "broken_agent.py", *options) == 255
+    outcomes = [row["outcome"] for row in evaluation.manifest("r")["routes"].values()]
+    assert outcomes == ["crashed", "not_run"]
+
+
+def test_same_seed_same_drive_whatever_ran_before(evaluation: Evaluation) -> None:
+    """Three drives with traffic: after another route, alone, and again; not a bit differs."""
+    assert evaluation.run("both", NPC) == 0
+    assert evaluation.run("alone", NPC, "--routes-subset", "2") == 0
+    assert evaluation.run("again", NPC, "--routes-subset", "2") == 0
+    traces = {evaluation.trace(name, "RouteScenario_2_rep0") for name in ("both", "alone", "again")}
+    assert len(traces) == 1
+
+
+def test_agent_in_collection_shape_gets_what_it_expects(evaluation: Evaluation) -> None:
+    told = evaluation.folder / "told.json"
+    options = ["--agent-config", str(told), "--routes-subset", "2", "--rules", "collection", "--track", "MAP"]
+    assert evaluation.run("r", AGENTS / "collection_agent.py", *options) == 0
+    content = json.loads(told.read_text())
+    assert content["name"].startswith("routes_route0_")
+    assert content["traffic_manager"] == "TrafficManager"
+    assert content["constructed_with"] == 0
+    assert content["sensors"] == [["rgb", "sensor.camera.rgb"], ["imu", "sensor.other.imu"]]
+    assert [i for i, names in enumerate(content["frames"]) if "rgb" in names] == [0, 5, 10]
+    assert content["record"]["status"] == "Failed - Agent crashed"
+    assert list(content["record"])[:3] == ["timestamp", "index", "route_id"]
+
+
+# ---- bad driving, penalties computed by hand --------------------------------------------------------------------------
+
+
+def scores(record: dict[str, Any]) -> tuple[float, float]:
+    return record["scores"]["score_route"], record["scores"]["score_penalty"]
+
+
+def infractions(record: dict[str, Any]) -> dict[str, int]:
+    """Number of events by kind; the speed of the traffic does not count under these rules."""
+    return {key: len(texts) for key, texts in record["infractions"].items() if texts and key != "min_speed_infractions"}
+
+
+def bad(evaluation: Evaluation, habit: str, *routes: RouteScenarioConfiguration) -> dict[str, Any]:
+    write_routes_file(evaluation.routes, routes)
+    options = ["--agent-config", habit, "--rules", "bench2drive", "--no-traffic"]
+    assert evaluation.run(habit, AGENTS / "bad_agent.py", *options) == 0
+    return evaluation.records(habit)[0]
+
+
+def test_driver_that_stops_for_ever_is_blocked(evaluation: Evaluation, places: Places) -> None:
+    record = bad(evaluation, "stops_for_ever", route("1", places.straight(60)))
+    completion, penalty = scores(record)
+    assert record["status"] == "Failed - Agent got blocked"
+    assert 0 < completion < 90
+    assert penalty == 1.0
+    assert infractions(record) == {"vehicle_blocked": 1}
+    assert record["meta"]["duration_game"] == pytest.approx(5.0 + 60.0, abs=4.0)
+
+
+def test_driver_in_the_oncoming_lane_loses_the_share(evaluation: Evaluation, places: Places) -> None:
+    record = bad(evaluation, "leaves_the_lane", route("1", places.straight(60)))
+    (text,) = record["infractions"]["outside_route_lanes"]
+    metres, share = float(text.split(" ")[8]), float(text.split("(")[1].split("%")[0])
+    assert 30.0 < metres < 61.0
+    assert share == pytest.approx(metres / record["meta"]["route_length"] * 100, abs=3.0)
+    assert scores(record)[1] == pytest.approx(1 - share / 100, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kind", "factor"),
+    [("traffic.traffic_light*", "red_light", 0.7), ("traffic.stop", "stop_infraction", 0.8)],
+)
+def test_driver_through_a_junction_without_looking(
+    evaluation: Evaluation, places: Places, pattern: str, kind: str, factor: float
+) -> None:
+    client = carla.Client("127.0.0.1", evaluation.port)
+    sign = sorted(client.load_world("Mini01").get_actors().filter(pattern), key=lambda actor: actor.id)[0]
+    stop = places.map.get_waypoint(sign.get_transform().transform(sign.trigger_volume.location))
+    way = [stop.previous(15.0)[0], stop, stop.next(30.0)[0]]
+    record = bad(evaluation, "runs_red_lights", route("1", [waypoint.transform.location for waypoint in way]))
+    assert infractions(record) == {kind: 1}
+    assert scores(record) == (100, factor)
+
+
+def test_driver_into_a_parked_car_pays_for_it(evaluation: Evaluation, places: Places) -> None:
+    keypoints = places.straight(100)
+    trigger = places.planner.trace_route(*keypoints)[3][0].transform
+    parked = ScenarioConfiguration("ParkedObstacle_1", "ParkedObstacle", [trigger], {"distance": {"value": "40"}})
+    record = bad(evaluation, "gives_up_after_a_crash", route("1", keypoints, parked))
+    assert record["status"] == "Failed - Agent crashed"
+    assert infractions(record) == {"collisions_vehicle": 1}
+    assert "type=vehicle." in record["infractions"]["collisions_vehicle"][0]
+    completion, penalty = scores(record)
+    assert penalty == 0.6
+    assert record["scores"]["score_composed"] == pytest.approx(completion * 0.6, abs=1e-4)
+
+
+# ---- processes that end ----------------------------------------------------------------------------------------------
+
+
+def start(evaluation: Evaluation, name: str, *options: str) -> subprocess.Popen[bytes]:
+    """The evaluator as a process of its own."""
+    command = [sys.executable, "-m", "leaderboard.leaderboard_evaluator"]
+    log = open(evaluation.folder / f"{name}.log", "wb")  # noqa: SIM115 - the child keeps it
+    return subprocess.Popen([*command, *evaluation.arguments(name, CONSTANT, *options)], stdout=log, stderr=log)
+
+
+def wait_for_ticks(evaluation: Evaluation, name: str, route_id: str, deadline_s: float = 60.0) -> None:
+    path = evaluation.folder / f"{name}.json.progress.jsonl"
+    until = time.monotonic() + deadline_s
+    while time.monotonic() < until:
+        lines = path.read_text().splitlines() if path.exists() else []
+        beats = [json.loads(line) for line in lines if line.endswith("}")]
+        if any(beat["route"] == route_id and beat["tick"] > 0 for beat in beats):
+            return
+        time.sleep(0.05)
+    raise AssertionError((evaluation.folder / f"{name}.log").read_text())
+
+
+def test_killed_evaluator_resumes(evaluation: Evaluation, places: Places) -> None:
+    write_routes_file(evaluation.routes, [route(str(i), places.straight(60)) for i in range(3)])
+    process = start(evaluation, "r", "--agent-config", "3", "--no-traffic")
+    wait_for_ticks(evaluation, "r", "RouteScenario_1_rep0")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = evaluation.records("r")
+    assert [record["route_id"] for record in before] == ["RouteScenario_0_rep0"]
+    assert evaluation.run("r", CONSTANT, "--resume", "--agent-config", "3", "--no-traffic") == 0
+    after = evaluation.records("r")
+    assert after[0] == before[0]
+    assert [record["status"] for record in after] == ["Perfect"] * 3
+    attempts = [row["attempts"] for row in evaluation.manifest("r")["routes"].values()]
+    assert attempts == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--port": "1"}, "no carla_server or CARLA at 127.0.0.1:1"),
+        ({"--agent": "nowhere.py"}, "no agent file"),
+        ({"--routes": "nowhere.xml"}, "nowhere.xml"),
+        ({"--routes-subset": "77"}, "'77'"),
+    ],
+)
+def test_wrong_input_is_refused_with_advice(
+    evaluation: Evaluation, changes: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = evaluation.arguments("r", CONSTANT)
+    for name, value in changes.items():
+        if name in arguments:
+            arguments[arguments.index(name) + 1] = value
+        else:
+            arguments += [name, value]
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (evaluation.folder / "r.json").exists()
+
+
+def test_killed_server_leaves_a_crashed_route(evaluation: Evaluation, carla_server_process: Callable[..., Any]) -> None:
+    server = carla_server_process("Mini01")
+    process = start(evaluation, "r", "--agent-config", "1", "--rules", "bench2drive")
+    wait_for_ticks(evaluation, "r", "RouteScenario_1_rep0")
+    os.kill(server.process.pid, signal.SIGKILL)
+    assert process.wait(timeout=60) == 255
+    (record,) = evaluation.records("r")
+    assert record["status"] == "Failed - Simulation crashed"
+    assert record["scores"]["score_route"] > 0
+    outcomes = [row["outcome"] for row in evaluation.manifest("r")["routes"].values()]
+    assert outcomes == ["crashed", "not_run"]
