@@ -4,86 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-#: Wall time a server may need to start: the first start on a machine compiles its kernels, seconds.
-READY_TIMEOUT_S = 240.0
-#: Wall time a client waits for an answer, seconds.
-CLIENT_TIMEOUT_S = 60.0
+from carla_server.process import ServerProcess, start_server, stop_server
 
-
-@dataclass
-class ServerProcess:
-    """A running server.
-
-    Attributes:
-        host: Where it runs.
-        port: RPC port.
-        town: Town it was started with.
-        process: The child process; None for a server that was there before.
-        output: Lines it printed.
-    """
-
-    host: str
-    port: int
-    town: str
-    process: subprocess.Popen[str] | None = None
-    output: list[str] = field(default_factory=list)
-
-    def client(self) -> Any:
-        """A new `carla.Client`."""
-        import carla
-
-        client = carla.Client(self.host, self.port)
-        client.set_timeout(CLIENT_TIMEOUT_S)
-        return client
-
-
-def start_server(*arguments: str, town: str = "Mini01", seed: int = 0) -> ServerProcess:
-    """Start an embedded server on a free port and wait until it is ready.
-
-    Raises:
-        RuntimeError: It ended or stayed silent; the message holds what it printed.
-    """
-    command = [sys.executable, "-m", "carla_server", "--port", "0", "--town", town, "--seed", str(seed), *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
-    server = ServerProcess("127.0.0.1", 0, town, process)
-    ready = threading.Event()
-
-    def read() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            server.output.append(line.rstrip())
-            if line.startswith("carla_server ready"):
-                server.port = int(line.split("rpc=")[1].split()[0])
-                ready.set()
-        ready.set()
-
-    threading.Thread(target=read, daemon=True).start()
-    if not ready.wait(READY_TIMEOUT_S) or server.port == 0:
-        stop_server(server)
-        raise RuntimeError(f"{' '.join(command)} did not get ready:\n" + "\n".join(server.output))
-    return server
-
-
-def stop_server(server: ServerProcess) -> None:
-    """End a server process."""
-    if server.process is None or server.process.poll() is not None:
-        return
-    server.process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        server.process.wait(10.0)
-    if server.process.poll() is None:
-        server.process.kill()
-        server.process.wait(10.0)
+__all__ = ["ServerProcess", "start_server", "stop_server", "synchronous", "wait_until"]
 
 
 @pytest.fixture(scope="module")

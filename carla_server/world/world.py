@@ -24,6 +24,7 @@ from carla_server.world import contacts, lights, motion
 from carla_server.world.actors import Actor, Triple
 from carla_server.world.blueprints import BLUEPRINTS, Blueprint, blueprint
 from carla_server.world.ground import Ground
+from carla_server.world.junctions import JunctionKeeper
 from carla_server.world.limits import SpeedLimits
 from carla_server.world.sensing import Sensing
 from carla_server.world.settings import Settings
@@ -175,6 +176,7 @@ class World:
             self.signal_actors[signal.id] = actor
         self.lights = lights.TrafficLights(self.road_map, light_rows, self.rows)
         self.stops = StopSigns(self.road_map, self.ground.field)
+        self.keeper = JunctionKeeper(self.road_map, self.ground.field)
 
     def _set_trigger(self, actor: Actor, box: tuple[float, ...]) -> None:
         x, y, z, cos, sin, half_depth, half_width, _, half_height = box
@@ -324,6 +326,7 @@ class World:
         self._walkers = rows_of(actor for actor in actors if actor.kind is Kind.WALKER)
         self._solids = rows_of(actor for actor in actors if self.rows.solid[actor.row])
         self._boxes = np.empty((len(self._solids), contacts.BOX_COLUMNS))
+        self._heroes = np.array([actor.attributes.get("role_name") == "hero" for actor in self.vehicles], np.bool_)
         self._at_light = np.full(len(self._vehicles), -1, np.int64)
         attached = [actor for actor in actors if actor.parent is not None]
         self._children = rows_of(attached)
@@ -403,7 +406,7 @@ class World:
         if len(self._children):
             motion.carry_attached(self.rows.motion, self._children, self._parents, self._relative)
         self.lights.advance(step)
-        self._obey()
+        self._obey(step)
         self.frame += 1
         self.elapsed += step
         rows = self.rows
@@ -436,7 +439,7 @@ class World:
         if count:
             motion.absorb(self.touched, rows.kind, rows.motion, rows.control, rows.body, rows.dynamic)
 
-    def _obey(self) -> None:
+    def _obey(self, step: float) -> None:
         """Tell vehicles which light they stand at and which speed limit holds."""
         rows, vehicles = self.rows, self._vehicles
         if len(vehicles) == 0:
@@ -448,6 +451,7 @@ class World:
         rows.wire["has_light"][vehicles] = held
         rows.wire["light_id"][vehicles] = np.where(held, rows.wire["id"][light], 0)
         self.stops.hold(rows, vehicles)
+        self.keeper.hold(rows, vehicles, self._heroes, self.frame - self._first_frame, step)
         self.limits.update(rows, vehicles, self.frame - self._first_frame)
 
     def _apply_friction(self) -> None:
