@@ -117,6 +117,7 @@ class Town:
         self.name = name
         self.map = carla.Map(name, xodr)
         self._rules: dict[tuple[int, int, int], Rule] = {}
+        self._starts: dict[float, list[carla.Waypoint]] = {}
         self._entries: dict[int, list[carla.Waypoint]] = {}
 
     @classmethod
@@ -136,8 +137,10 @@ class Town:
 
     def starts(self, spacing: float) -> list[carla.Waypoint]:
         """Waypoints on driving lanes outside junctions, `spacing` metres apart, in a fixed order."""
-        found = [w for w in self.map.generate_waypoints(spacing) if not w.is_junction and is_driving(w)]
-        return sorted(found, key=lambda w: (w.road_id, w.lane_id, w.s))
+        if spacing not in self._starts:
+            found = [w for w in self.map.generate_waypoints(spacing) if not w.is_junction and is_driving(w)]
+            self._starts[spacing] = sorted(found, key=lambda w: (w.road_id, w.lane_id, w.s))
+        return self._starts[spacing]
 
     def drive(self, start: carla.Waypoint, length: int, turns: tuple[Turn, ...]) -> Path | None:
         """Follow lanes from `start`, taking `turns` at the first junctions and going as straight as possible after.
