@@ -177,7 +177,9 @@ class Fleet:
         car.location, car.place = pose.location, self._frame.place(pose.location)
 
     def remove(self, car: Car) -> None:
-        """Take a car out of the world."""
+        """Take a car out of the world; the Traffic Manager lets go of it first, or it may act on a car that is gone."""
+        if car.actor.is_alive:
+            car.actor.set_autopilot(False, self._manager.get_port())
         self._context.state.remove(car.actor)
         self.cars = [kept for kept in self.cars if kept is not car]
 
