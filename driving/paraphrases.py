@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import overload
@@ -125,6 +126,11 @@ class Paraphrases:
     answers: Table = field(default_factory=dict)
     instructions: Table = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+
+    @cached_property
+    def wordings(self) -> Table:
+        """Canonical sentence of a dreaming instruction to its wordings."""
+        return {variants[0]: variants for variants in self.instructions.values()}
 
 
 def read_paraphrases(folder: str | os.PathLike[str]) -> Paraphrases:

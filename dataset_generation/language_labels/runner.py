@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -174,12 +175,15 @@ def label_dataset(labellers: Sequence[Labeller], options: LabelOptions) -> dict[
         Kind name to summary.
 
     Raises:
-        FileNotFoundError: If the dataset does not exist.
+        FileNotFoundError: If the dataset does not exist or holds no runs.
+        OSError: If a label cannot be written; those written before are kept.
         ValueError: If labels of another profile are already there.
     """
+    runs = find_runs(options.data)
+    if not runs:
+        raise FileNotFoundError(f"{options.data / 'data'} holds no runs (folders with measurements); record some first")
     for labeller in labellers:
         _check_manifest(options, labeller.kind)
-    runs = find_runs(options.data)
     totals = [KindSummary() for _ in labellers]
     work = partial(label_run, labellers=labellers, options=options)
     names = "+".join(labeller.kind.name for labeller in labellers)
@@ -272,8 +276,8 @@ def run_labellers(labellers: Sequence[Labeller], arguments: argparse.Namespace) 
     """
     try:
         summaries = label_dataset(labellers, options_from(arguments))
-    except (FileNotFoundError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (OSError, ValueError, BrokenProcessPool) as error:
+        print(f"error: {error}; labels written so far are kept, the same command goes on from there", file=sys.stderr)
         return 2
     status = 0
     for name, summary in summaries.items():

@@ -121,6 +121,7 @@ def find_cause(frame: Frame, profile: Profile, region: ImageRegion) -> Cause:
 
 def _expert_cause(frame: Frame, profile: Profile, region: ImageRegion) -> Cause:
     m, to_junction = frame.measurement, frame.ego.distance_to_junction
+    boxes = boxes_by_id(frame, profile)
     box: PlacedBox | None = None
     if m.stop_sign_hazard:
         kind, distance = STOP_TYPE, _to_stop_line(frame.stop_signs, to_junction, profile)
@@ -128,7 +129,6 @@ def _expert_cause(frame: Frame, profile: Profile, region: ImageRegion) -> Cause:
         kind, distance = LIGHT_TYPE, _to_stop_line(frame.light_lines, to_junction, profile)
     else:
         kind, distance = m.speed_reduced_by_obj_type, m.speed_reduced_by_obj_distance  # type: ignore[assignment]
-        boxes = boxes_by_id(frame, profile)
         if m.speed_reduced_by_obj_id is not None:
             box = boxes.get(m.speed_reduced_by_obj_id)
     if distance is None:

@@ -114,7 +114,7 @@ class _Speaker:
                 return fragments.REMAIN_STOPPED
             if target < STANDSTILL:
                 return fragments.STOP_NOW
-            at_limit = target > FULL_SPEED_SHARE * self.m.speed_limit
+            at_limit = self.m.speed_limit > 0 and target / self.m.speed_limit > FULL_SPEED_SHARE
             return fragments.MAINTAIN_SPEED if at_limit else fragments.MAINTAIN_REDUCED_SPEED
         return fragments.ACCELERATE if speed < target else fragments.DECELERATE
 

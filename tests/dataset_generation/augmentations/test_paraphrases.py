@@ -173,7 +173,7 @@ def test_combinations_are_a_sequence_of_all_choices():
 def test_every_dreaming_instruction_has_wordings(shipped):
     assert shipped.instructions.keys() == CANONICAL.keys()
     for key, canonical in CANONICAL.items():
-        assert shipped.instructions[key][0] == canonical
+        assert shipped.wordings[canonical] == shipped.instructions[key]
         assert len(shipped.instructions[key]) >= 15
 
 

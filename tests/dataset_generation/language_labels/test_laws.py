@@ -123,6 +123,18 @@ def test_location_words_match_the_geometry(labels):
             assert place.startswith("nearby") == (car.distance < 15)
 
 
+def test_distance_of_a_lane_change_is_that_of_the_target_point(labels):
+    spoken = 0
+    for frame, label in labels:
+        x, y = frame.measurement.target_point
+        for pair in label.pairs:
+            if "<DISTANCE>" in pair.slots:
+                spoken += 1
+                assert pair.slots["<DISTANCE>"] == f"{int((x * x + y * y) ** 0.5)} m"
+                assert f"in {pair.slots['<DISTANCE>']}" in pair.question
+    assert spoken > 10
+
+
 def test_no_pedestrian_outside_the_image_is_counted(labels):
     for frame, label in labels:
         counted = next(pair.answer for pair in label.pairs if (pair.cluster, pair.layer) == (5, 0))

@@ -17,7 +17,7 @@ from dataset_generation.language_labels.scenarios import RouteScenarios, Trigger
 from dataset_generation.language_labels.synthetic import FrameMaker, write_route
 from dataset_generation.language_labels.vqa.labeller import VqaLabeller
 from driving.files import read_json
-from driving.label_records import read_commentary, read_vqa
+from driving.label_records import read_commentary, read_vqa, write_label
 from driving.records import COMMENTARY, VQA, RecordError, RunFolder
 
 FRAMES = 14
@@ -143,6 +143,32 @@ def test_command_names_a_missing_dataset(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["labels", "--data", str(tmp_path / "nothing")])
     assert command.main() == 2
     assert "expected a dataset root" in capsys.readouterr().err
+
+
+def test_command_names_a_dataset_without_runs(tmp_path, monkeypatch, capsys):
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(sys, "argv", ["labels", "--data", str(tmp_path)])
+    assert command.main() == 2
+    assert "holds no runs" in capsys.readouterr().err
+
+
+def test_full_disk_ends_the_command_and_keeps_what_was_written(dataset, monkeypatch, capsys):
+    root, _ = dataset
+    written = []
+
+    def until_full(path, value):
+        if len(written) == 5:
+            raise OSError(28, "No space left on device", str(path))
+        written.append(path)
+        return write_label(path, value)
+
+    monkeypatch.setattr(runner, "write_label", until_full)
+    monkeypatch.setattr(sys, "argv", ["labels", "--data", str(root), "--routes", str(root / "none")])
+    assert command.main() == 2
+    assert "No space left" in capsys.readouterr().err
+    monkeypatch.undo()
+    summaries = label_dataset(both(), options(root))
+    assert sum(summary.kept for summary in summaries.values()) == 5
 
 
 def test_seed_depends_on_run_and_frame_only(tmp_path):
