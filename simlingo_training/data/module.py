@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -52,23 +54,35 @@ def is_old_town(run: RunFolder) -> bool:
     return any("lb1_split" in part for part in run.relative.parts)
 
 
-def is_validation_run(run: RunFolder, fraction: float) -> bool:
-    """Whether a run is held out: its key's hash falls into the lowest ``fraction``. Needs no list and no seed."""
-    value = int.from_bytes(_digest(run.key)[:8], "big") / 2**64
-    return value < fraction
+SMALL_DATA = 100
+"""Below this many runs a fixed number is held out, because the share that falls below a threshold would vary too much."""
 
 
-def _digest(text: str) -> bytes:
-    import hashlib
+def route_share(run: RunFolder) -> float:
+    """A number in [0, 1) that depends on the recorded route alone, not on when it was recorded."""
+    route = f"{run.relative.parent.as_posix()}/{run.town}/{run.route_file}/{run.route_index}"
+    return int.from_bytes(sha256(route.encode()).digest()[:8], "big") / 2**64
 
-    return hashlib.sha256(text.encode()).digest()
+
+def held_out_runs(runs: Sequence[RunFolder], fraction: float) -> NDArray[np.bool_]:
+    """Which runs are kept for validation: those of the routes with the lowest hash. Needs no list and no seed.
+
+    With many runs each is decided on its own, so new runs move no old one; of few runs the nearest whole number is taken, at
+    least one if there are two.
+    """
+    shares = np.array([route_share(run) for run in runs])
+    if fraction <= 0 or len(runs) < 2:
+        return np.zeros(len(runs), dtype=bool)
+    if len(runs) >= SMALL_DATA:
+        return shares < fraction
+    count = max(1, round(fraction * len(runs)))
+    return shares <= np.sort(shares)[count - 1]
 
 
 def split_runs(table: FrameTable, settings: DataSettings) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Row marks (N,) of training and validation frames.
 
-    With ``split_by_town`` the groups ``routes_training`` and ``routes_validation`` decide; otherwise a hash of the run, and
-    if no run falls below ``val_fraction`` the one with the lowest hash is held out, so that validation is never empty.
+    With ``split_by_town`` the groups ``routes_training`` and ``routes_validation`` decide, otherwise `held_out_runs`.
     """
     usable = np.array([settings.use_old_towns or not is_old_town(run) for run in table.runs])
     usable &= np.array([settings.use_town13 or settings.split_by_town or run.town != "Town13" for run in table.runs])
@@ -76,10 +90,9 @@ def split_runs(table: FrameTable, settings: DataSettings) -> tuple[NDArray[np.bo
         held_out = np.array(["routes_validation" in run.relative.parts for run in table.runs])
         training = np.array(["routes_training" in run.relative.parts for run in table.runs])
     else:
-        held_out = np.array([is_validation_run(run, settings.val_fraction) for run in table.runs])
-        if settings.val_fraction > 0 and not held_out[usable].any() and usable.sum() > 1:
-            lowest = min(np.flatnonzero(usable), key=lambda number: _digest(table.runs[number].key))
-            held_out[lowest] = True
+        held_out = np.zeros(len(table.runs), dtype=bool)
+        kept = np.flatnonzero(usable)
+        held_out[kept] = held_out_runs([table.runs[number] for number in kept], settings.val_fraction)
         training = ~held_out
     return table.run_flags(training & usable), table.run_flags(held_out & usable)
 

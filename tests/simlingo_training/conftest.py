@@ -114,7 +114,7 @@ def _write_frame(run, frame, ahead, block, speed, pose, heading, gap) -> None:
         CommentaryLabel(image, sentence, sentence, braking, None, "", None, {}).to_dict(),
     )
     answer = "Yes, there is." if braking else "No, there is not."
-    pair = QaPair("Is there a block close ahead?", answer, [-1, -1], [-1, -1], 0, 0, [])
+    pair = QaPair("Is there a block close ahead?", answer, -1, -1, 0, 0, [])
     questions = {"perception": [pair], "prediction": [], "planning": [], "behavior": []}
     label = VqaLabel({"<c1>": KeyObject("Vehicle", "red block")}, questions, image)
     write_label(run.label_path(VQA, frame), label.to_dict())

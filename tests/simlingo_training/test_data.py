@@ -2,12 +2,14 @@
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from driving.camera import jpeg_round_trip
+from driving.records import RunFolder
 from driving.route import resample_path, shift_view
 from simlingo_training.config import AugmentationSettings, CacheSettings, DataSettings
 from simlingo_training.data import prompts
@@ -15,7 +17,7 @@ from simlingo_training.data.augment import OPERATORS, augment
 from simlingo_training.data.chat import ChatTokenizer
 from simlingo_training.data.dataset import Draw, TileStore, view_of
 from simlingo_training.data.images import TileSpec, camera_to_tiles, closest_grid, tile_image
-from simlingo_training.data.module import SimLingoData, is_validation_run
+from simlingo_training.data.module import SimLingoData, held_out_runs
 from simlingo_training.data.sampler import BucketSampler, Pool, expected_shares, published_epoch_size, quotas
 from simlingo_training.data.table import TableOptions, bucket_key, load_table
 from simlingo_training.data.tasks import Scene, draw_instruction, parse_dreams
@@ -223,11 +225,19 @@ def test_an_empty_bucket_is_refused():
         BucketSampler([replace(pools()[1], rows=np.array([], dtype=int))], 10)
 
 
-def test_validation_runs_do_not_depend_on_other_runs(data_root):
-    table = load_table(data_root, TableOptions(), data_root.parent / "t")
-    marks = [is_validation_run(run, 0.5) for run in table.runs]
-    assert marks == [is_validation_run(run, 0.5) for run in table.runs]
-    assert all(is_validation_run(run, 1.0) for run in table.runs)
+def made_runs(count, date="01_01_00_00_00"):
+    folder = Path("simlingo/set/routes_training/w")
+    return [RunFolder(Path("root"), folder / f"Mini01_Rep0_{n}_route0_{date}") for n in range(count)]
+
+
+def test_held_out_routes_do_not_depend_on_the_date_or_on_other_routes():
+    few = held_out_runs(made_runs(9), 0.15)
+    assert few.sum() == 1
+    np.testing.assert_array_equal(few, held_out_runs(made_runs(9, "12_31_23_59_59"), 0.15))
+    many, more = held_out_runs(made_runs(400), 0.1), held_out_runs(made_runs(800), 0.1)
+    np.testing.assert_array_equal(many, more[:400])
+    assert 20 < many.sum() < 60
+    assert not held_out_runs(made_runs(9), 0.0).any()
 
 
 def test_training_and_validation_frames_are_of_different_runs(data):
