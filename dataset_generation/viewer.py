@@ -1,0 +1,396 @@
+"""Watch a recorded route: camera with boxes, path and waypoints, a view from above, speed, commentary and the expert's reason.
+
+Writes one page that needs nothing else: the video is inside. Ground truth has the same colours everywhere (`STYLES`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import imageio_ffmpeg
+import jinja2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
+
+from dataset_generation.index import future_waypoints
+from dataset_generation.language_labels.projection import corners
+from dataset_generation.runs import judge, route_facts
+from driving.camera import DRIVING_CAMERA, CameraRig
+from driving.commands import RoadOption
+from driving.files import write_bytes, write_text
+from driving.geometry import box_corners_2d
+from driving.label_records import read_commentary
+from driving.records import (
+    COMMENTARY,
+    FRAME_RATE_HZ,
+    Box,
+    CarBox,
+    Measurement,
+    PlacedBox,
+    RunFolder,
+    StaticBox,
+    StaticCarBox,
+    StopSignBox,
+    TrafficLightBox,
+    TrafficWarningBox,
+    WalkerBox,
+    find_runs,
+    read_boxes,
+    read_measurement,
+)
+
+Image = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+TOP_VIEW_PX = 512
+TOP_VIEW_SCALE = 8.0
+EGO_FROM_BOTTOM_PX = 120
+TEXT_HEIGHT_PX = 88
+EGO_EXTENT = (2.45, 1.06)
+EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
+BOX_LOOK_AHEAD_M = 60.0
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one thing is drawn: BGR colour and line or point size, pixels."""
+
+    colour: Colour
+    size: int
+
+
+STYLES = {
+    "route": Style((80, 200, 80), 3),
+    "waypoints": Style((60, 120, 255), 5),
+    "target_point": Style((255, 80, 220), 7),
+    "ego": Style((255, 255, 255), 2),
+    "car": Style((235, 170, 40), 2),
+    "walker": Style((40, 200, 255), 2),
+    "prop": Style((150, 150, 150), 1),
+    "lidar": Style((90, 90, 90), 1),
+    "Red": Style((50, 50, 240), 3),
+    "Yellow": Style((40, 220, 240), 3),
+    "Green": Style((70, 220, 70), 3),
+    "stop": Style((50, 50, 240), 2),
+}
+BOX_STYLES: tuple[tuple[type[PlacedBox], str], ...] = (
+    (CarBox, "car"),
+    (WalkerBox, "walker"),
+    (StaticCarBox, "prop"),
+    (TrafficWarningBox, "prop"),
+    (StaticBox, "prop"),
+)
+
+EPILOG = """example:
+  python -m dataset_generation.viewer --data database/simlingo --run TownMini01_Rep0_demo_collect_route0 --out route0.html
+  python -m dataset_generation.viewer --data database/simlingo --all --out sheets
+"""
+
+PAGE = jinja2.Template(
+    """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ name }}</title>
+<style>
+body{font:15px/1.5 system-ui,sans-serif;margin:24px auto;max-width:1540px;background:#16181d;color:#e6e6e6}
+video{width:100%;border-radius:6px}h1{font-size:20px}td,th{padding:3px 14px 3px 0;text-align:left;vertical-align:top}
+tr.event{cursor:pointer}tr.event:hover{background:#2a2e37}.key span{padding:2px 8px;margin-right:8px;border-radius:4px;color:#111}
+</style>
+<h1>{{ name }}</h1>
+<p>{{ facts }}</p>
+<video id="v" controls muted autoplay loop src="data:video/mp4;base64,{{ video }}"></video>
+<p class="key">{% for key, colour in colours %}<span style="background:{{ colour }}">{{ key }}</span>{% endfor %}</p>
+<h1>What the expert reacted to</h1>
+<table><tr><th>time<th>speed<th>target<th>rule<th>object<th>distance<th>commentary</tr>
+{% for e in events %}<tr class="event" onclick="v.currentTime={{ e.time }}"><td>{{ '%.1f'|format(e.time) }} s
+<td>{{ '%.1f'|format(e.speed) }}<td>{{ '%.1f'|format(e.target) }}<td>{{ e.rule }}<td>{{ e.object }}<td>{{ e.distance }}<td>{{ e.commentary }}</tr>
+{% endfor %}</table></html>
+""",
+    autoescape=True,
+)
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """Everything shown of one frame."""
+
+    number: int
+    measurement: Measurement
+    boxes: list[Box]
+    waypoints: NDArray[np.float64]
+    commentary: str
+
+
+def draw_points(image: Image, points: ArrayLike, style: Style, camera: CameraRig) -> None:
+    """Add ground points (N, 2), ego frame, metres, to a camera picture."""
+    flat = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    pixels, in_front = camera.project_ground(flat)
+    for (u, v), seen in zip(pixels, in_front):
+        if seen and abs(u) < 5000 and abs(v) < 5000:
+            cv2.circle(image, (int(u), int(v)), style.size, style.colour, -1, cv2.LINE_AA)
+
+
+def draw_box(image: Image, box: PlacedBox, style: Style, camera: CameraRig) -> None:
+    """Add the edges of a box to a camera picture."""
+    pixels, in_front = camera.project(np.array(corners(box)))
+    if not in_front.all() or np.abs(pixels).max() > 5000:
+        return
+    for a, b in EDGES:
+        start, end = pixels[a].astype(int).tolist(), pixels[b].astype(int).tolist()
+        cv2.line(image, start, end, style.colour, style.size, cv2.LINE_AA)
+
+
+def style_of(box: Box) -> Style | None:
+    """How a box is drawn, None if it is not."""
+    return next((STYLES[name] for kind, name in BOX_STYLES if isinstance(box, kind)), None)
+
+
+def draw_camera(image: Image, view: FrameView, camera: CameraRig = DRIVING_CAMERA) -> Image:
+    """The camera picture with boxes, path and waypoints."""
+    picture = image.copy()
+    for box in view.boxes:
+        style = style_of(box)
+        if style is not None and isinstance(box, PlacedBox) and 0 < box.position[0] < BOX_LOOK_AHEAD_M:
+            draw_box(picture, box, style, camera)
+    draw_points(picture, view.measurement.route, STYLES["route"], camera)
+    draw_points(picture, view.waypoints, STYLES["waypoints"], camera)
+    draw_points(picture, [view.measurement.target_point], STYLES["target_point"], camera)
+    return picture
+
+
+def _above(points: ArrayLike) -> NDArray[np.int32]:
+    """Pixels (N, 2) in the view from above of ego-frame points (N, 2): forward is up."""
+    flat = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    u = TOP_VIEW_PX / 2 + flat[:, 1] * TOP_VIEW_SCALE
+    v = TOP_VIEW_PX - EGO_FROM_BOTTOM_PX - flat[:, 0] * TOP_VIEW_SCALE
+    return np.stack([u, v], axis=1).round().astype(np.int32)
+
+
+def draw_above(view: FrameView) -> Image:
+    """Boxes, stop lines, path and waypoints from above, 64 m by 64 m, the ego's heading up."""
+    picture = np.full((TOP_VIEW_PX, TOP_VIEW_PX, 3), 32, dtype=np.uint8)
+
+    def polygon(center: Sequence[float], extent: Sequence[float], yaw: float, style: Style) -> None:
+        shape = _above(box_corners_2d(center[:2], extent[:2], yaw))
+        cv2.polylines(picture, [shape], True, style.colour, style.size, cv2.LINE_AA)
+
+    for box in view.boxes:
+        style = style_of(box)
+        if isinstance(box, TrafficLightBox) and box.affects_ego and box.state in STYLES:
+            polygon(box.position, box.extent, box.yaw, STYLES[box.state])
+        elif isinstance(box, StopSignBox) and box.affects_ego:
+            polygon(box.position, box.extent, box.yaw, STYLES["stop"])
+        elif style is not None and isinstance(box, PlacedBox):
+            swapped = isinstance(box, StaticBox | StaticCarBox | TrafficWarningBox)
+            extent = [box.extent[1], box.extent[0]] if swapped else box.extent
+            polygon(box.position, extent, box.yaw, style)
+    polygon((0.0, 0.0), EGO_EXTENT, 0.0, STYLES["ego"])
+    for name, points in (("route", view.measurement.route), ("waypoints", view.waypoints)):
+        for u, v in _above(points).tolist():
+            cv2.circle(picture, (u, v), 2, STYLES[name].colour, -1, cv2.LINE_AA)
+    u, v = _above([view.measurement.target_point])[0].tolist()
+    cv2.circle(picture, (u, v), 5, STYLES["target_point"].colour, -1, cv2.LINE_AA)
+    return picture
+
+
+def draw_text(view: FrameView, width: int) -> Image:
+    """Speed, command, decision and commentary."""
+    m = view.measurement
+    panel = np.full((TEXT_HEIGHT_PX, width, 3), 22, dtype=np.uint8)
+    cause = "" if m.speed_reduced_by_obj_type is None else f" {m.speed_reduced_by_obj_type}"
+    distance = "" if m.speed_reduced_by_obj_distance is None else f" at {m.speed_reduced_by_obj_distance:.1f} m"
+    command = RoadOption(m.command).name.lower()
+    first = (
+        f"{view.number / FRAME_RATE_HZ:6.2f} s   {m.speed:4.1f} m/s, wants {m.target_speed:4.1f}   command {command}"
+    )
+    second = f"rule {rule_of(m)}{cause}{distance}   steer {m.steer:+.2f} throttle {m.throttle:.2f}"
+    second += " brake" if m.brake or m.control_brake else ""
+    second += "   path deviates" if m.changed_route else ""
+    for line, text in enumerate((first, second, view.commentary)):
+        place = (14, 26 + 26 * line)
+        cv2.putText(panel, text[:150], place, cv2.FONT_HERSHEY_SIMPLEX, 0.55, (230, 230, 230), 1, cv2.LINE_AA)
+    return panel
+
+
+def rule_of(m: Measurement) -> str:
+    """The rule that set the target speed; published recordings lack it, so the hazard flags speak for them."""
+    if "decision_rule" in m.extra:
+        return str(m.extra["decision_rule"])
+    flags = (
+        ("walker", m.walker_hazard),
+        ("light", m.light_hazard),
+        ("stop_sign", m.stop_sign_hazard),
+        ("vehicle", m.vehicle_hazard),
+    )
+    return next((name for name, is_set in flags if is_set), "cruise")
+
+
+def compose(image: Image, view: FrameView) -> Image:
+    """The whole picture of one frame."""
+    top = np.concatenate([draw_camera(image, view), draw_above(view)], axis=1)
+    return np.concatenate([top, draw_text(view, top.shape[1])])
+
+
+def read_views(run: RunFolder) -> Iterator[FrameView]:
+    """Frames of a run in order; a frame whose files do not parse is left out."""
+    measurements: dict[int, Measurement] = {}
+    for frame in run.frames():
+        try:
+            measurements[frame] = read_measurement(run.measurement_path(frame))
+        except ValueError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    frames = sorted(measurements)
+    poses = np.array([measurements[frame].ego_matrix for frame in frames], dtype=np.float64).reshape(-1, 4, 4)
+    for number, frame in enumerate(frames):
+        label, boxes = run.label_path(COMMENTARY, frame), run.boxes_path(frame)
+        yield FrameView(
+            number=frame,
+            measurement=measurements[frame],
+            boxes=read_boxes(boxes) if boxes.is_file() else [],
+            waypoints=future_waypoints(poses, number),
+            commentary=read_commentary(label).commentary if label.is_file() else "",
+        )
+
+
+def events_of(views: Sequence[FrameView]) -> list[dict[str, object]]:
+    """One row per change of the rule or of the object behind it."""
+    rows: list[dict[str, object]] = []
+    last: tuple[str, int | None] | None = None
+    for view in views:
+        m = view.measurement
+        key = (rule_of(m), m.speed_reduced_by_obj_id)
+        if key == last:
+            continue
+        last = key
+        distance = "" if m.speed_reduced_by_obj_distance is None else f"{m.speed_reduced_by_obj_distance:.1f} m"
+        rows.append(
+            {
+                "time": view.number / FRAME_RATE_HZ,
+                "speed": m.speed,
+                "target": m.target_speed,
+                "rule": key[0],
+                "object": f"{m.speed_reduced_by_obj_type} {m.speed_reduced_by_obj_id}"
+                if m.speed_reduced_by_obj_type
+                else "",
+                "distance": distance,
+                "commentary": view.commentary,
+            }
+        )
+    return rows
+
+
+def write_video(path: Path, run: RunFolder, views: Sequence[FrameView], speed_up: float, show_progress: bool) -> int:
+    """Write the video of a run. Returns the number of frames shown; frames without a readable picture are left out."""
+    writer, shown = None, 0
+    try:
+        for view in tqdm(views, desc=run.name, unit="frame", disable=not show_progress):
+            image = cv2.imread(str(run.rgb_path(view.number)))
+            if image is None:
+                continue
+            picture = compose(np.asarray(image, dtype=np.uint8), view)
+            if writer is None:
+                size = (picture.shape[1], picture.shape[0])
+                options = ["-movflags", "+faststart", "-preset", "veryfast", "-crf", "30"]
+                rate = FRAME_RATE_HZ * speed_up
+                writer = imageio_ffmpeg.write_frames(
+                    str(path),
+                    size,
+                    fps=rate,
+                    pix_fmt_in="bgr24",
+                    macro_block_size=8,
+                    output_params=options,
+                    ffmpeg_log_level="error",
+                )
+                writer.send(None)
+            writer.send(np.ascontiguousarray(picture))
+            shown += 1
+    finally:
+        if writer is not None:
+            writer.close()
+    return shown
+
+
+def write_page(run: RunFolder, out: Path, speed_up: float = 1.0, show_progress: bool = True) -> None:
+    """Write the page of a run.
+
+    Raises:
+        ValueError: If the run has no frame with a readable picture.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    views, video = list(read_views(run)), out.with_suffix(".part.mp4")
+    try:
+        if not write_video(video, run, views, speed_up, show_progress):
+            raise ValueError(f"{run.path}: expected frames with measurements and rgb pictures, there is none to show")
+        content = video.read_bytes()
+    finally:
+        video.unlink(missing_ok=True)
+    if out.suffix == ".mp4":
+        write_bytes(out, content)
+        return
+    verdict, facts = judge(run), route_facts(run)
+    text = f"{facts.town}, scenarios: {', '.join(facts.scenarios) or 'none recorded'}. "
+    text += "Used for training." if verdict.is_usable else f"Not used for training: {verdict.reason}."
+    colours = [
+        (name, "#" + "".join(f"{c:02x}" for c in style.colour[::-1]))
+        for name, style in STYLES.items()
+        if name != "lidar"
+    ]
+    page = PAGE.render(
+        name=run.name, facts=text, video=base64.b64encode(content).decode(), colours=colours, events=events_of(views)
+    )
+    write_text(out, page)
+
+
+def find_run(root: Path, name: str) -> RunFolder:
+    """The run whose path contains ``name``.
+
+    Raises:
+        ValueError: If there is none or more than one.
+    """
+    found = [run for run in find_runs(root) if name in run.key]
+    if len(found) != 1:
+        names = ", ".join(run.name for run in (found or find_runs(root))[:5])
+        raise ValueError(f"{name!r} fits {len(found)} runs of {root}, expected one; some runs: {names}")
+    return found[0]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. Exit codes: 0 done, 2 wrong input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dataset_generation.viewer",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)"
+    )
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--run", help="part of the path of one run")
+    choice.add_argument(
+        "--all", action="store_true", help="a page for every run, --out is a folder; pages that exist are kept"
+    )
+    parser.add_argument("--out", type=Path, default=Path("route.html"), help="page (.html) or video (.mp4)")
+    parser.add_argument("--speed-up", type=float, default=1.0, help="times real time (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        if options.run:
+            jobs = [(find_run(options.data, options.run), options.out)]
+        else:
+            jobs = [(run, options.out / f"{run.name}.html") for run in find_runs(options.data)]
+        for run, out in jobs:
+            if options.run or not out.exists():
+                write_page(run, out, options.speed_up)
+                print(out)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
