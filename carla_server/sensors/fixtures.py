@@ -140,18 +140,18 @@ CROWNS = 8  # different crowns per kind
 WHITE_BARK = linear((190, 186, 178))
 
 
-@functools.lru_cache(maxsize=4 * CROWNS)
-def _crown(conifer: bool, variant: int, near: bool) -> Mesh:
+@functools.lru_cache(maxsize=6 * CROWNS)
+def _crown(conifer: bool, variant: int, detail: int) -> Mesh:
     """A white crown that fills the unit square from `CROWN_LOW` to 1, darker below: light falls in from above."""
     rng = np.random.default_rng(variant)
     tag, middle, tall = Tag.VEGETATION, (CROWN_LOW + 1.0) / 2, 1.0 - CROWN_LOW
     if conifer:
         tiers = ((0.0, 0.62, 0.5), (0.38, 0.82, 0.39), (0.6, 1.0, 0.26))
         rows = [
-            tube((0, 0, low), (0, 0, high), r, WHITE, tag, sides=9 if near else 5, end_radius=0.025)
+            tube((0, 0, low), (0, 0, high), r, WHITE, tag, sides=(4, 5, 9)[detail], end_radius=0.025)
             for low, high, r in tiers
         ]
-    elif near:
+    elif detail == 2:
         rows = [blob((0, 0, middle), (0.40, 0.40, 0.46 * tall), WHITE, tag, detail=2, rough=0.13, seed=variant)]
         for k in range(5):
             turn, size = 2 * np.pi * k / 5 + rng.uniform(0, 1), 0.5 * rng.uniform(0.34, 0.5)
@@ -159,23 +159,23 @@ def _crown(conifer: bool, variant: int, near: bool) -> Mesh:
             color = np.ones(3) * rng.uniform(0.85, 1.15)
             rows.append(blob(at, (size, size, 0.28 * tall), color, tag, detail=1, rough=0.16, seed=variant + k))
     else:
-        rows = [blob((0, 0, middle), (0.5, 0.5, tall / 2), WHITE, tag, detail=1, rough=0.12, seed=variant)]
+        rows = [blob((0, 0, middle), (0.5, 0.5, tall / 2), WHITE, tag, detail=detail, rough=0.12, seed=variant)]
     crown = join(rows).fitted((-0.5, -0.5, CROWN_LOW), (0.5, 0.5, 1.0))
     share = (crown.pos.mean(axis=1)[:, 2] - CROWN_LOW) / tall
     crown.rgb *= (0.62 + 0.45 * share)[:, None].astype(np.float32)
     return crown
 
 
-def tree(length: float, width: float, height: float, kind: str, seed: int, near: bool) -> Mesh:
-    """A tree that fills its box: trunk and a crown of rough balls."""
+def tree(length: float, width: float, height: float, kind: str, seed: int, detail: int) -> Mesh:
+    """A tree that fills its box: trunk and a crown of rough balls; `detail` 0 to 2."""
     rng = np.random.default_rng(seed)
     color = np.array(LEAF.get(kind, LEAF["maple"])) * rng.uniform(0.75, 1.15) * 1.5
     conifer = kind == "pine"
-    crown = _crown(conifer, seed % CROWNS, near).moved(np.diag([length, width, height]))
+    crown = _crown(conifer, seed % CROWNS, detail).moved(np.diag([length, width, height]))
     crown.rgb = (crown.rgb * color).astype(np.float32)
     foot, top = (0, 0, 0), (0, 0, 0.6 * height)
     bark = WHITE_BARK if kind == "birch" else BARK
-    sides = 7 if near else 4
+    sides = (3, 4, 7)[detail]
     trunk = tube(foot, top, 0.021 * height, bark, Tag.VEGETATION, sides=sides, end_radius=0.012 * height, caps=False)
     return join([trunk, _leafy(crown, "needles" if conifer else "leaves")])
 

@@ -42,11 +42,12 @@ def _strip_triangles(first: Array, second: Array) -> Array:
     return triangles
 
 
-def lane_meshes(road_map: RoadMap) -> Mesh:
-    """Carriageways, raised sidewalks and their kerb faces, skirts below outer edges, and the undersides of bridges."""
+def lane_meshes(road_map: RoadMap) -> tuple[Mesh, Mesh]:
+    """Carriageways, sidewalks and the undersides of bridges; and their low walls: kerb faces and outer skirts."""
     upper = upper_roads(road_map)
     level: tuple[list[Array], list[Array]] = ([], [])
     walls, below = [], []
+    flat = is_flat(road_map)
     for lane in road_map.lanes:
         if len(lane.inner) < 2:
             continue
@@ -57,16 +58,23 @@ def lane_meshes(road_map: RoadMap) -> Mesh:
         if lane.height > 0.01:
             walls.append(_wall_triangles(lane.inner, inner))
         drop = np.array([0.0, 0.0, DECK if above else SKIRT])
-        walls.append(_wall_triangles(outer - drop, outer))
+        if lane.height > 0.01 or not flat:
+            walls.append(_wall_triangles(outer - drop, outer))
         if above:
             below.append(_strip_triangles(lane.inner - drop, lane.outer - drop)[:, ::-1])
     parts = [
         mesh(np.concatenate(rows), WHITE, Tag.ROADS, kind=GROUND, tex=image) for image, rows in enumerate(level) if rows
     ]
-    parts.append(mesh(np.concatenate(walls), (0.36, 0.35, 0.33), Tag.SIDEWALKS, flags=TWO_SIDED))
     if below:
         parts.append(mesh(np.concatenate(below), (0.30, 0.30, 0.29), Tag.BRIDGE))
-    return join(parts)
+    triangles = np.concatenate(walls) if walls else np.zeros((0, 3, 3))
+    return join(parts), mesh(triangles, (0.36, 0.35, 0.33), Tag.SIDEWALKS, flags=TWO_SIDED)
+
+
+def is_flat(road_map: RoadMap) -> bool:
+    """Whether all roads of a town lie on one level."""
+    heights = np.concatenate([lane.center[:, 2] for lane in road_map.lanes])
+    return bool(np.ptp(heights) < 0.05)
 
 
 def _wall_triangles(low: Array, high: Array) -> Array:
@@ -78,7 +86,7 @@ def terrain_mesh(road_map: RoadMap) -> Mesh:
     """Open ground: level under flat towns, following the lowest road nearby elsewhere."""
     points = np.concatenate([np.concatenate([lane.inner, lane.outer]) for lane in road_map.lanes])
     low, high = points[:, :2].min(axis=0) - FAR_GROUND, points[:, :2].max(axis=0) + FAR_GROUND
-    flat = np.ptp(points[:, 2]) < 0.05
+    flat = is_flat(road_map)
     cell = FLAT_CELL if flat else HILLY_CELL
     xs, ys = (np.arange(low[k], high[k] + cell, cell) for k in (0, 1))
     gx, gy = np.meshgrid(xs, ys)

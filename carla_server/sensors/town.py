@@ -20,7 +20,7 @@ from carla_server.sensors.views import FIRST_OBJECT_ID, EnvironmentObject, Tag
 
 Array = NDArray[np.float64]
 
-NEAR_TREE = 55.0  # metres up to which trees show their branches
+NEAR_TREE, FAR_TREE = 45.0, 130.0  # metres up to which trees show their branches, and their outline's detail
 TREE_REACH, BUILDING_REACH, POLE_REACH, SMALL_REACH = 380.0, 700.0, 220.0, 110.0
 LAMP_ARM = 1.6  # metres a street lamp reaches over the road
 SIGN_REACH = 180.0
@@ -78,7 +78,8 @@ def _placements() -> dict[str, Placement]:
         "building": Placement(reach=BUILDING_REACH),
         "window": Placement(reach=250.0, night=True),
         "tree_near": Placement(reach=NEAR_TREE),
-        "tree_far": Placement(first=NEAR_TREE, reach=TREE_REACH),
+        "tree_far": Placement(first=NEAR_TREE, reach=FAR_TREE),
+        "tree_tiny": Placement(first=FAR_TREE, reach=TREE_REACH),
         "pole": Placement(reach=POLE_REACH),
         "small": Placement(reach=SMALL_REACH),
         "barrier": Placement(reach=300.0),
@@ -131,9 +132,9 @@ class _Builder:
         self.town.shadows.append((corners @ _turn(yaw)[:2, :2].T + position[:2], size[2]))
 
     def tree(self, size: tuple[float, float, float], position: Array, yaw: float, kind: str, seed: int) -> None:
-        near = fixtures.tree(*size, kind, seed, near=True)
-        far = fixtures.tree(*size, kind, seed, near=False)
-        self.add("Tree", Tag.VEGETATION, size, position, yaw, tree_near=near, tree_far=far)
+        near, far, tiny = (fixtures.tree(*size, kind, seed, detail) for detail in (2, 1, 0))
+        shapes = {"tree_near": near, "tree_far": far, "tree_tiny": tiny}
+        self.add("Tree", Tag.VEGETATION, size, position, yaw, **shapes)
         angle = np.arange(8) * np.pi / 4
         ring = np.stack([np.cos(angle) * size[0] / 2, np.sin(angle) * size[1] / 2], 1) * 0.9
         self.town.shadows.append((ring + position[:2], size[2]))

@@ -15,7 +15,7 @@ from carla_server.sensors.actors import ActorDraws, TriangleTables, actor_draws,
 from carla_server.sensors.fixtures import light_head
 from carla_server.sensors.ground import draw_ground
 from carla_server.sensors.raster import NO_TRIANGLE, rasterize
-from carla_server.sensors.scenery import chunked, lane_meshes, terrain_mesh
+from carla_server.sensors.scenery import chunked, is_flat, lane_meshes, terrain_mesh
 from carla_server.sensors.town import Placement, build_town, placed_parts
 from carla_server.sensors.views import ActorView
 
@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 NEAR = 0.05  # metres; closer surfaces are cut away
 ACTOR_REACH = 400.0  # metres
 SIGNAL_REACH = 220.0  # metres
+ROAD_REACH, WALL_REACH = 450.0, 130.0  # metres
 FIRST_TABLE = 1 << 15  # triangles; the tables double when a view has more
 
 
@@ -121,8 +122,11 @@ class Stage:
     def __init__(self, road_map: RoadMap) -> None:
         self.town = build_town(road_map)
         self.ground = draw_ground(road_map)
-        ground = [(lane_meshes(road_map), Placement(reach=450.0)), (terrain_mesh(road_map), Placement())]
-        self.chunks = chunked([*ground, *placed_parts(self.town)])
+        lanes, walls = lane_meshes(road_map)
+        walls_reach = WALL_REACH if is_flat(road_map) else ROAD_REACH
+        ground = [(lanes, Placement(reach=ROAD_REACH)), (walls, Placement(reach=walls_reach))]
+        ground.append((terrain_mesh(road_map), Placement()))
+        self.chunks = chunked([row for row in (*ground, *placed_parts(self.town)) if len(row[0])])
         self.tables = TriangleTables(self.chunks.shape)
         self._head = self.tables.add_mesh(light_head())
         self._head_points = np.array([head.matrix[:, 3] for head in self.town.heads]).reshape(-1, 3)
