@@ -45,6 +45,7 @@ class Correction(str, Enum):
     JOINED_SENTENCES = "sentences contain 'as .' or 'None', start with a space, or run into the next one"
     PLACEHOLDERS = "placeholders keep the preposition, and replace equal words anywhere in the sentence"
     WALKER_OBJECT = "a hazard by a pedestrian names whatever object slowed the vehicle before"
+    CROSSED_PATH = "the ego vehicle accelerates 'due to' a pedestrian in its path"
     STOP_DISTANCE = "a stop line is taken to lie 5 m before the junction, so it is negative metres away once passed"
     HAZARD_OBJECT = "the vehicle of a hazard is judged visible with the LiDAR points of another object"
 

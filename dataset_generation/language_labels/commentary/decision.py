@@ -176,6 +176,8 @@ class _Speaker:
             clause = f" as {note}" if is_sentence else ""
             start = f" to drive through the junction{clause}."
             return f"{start} Pay attention to the <OBJECT> on the exit of the junction."
+        if self.accelerates and Correction.CROSSED_PATH in self.profile:
+            return " once the <OBJECT> has left your path."
         return " due to the <OBJECT> intersecting your path."
 
     def _take_hazard_walker(self) -> None:

@@ -165,6 +165,17 @@ def test_pedestrian_in_the_path(comment, red_car):
     assert "red car that is to the front intersecting your path" in published.commentary
 
 
+def test_one_does_not_accelerate_because_of_a_pedestrian(comment):
+    child = WalkerBox(
+        position=[9.0, 0.5, 0.9], distance=9.1, age="child", num_points=9, speed=0.1, id=200, extent=[0.2, 0.2, 0.6]
+    )
+    reduced = {"type": "walker.pedestrian.0001", "id": 200, "distance": 9.1}
+    measurement = {f"speed_reduced_by_obj_{name}": value for name, value in reduced.items()} | {"walker_hazard": True}
+    frame = {"boxes": [child], "measurement": measurement, "speed": 1.0, "future_speed": 5.0}
+    assert comment(**frame, profile=PARITY).commentary.endswith("Accelerate due to the child intersecting your path.")
+    assert comment(**frame).commentary == "Follow the route. Accelerate once the child has left your path."
+
+
 def test_pedestrian_beside_the_road_calls_for_attention(comment):
     person = WalkerBox(
         position=[9.0, 6.0, 0.9], distance=10.9, age="adult", num_points=9, speed=1.0, id=200, extent=[0.2, 0.2, 0.9]
