@@ -34,8 +34,9 @@ STEP_OVER = 0.2
 IMMOVABLE = 1.0e8
 #: Overlap below this is rounding, metres.
 TOUCH = 1.0e-6
-#: Share of the closing speed that is given back.
-RESTITUTION = 0.05
+#: Share of the closing speed that is given back, and the speed below which nothing is: what pushes against a wall
+#: stands still, m/s.
+RESTITUTION, QUIET = 0.05, 1.0
 WALKER = int(Kind.WALKER)
 VEHICLE = int(Kind.VEHICLE)
 
@@ -158,7 +159,8 @@ def part(motion, row, other, weight, other_weight, nx, ny, depth):
     closing = -((motion[row, 6] - ovx) * nx + (motion[row, 7] - ovy) * ny)
     if closing <= 0.0:
         return 0.0
-    impulse = (1.0 + RESTITUTION) * closing * weight * other_weight / (weight + other_weight)
+    bounce = RESTITUTION if closing > QUIET else 0.0
+    impulse = (1.0 + bounce) * closing * weight * other_weight / (weight + other_weight)
     if weight < IMMOVABLE:
         motion[row, 6] += impulse / weight * nx
         motion[row, 7] += impulse / weight * ny

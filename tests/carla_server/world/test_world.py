@@ -133,6 +133,20 @@ def test_momentum_is_kept_when_a_moving_car_hits_a_standing_one(world: World, sp
     assert total[-1] > 7.0
 
 
+def test_a_car_that_pushes_against_a_wall_stands_still(world: World, spawn: Spawn) -> None:
+    here = at(world, 0)
+    ahead = (math.cos(math.radians(here.yaw)), math.sin(math.radians(here.yaw)))
+    car = spawn("vehicle.tesla.model3", here)
+    wall = spawn("static.prop.container", here._replace(x=here.x + 8 * ahead[0], y=here.y + 8 * ahead[1], z=0.0))
+    assert world.rows.body[wall.row, 8] >= 1e8
+    world.control(car, GO._replace(throttle=1.0, steer=0.0))
+    for _ in range(100):
+        world.tick(DT)
+    for _ in range(20):
+        world.tick(DT)
+        assert np.linalg.norm(world.rows.motion[car.row, 6:9]) < 0.01
+
+
 def test_lights_of_a_junction_take_turns(world: World) -> None:
     group = max(world.lights.groups, key=lambda group: len(group.stages))
     cycle = GREEN_S + YELLOW_S + RED_S
