@@ -251,7 +251,6 @@ class OptimSettings:
         decay_all: Decay biases, norms and queries too, as the published run did.
         gradient_clip: Largest gradient norm.
         fused: Use the fused optimiser kernel where there is one.
-        ema_decay: Keep an exponential moving average of the weights with this decay; 0 keeps none.
         path_weight, speed_weight, language_weight: Factors of the three losses.
     """
 
@@ -264,7 +263,6 @@ class OptimSettings:
     decay_all: bool = True
     gradient_clip: float = 0.3
     fused: bool = True
-    ema_decay: float = 0.0
     path_weight: float = 1.0
     speed_weight: float = 1.0
     language_weight: float = 1.0
@@ -286,10 +284,11 @@ class TrainerSettings:
         accelerator: ``auto``, ``cpu`` or ``gpu``.
         devices: Devices per node.
         num_nodes: Machines.
-        precision: Lightning's name: ``32-true``, ``bf16-mixed``, ``16-mixed``, ``bf16-true``.
+        precision: ``bf16-master`` (bfloat16 backbone, float32 masters in the optimiser) or one of Lightning's names:
+            ``32-true``, ``bf16-mixed``, ``16-mixed``. A CPU always computes in float32.
         strategy: Lightning's name: ``auto``, ``ddp``, ``fsdp``, ``deepspeed_stage_2``.
         accumulate: Batches per optimiser step.
-        compile: Compile the model with torch.compile.
+        compile: Compile the layers of the backbone.
         checkpoint_activations: Recompute activations of vision layers in the backward pass.
         val_every_n_epochs: Validation and checkpoint interval.
         checkpoint_every_n_steps: Also store a checkpoint for resuming that often; 0 stores at validations only.

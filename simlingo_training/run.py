@@ -25,9 +25,14 @@ from simlingo_training.data.module import SimLingoData
 from simlingo_training.evaluation.openloop import table
 from simlingo_training.models import checkpoint as checkpoints
 from simlingo_training.models.checkpoint import Checkpoint
+from simlingo_training.models.pretrained import load_backbone
 from simlingo_training.models.training import SimLingoTraining
+from simlingo_training.visualise import DrawPredictions
 
 log = logging.getLogger(__name__)
+
+MASTER_PRECISION = "bf16-master"
+"""bfloat16 weights and activations, float32 masters in the optimiser; what DeepSpeed's half precision does."""
 
 RESUME_FILE = "trainer.ckpt"
 """Lightning's full state inside ``checkpoints/last``, for resuming."""
@@ -167,16 +172,23 @@ def make_callbacks(checkpoint: Storable, settings: TrainSettings) -> list[pl.Cal
         ModelSummary(max_depth=2),
         TQDMProgressBar(refresh_rate=10),
     ]
+    if settings.trainer.visualise:
+        callbacks.append(DrawPredictions(Path(settings.out) / "visualise"))
     if settings.logging.csv or settings.logging.tensorboard or settings.logging.wandb:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     return callbacks
 
 
+def uses_gpu(settings: TrainSettings) -> bool:
+    """Whether the run computes on a GPU."""
+    return settings.trainer.accelerator != "cpu" and torch.cuda.is_available()
+
+
 def make_trainer(callbacks: list[pl.Callback], settings: TrainSettings) -> pl.Trainer:
     """Lightning's trainer for a run."""
     trainer = settings.trainer
-    on_cpu = trainer.accelerator == "cpu" or not torch.cuda.is_available()
-    precision = "32-true" if on_cpu else trainer.precision
+    on_cpu = not uses_gpu(settings)
+    precision = "32-true" if on_cpu or trainer.precision == MASTER_PRECISION else trainer.precision
     return pl.Trainer(
         accelerator=trainer.accelerator,
         devices=1 if on_cpu else trainer.devices,
@@ -268,6 +280,12 @@ def make_checkpoint(settings: TrainSettings) -> Checkpoint:
     checkpoint.cut_bonnet = settings.data.cut_bonnet
     if settings.init_from:
         checkpoints.initialise(checkpoint.model, settings.init_from)
+    elif settings.model.pretrained:
+        load_backbone(checkpoint.model, settings.model.backbone)
+    if settings.trainer.precision == MASTER_PRECISION and uses_gpu(settings):
+        checkpoint.model.backbone.narrow()
+    if settings.trainer.compile:
+        checkpoint.model.backbone.compile_layers()
     if settings.trainer.checkpoint_activations:
         checkpoint.model.backbone.checkpoint_activations()
     checkpoint.model.train()

@@ -247,6 +247,18 @@ class SimLingoData(pl.LightningDataModule):
         rank, world = self._place()
         return self._loader(self.dataset(training=False), FixedSampler(self._validation, rank, world), drop_last=False)
 
+    def validation_sample(self, count: int) -> Batch:
+        """A batch of at most ``count`` validation samples, spread evenly."""
+        picked = np.linspace(0, len(self._validation) - 1, min(count, len(self._validation))).round().astype(int)
+        dataset = self.dataset(training=False)
+        return Collate(self.tokenizer.padding_token)([dataset[self._validation[number]] for number in picked])
+
+    def image_path(self, key: str) -> Path:
+        """The recorded image of a sample's key."""
+        assert self._table is not None
+        run, _, frame = key.rpartition("/")
+        return RunFolder(self._table.root, Path(run)).rgb_path(int(frame))
+
     def _loader(self, dataset: SimLingoDataset, sampler: Any, drop_last: bool) -> DataLoader[Batch]:
         workers = self.settings.num_workers
         return DataLoader(

@@ -1,0 +1,198 @@
+"""Turn released checkpoints into checkpoint directories and back, and merge adapters.
+
+    python -m simlingo_training.convert import --weights pytorch_model.pt --hydra .hydra/config.yaml \\
+        --backbone internvl2_1b --tokenizer OpenGVLab/InternVL2-1B --out checkpoints/released
+    python -m simlingo_training.convert export --checkpoint checkpoints/released --out pytorch_model.pt
+    python -m simlingo_training.convert merge --checkpoint checkpoints/released --out checkpoints/merged
+
+``--weights`` may be the consolidated file, a safetensors file with the same names, or a DeepSpeed checkpoint directory (then
+the half-precision weights in ``checkpoint/mp_rank_00_model_states.pt`` are taken). Nothing in a file is executed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from driving.files import atomic_writer
+from simlingo_training.config import LoraSettings, ModelSettings
+from simlingo_training.data.images import TileSpec
+from simlingo_training.inference.decoder import merged_weight
+from simlingo_training.models import checkpoint as checkpoints
+from simlingo_training.models.backbone import backbone_values
+from simlingo_training.models.checkpoint import Checkpoint, CheckpointError
+from simlingo_training.models.released import from_released, to_released
+
+DEEPSPEED_FILE = Path("checkpoint") / "mp_rank_00_model_states.pt"
+
+
+def read_released(source: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a released checkpoint, published names.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or holds more than tensors.
+    """
+    path = source / DEEPSPEED_FILE if source.is_dir() else source
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; expected pytorch_model.pt, a safetensors file or a DeepSpeed folder"
+        )
+    if path.suffix == ".safetensors":
+        return checkpoints.read_tensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(f"{path}: damaged, or holds more than tensors, which is refused: {error}") from error
+    tensors = content.get("module", content)
+    if not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise CheckpointError(f"{path}: expected a dictionary of tensors, got other values too")
+    return dict(tensors)
+
+
+def settings_from_hydra(values: dict[str, Any], backbone: str, tokenizer: str) -> tuple[ModelSettings, bool]:
+    """Architecture, and whether the bonnet was cut off, from a released run's ``.hydra/config.yaml``.
+
+    Raises:
+        CheckpointError: If a key is missing or asks for something this model does not have.
+    """
+    try:
+        model = values["model"]
+        language = model["language_model"]
+        base = values["data_module"]["base_dataset"]
+        if model["speed_wps_mode"] != "2d":
+            raise CheckpointError(f"only speed_wps_mode 2d is supported, the run has {model['speed_wps_mode']!r}")
+        lora = LoraSettings(language["lora"], language["lora_r"], language["lora_alpha"], language["lora_dropout"])
+        cut = bool(base["cut_bottom_quarter"]) or bool(base.get("img_shift_augmentation", True))
+        settings = ModelSettings(
+            backbone=backbone,
+            tokenizer=tokenizer,
+            lora=lora,
+            path_queries=bool(model["predict_route_as_wps"]),
+            tiles=tiles_of(backbone, bool(values["data_module"].get("use_global_img", False))),
+        )
+    except KeyError as error:
+        raise CheckpointError(
+            f"the run's configuration lacks the key {error}; is it .hydra/config.yaml of a run?"
+        ) from error
+    return settings, cut
+
+
+def tiles_of(backbone: str, thumbnail: bool = False) -> TileSpec:
+    """Tiling that fits a backbone."""
+    size = backbone_values(backbone)["vision_config"]["image_size"]
+    return TileSpec(size if isinstance(size, int) else size[0], thumbnail=thumbnail)
+
+
+def import_released(
+    weights: Path, hydra: Path | None, backbone: str, tokenizer: str, rank: int, alpha: int
+) -> Checkpoint:
+    """Build a model and fill it with released weights.
+
+    Args:
+        weights: See `read_released`.
+        hydra: The run's configuration; None takes ``rank`` and ``alpha`` and the published defaults.
+        backbone, tokenizer: As in `ModelSettings`.
+        rank, alpha: Adapters when there is no configuration.
+
+    Raises:
+        CheckpointError: If anything is missing or does not fit; names what.
+    """
+    cut = True
+    settings = ModelSettings(
+        backbone, tokenizer=tokenizer, lora=LoraSettings(True, rank, alpha), tiles=tiles_of(backbone)
+    )
+    if hydra is not None:
+        settings, cut = settings_from_hydra(yaml.safe_load(hydra.read_text()), backbone, tokenizer)
+    checkpoint = checkpoints.build(settings)
+    tensors = {name: tensor.float() for name, tensor in from_released(read_released(weights)).items()}
+    checkpoints.load_weights(checkpoint.model, tensors, str(weights))
+    checkpoint.cut_bonnet = cut
+    checkpoint.meta = {"imported_from": weights.name}
+    return checkpoint
+
+
+def export_released(checkpoint: Checkpoint, target: Path) -> None:
+    """Write a ``pytorch_model.pt`` with published names and types: trained tensors float32, frozen ones float16."""
+    trained = {name for name, parameter in checkpoint.model.named_parameters() if parameter.requires_grad}
+    tensors = {
+        name: tensor.float() if name in trained else tensor.half()
+        for name, tensor in checkpoint.model.state_dict().items()
+    }
+    with atomic_writer(target) as stream:
+        torch.save(to_released(tensors), stream)
+
+
+def merge(checkpoint: Checkpoint) -> Checkpoint:
+    """The same model with its adapters added to the weights they adapt."""
+    settings = replace(checkpoint.settings, lora=replace(checkpoint.settings.lora, enabled=False))
+    merged = checkpoints.build(settings)
+    tensors = {}
+    for name, tensor in checkpoint.model.state_dict().items():
+        if "lora_" in name:
+            continue
+        if name.endswith(".base_layer.weight"):
+            module = checkpoint.model.get_submodule(name.removesuffix(".base_layer.weight"))
+            tensors[name.replace(".base_layer", "")] = merged_weight(module)
+        else:
+            tensors[name.replace(".base_layer", "")] = tensor
+    checkpoints.load_weights(merged.model, tensors, "merged weights")
+    merged.cut_bonnet, merged.meta = checkpoint.cut_bonnet, checkpoint.meta
+    return merged
+
+
+def parse() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    importer = commands.add_parser("import", help="released weights to a checkpoint directory")
+    importer.add_argument("--weights", type=Path, required=True)
+    importer.add_argument("--hydra", type=Path, help="the run's .hydra/config.yaml")
+    importer.add_argument("--backbone", default="internvl2_1b")
+    importer.add_argument(
+        "--tokenizer", default="OpenGVLab/InternVL2-1B", help="folder with tokenizer.json or hub name"
+    )
+    importer.add_argument("--rank", type=int, default=32, help="adapter rank, without --hydra")
+    importer.add_argument("--alpha", type=int, default=64, help="adapter alpha, without --hydra")
+    for name, text in (
+        ("export", "a checkpoint directory to released weights"),
+        ("merge", "add adapters to the weights"),
+    ):
+        commands.add_parser(name, help=text).add_argument("--checkpoint", type=Path, required=True)
+    for command in commands.choices.values():
+        command.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Convert; ends with status 2 and one message when something does not fit."""
+    arguments = parse()
+    try:
+        if arguments.command == "import":
+            made = import_released(
+                arguments.weights,
+                arguments.hydra,
+                arguments.backbone,
+                arguments.tokenizer,
+                arguments.rank,
+                arguments.alpha,
+            )
+            made.save(arguments.out)
+        elif arguments.command == "export":
+            export_released(checkpoints.load(arguments.checkpoint), arguments.out)
+        else:
+            merge(checkpoints.load(arguments.checkpoint)).save(arguments.out)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"convert: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Weights of a pre-trained backbone from a local folder or the Hugging Face hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from simlingo_training.models.checkpoint import CheckpointError, read_tensors
+from simlingo_training.models.released import compare_keys, from_original_backbone
+from simlingo_training.models.simlingo import SimLingo
+
+OWN_PARTS = ("heads.", "point_encoder.", "lora_")
+"""Parts of a model that no backbone has; they keep their random values."""
+
+
+def backbone_folder(source: str) -> Path:
+    """A local folder, or the downloaded snapshot of a hub model (safetensors files only).
+
+    Raises:
+        CheckpointError: If there are no safetensors files.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+
+        folder = Path(snapshot_download(source, allow_patterns=["*.safetensors", "*.json"]))
+    if not any(folder.glob("*.safetensors")):
+        raise CheckpointError(f"{folder}: no safetensors files; a backbone with pickled weights is not loaded")
+    return folder
+
+
+def load_backbone(model: SimLingo, source: str) -> None:
+    """Copy backbone weights into a model, whatever layout they have: InternVL's own or transformers'.
+
+    Raises:
+        CheckpointError: If tensors are missing, left over or of another shape.
+    """
+    found: dict[str, torch.Tensor] = {}
+    for path in sorted(backbone_folder(source).glob("*.safetensors")):
+        found.update(read_tensors(path))
+    if any(name.startswith("vision_model.") for name in found):
+        renamed = from_original_backbone(found)
+    else:
+        renamed = {f"backbone.vlm.{name}": tensor for name, tensor in found.items()}
+    wanted = model.state_dict()
+    fitted = {}
+    for name, tensor in renamed.items():
+        adapted = ".base_layer.".join(name.rsplit(".", 1))
+        fitted[adapted if adapted in wanted else name] = tensor.to(torch.float32)
+    head, table = "backbone.vlm.lm_head.weight", "backbone.vlm.model.language_model.embed_tokens.weight"
+    if head not in fitted and table in fitted:
+        fitted[head] = fitted[table]
+    backbone_only = {name: t for name, t in wanted.items() if not any(part in name for part in OWN_PARTS)}
+    report = compare_keys(fitted, backbone_only)
+    if not report.fits:
+        raise CheckpointError(report.explain(source))
+    model.load_state_dict(fitted, strict=False)
