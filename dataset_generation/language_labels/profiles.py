@@ -46,6 +46,7 @@ class Correction(str, Enum):
     PLACEHOLDERS = "placeholders keep the preposition, and replace equal words anywhere in the sentence"
     WALKER_OBJECT = "a hazard by a pedestrian names whatever object slowed the vehicle before"
     CROSSED_PATH = "the ego vehicle accelerates 'due to' a pedestrian in its path"
+    GREEN_BRAKING = "a green light is given as the reason to decelerate or to stay stopped"
     STOP_DISTANCE = "a stop line is taken to lie 5 m before the junction, so it is negative metres away once passed"
     HAZARD_OBJECT = "the vehicle of a hazard is judged visible with the LiDAR points of another object"
 

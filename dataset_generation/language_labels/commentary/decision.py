@@ -227,7 +227,8 @@ class _Speaker:
 
     def _reason_without_object(self) -> str:
         note = self.note
-        if self._light_is_green():
+        stopping = self.speed_action in (fragments.DECELERATE, fragments.REMAIN_STOPPED, fragments.STOP_NOW)
+        if self._light_is_green() and not (stopping and Correction.GREEN_BRAKING in self.profile):
             return f" because the traffic light is green{self._note_at_green_light(note)}"
         stands = self.speed_action == fragments.REMAIN_STOPPED
         maintains = self.speed_action in (fragments.MAINTAIN_SPEED, fragments.MAINTAIN_REDUCED_SPEED)

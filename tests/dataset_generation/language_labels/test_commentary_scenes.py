@@ -216,6 +216,12 @@ def test_green_light_and_traffic_at_the_junction(comment, red_car):
     assert comment(**empty, profile=PARITY).commentary.endswith("the vehicle coming towards the junction.")
 
 
+def test_a_green_light_is_no_reason_to_decelerate_when_corrected(comment):
+    frame = {"boxes": [green_light()], "speed": 9.0, "future_speed": 4.0}
+    assert comment(**frame, profile=PARITY).commentary.endswith("Decelerate because the traffic light is green.")
+    assert comment(**frame).commentary == "Follow the route. Decelerate to drive with the target speed."
+
+
 def test_one_moving_vehicle_at_the_junction_is_enough_when_corrected(comment, red_car):
     cars = [crossing(red_car, id=1, speed=9.0), crossing(red_car, id=2, speed=0.0, position=[20.0, -16.0, 0.0])]
     frame = {"boxes": [green_light(), *cars], "road": {"distance_to_junction": 10.0}}
