@@ -107,7 +107,8 @@ tr.event{cursor:pointer}tr.event:hover{background:#2a2e37}.key span{padding:2px 
 <h1>What the expert reacted to</h1>
 <table><tr><th>time<th>speed<th>target<th>rule<th>object<th>distance<th>commentary</tr>
 {% for e in events %}<tr class="event" onclick="v.currentTime={{ e.time }}"><td>{{ '%.1f'|format(e.time) }} s
-<td>{{ '%.1f'|format(e.speed) }}<td>{{ '%.1f'|format(e.target) }}<td>{{ e.rule }}<td>{{ e.object }}<td>{{ e.distance }}<td>{{ e.commentary }}</tr>
+<td>{{ '%.1f'|format(e.speed) }}
+<td>{{ '%.1f'|format(e.target) }}<td>{{ e.rule }}<td>{{ e.object }}<td>{{ e.distance }}<td>{{ e.commentary }}</tr>
 {% endfor %}</table></html>
 """,
     autoescape=True,
