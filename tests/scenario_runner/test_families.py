@@ -455,6 +455,20 @@ def test_highway_cut_in_arrives_together_with_the_ego(drive_of):
     assert drive.until_ended(30.0)
 
 
+def test_highway_cut_in_ends_in_front_of_an_ego_that_follows_it(drive_of):
+    """An ego that keeps behind the adversary and copies its speed must not bring both to a halt for ever."""
+
+    def follows(drive):
+        adversary = drive.actor("adversary")
+        gap = ahead_of(drive.ego.actor.pose, adversary.pose.location)
+        close = adversary.is_alive and 0.0 < gap < 15.0 and abs(lane_offset(drive, adversary)) < 5.0
+        return min(12.0, adversary.speed()) if close else 12.0
+
+    drive = drive_of("HighwayCutIn", speed=follows)
+    drive.until_active()
+    assert drive.until_ended(60.0)
+
+
 # ---- K, L, M --------------------------------------------------------------------------------------------------------
 
 

@@ -112,6 +112,9 @@ def parking_cut_in(draft: Draft) -> Plan:
 CUT_IN_SHARE = 0.8
 """The adversary's speed while it cuts in, as a share of the ego's."""
 
+SLOWEST_CUT_IN = 2.0
+"""The adversary finishes its lane change even in front of an ego that stands, m/s."""
+
 ARRIVAL_RADIUS = 5.0
 
 
@@ -146,7 +149,11 @@ def highway_cut_in(draft: Draft) -> Plan:
             seconds = ego_way / max(state.speed(ego), 0.1)
             return min(own_way / max(seconds, 0.1), 40.0)
 
+        speed = 0.0
+
         def cut_in() -> Array:
+            nonlocal speed  # taken once: an ego that follows at the same share would bring both to a halt
+            speed = max(CUT_IN_SHARE * state.speed(ego), SLOWEST_CUT_IN)
             here = draft.map.get_waypoint(state.location(adversary))
             return lane_change_path(here, "left", state.speed(adversary), (0.3, 2.0, 3.0))
 
@@ -160,7 +167,7 @@ def highway_cut_in(draft: Draft) -> Plan:
             stage.ask(junction=request),
             stage.reveal(),
             arrive,
-            steps.DrivePath(state, adversary, cut_in, lambda: CUT_IN_SHARE * state.speed(ego)),
+            steps.DrivePath(state, adversary, cut_in, lambda: speed),
         )
 
     return Plan(behaviour, actors, first="adversary", places={"source": start.transform, "conflict": target.transform})
