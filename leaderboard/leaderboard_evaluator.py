@@ -469,8 +469,12 @@ class LeaderboardEvaluator:
         _say("Registering the route statistics")
         record = self._make_record(run)
         data = record.to_json(index)
-        if run.scenario is not None and run.scenario.build_failures:
-            data["scenario_build_failures"] = [vars(failure) for failure in run.scenario.build_failures]
+        if run.scenario is not None:
+            trouble = {
+                "scenario_build_failures": run.scenario.build_failures,
+                "scenario_failures": run.scenario.scenario_failures,
+            }
+            data |= {key: [vars(failure) for failure in failures] for key, failures in trouble.items() if failures}
         self.checkpoint.end(run.config.run_id, data, self._notes(run))
         self._write_trace(run)
         if run.scenario is not None and run.manager is not None:
@@ -493,6 +497,7 @@ class LeaderboardEvaluator:
                 "triggered": run.scenario.triggered,
                 "not_reached": run.scenario.not_reached,
                 "left_surface": run.scenario.left_surface,
+                "unread_parameters": run.scenario.unread_parameters,
             }
         if run.manager is not None:
             notes["ticks"] = run.manager.ticks

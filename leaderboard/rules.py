@@ -123,6 +123,10 @@ class Rules:
         raise_route_start: Keep the original's side effect: the first route point is lifted with the ego, by 0.5 m.
         signed_trigger_height: Accept triggers any distance below the route, as the original does.
         map_allowed_for_qualifier: Accept the map sensor under SENSORS_QUALIFIER, as the original does.
+        door_flow_oncoming: Cars of the opening-door scenario come in the oncoming lane; in the original they come from
+            behind on the ego's own lane.
+        emergency_increment_kmh: How much faster than the ego the emergency vehicle wants to drive; the original meant 25.
+        green_light_until_crossed: The green-light turn ends when the ego has crossed; in the original after ten seconds.
     """
 
     name: str
@@ -153,6 +157,9 @@ class Rules:
     raise_route_start: bool = True
     signed_trigger_height: bool = True
     map_allowed_for_qualifier: bool = True
+    door_flow_oncoming: bool = False
+    emergency_increment_kmh: float = 90.0
+    green_light_until_crossed: bool = False
 
     def describe(self) -> dict[str, Any]:
         """All effective values as JSON-ready data, for manifests and side files."""
@@ -205,6 +212,9 @@ COLLECTION = dataclasses.replace(
     raise_route_start=False,
     signed_trigger_height=False,
     map_allowed_for_qualifier=False,
+    door_flow_oncoming=True,
+    emergency_increment_kmh=25.0,
+    green_light_until_crossed=True,
 )
 
 ALL_RULES = (LEADERBOARD_2_0, LEADERBOARD_2_1, BENCH2DRIVE, BENCH2DRIVE_SIMLINGO, COLLECTION)

@@ -28,7 +28,7 @@ from srunner.scenarioconfigs.scenario_configuration import (
     ScenarioConfiguration,
 )
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
-from srunner.scenariomanager.route_context import RouteContext
+from srunner.scenariomanager.route_context import Fidelity, RouteContext
 from srunner.scenariomanager.scenarioatomics import atomic_criteria
 from srunner.scenariomanager.scenarioatomics.atomic_criteria import Criterion
 from srunner.scenariomanager.traffic_events import TrafficEvent
@@ -129,7 +129,10 @@ class RouteScenario:
         self._waiting = self._usable_scenarios()
         self.ego = self._spawn_ego()
         self.length_m = route_length(self.route)
-        self.context = RouteContext(client, world, self.ego, self.route, traffic_manager=traffic, seed=seed)
+        fidelity = Fidelity(rules.door_flow_oncoming, rules.emergency_increment_kmh, rules.green_light_until_crossed)
+        self.context = RouteContext(
+            client, world, self.ego, self.route, traffic_manager=traffic, seed=seed, fidelity=fidelity
+        )
         world.set_weather(config.weather[0].weather)
         world.tick()
         CarlaDataProvider.on_carla_tick()
@@ -245,6 +248,16 @@ class RouteScenario:
     def scenarios(self) -> Sequence[Any]:
         """Scenarios built so far."""
         return tuple(self._scenarios)
+
+    @property
+    def scenario_failures(self) -> list[BuildFailure]:
+        """Scenarios that were built but ended early because something went wrong in them."""
+        return [BuildFailure(s.name, s.config.type, s.failure) for s in self._scenarios if s.failure]
+
+    @property
+    def unread_parameters(self) -> list[str]:
+        """Elements of scenarios in the route file that nobody reads."""
+        return [f"{scenario.name}: {warning}" for scenario in self._scenarios for warning in scenario.warnings]
 
     @property
     def not_reached(self) -> list[str]:

@@ -65,6 +65,7 @@ def console_report(scenario: RouteScenario, manager: ScenarioManager, record: Ma
         table([("Criterion", "Result", "Value"), *rows]),
     ]
     lines += [f"Scenario not built: {f.name} ({f.type}): {f.reason}" for f in scenario.build_failures]
+    lines += [f"Scenario ended early: {f.name} ({f.type}): {f.reason}" for f in scenario.scenario_failures]
     return "\n".join(lines)
 
 

@@ -24,7 +24,7 @@ class BadAgent(AutonomousAgent):
         self.habit = path_to_conf_file.split("+")[0]
         self.track = Track.SENSORS
         self._follower = RouteFollower(self.org_dense_route_world_coord)
-        self._top_speed = 0.0
+        self._top_speed, self._ticks_since_hit = 0.0, 0
         if self.habit == "runs_red_lights":
             assert self.hero_actor is not None
             for light in self.hero_actor.get_world().get_actors().filter("traffic.traffic_light*"):
@@ -49,7 +49,7 @@ class BadAgent(AutonomousAgent):
 
     def _target_speed(self, timestamp: float, speed: float) -> float:
         self._top_speed = max(self._top_speed, speed)
-        has_hit = self._top_speed > 0.8 * SPEED_MPS and speed < 0.6 * SPEED_MPS
-        if self.habit == "gives_up_after_a_crash" and has_hit:
+        self._ticks_since_hit += self._top_speed > 0.8 * SPEED_MPS and speed < 0.6 * SPEED_MPS
+        if self.habit == "gives_up_after_a_crash" and self._ticks_since_hit > 10:
             raise RuntimeError("there was something in the way")
         return 0.0 if self.habit == "stops_for_ever" and timestamp > 5.0 else SPEED_MPS

@@ -224,6 +224,9 @@ class CollisionTest(Criterion):
             self.record(kind, location, actor_id=other_id, actor_type=other_type)
 
     def terminate(self, new_status: Status) -> None:
+        location = CarlaDataProvider.get_location(self.actor)
+        if self._sensor is not None and location is not None:
+            self.judge(location)
         if self._sensor is not None:
             self._sensor.stop()
             self._sensor.destroy()
