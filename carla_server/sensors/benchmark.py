@@ -47,7 +47,7 @@ def _street(town: RoadMap, load: tuple[int, int], seed: int) -> tuple[list[list[
     scenes, poses = [], []
     for spot in range(0, len(town.spawn_points), max(1, len(town.spawn_points) // 8)):
         ego, camera = showcase.ego_at(town, spot)
-        scenes.append([*actors, ego])
+        scenes.append([*showcase.clear_of(actors, camera), ego])
         poses.append(camera)
     return scenes, poses
 

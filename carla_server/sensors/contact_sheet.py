@@ -87,7 +87,7 @@ def _color(frame: Frame) -> Image:
 def weather_tiles(scene: Scene, town: RoadMap, spot: int) -> list[Image]:
     """The same street in every weather of Bench2Drive."""
     ego, camera = showcase.ego_at(town, spot)
-    actors = [*showcase.traffic(town, 90, 120), ego]
+    actors = [*showcase.clear_of(showcase.traffic(town, 90, 120), camera), ego]
     return [
         _labelled(_color(_shot(scene, camera, actors, showcase.bench2drive_weather(number))), f"weather {number}")
         for number in showcase.BENCH2DRIVE_WEATHERS
@@ -101,7 +101,11 @@ def street_tiles(scene: Scene, town: RoadMap, count: int) -> list[Image]:
     tiles = []
     for spot in np.linspace(0, len(town.spawn_points) - 1, count).astype(int):
         ego, camera = showcase.ego_at(town, int(spot))
-        tiles.append(_labelled(_color(_shot(scene, camera, [*traffic, ego], weather)), f"street {spot}"))
+        tiles.append(
+            _labelled(
+                _color(_shot(scene, camera, [*showcase.clear_of(traffic, camera), ego], weather)), f"street {spot}"
+            )
+        )
     return tiles
 
 
@@ -128,7 +132,7 @@ def parade_tiles(scene: Scene) -> list[Image]:
 def sensor_tiles(scene: Scene, town: RoadMap, spot: int) -> list[Image]:
     """Depth, tags, instances and lidar of one street."""
     ego, camera = showcase.ego_at(town, spot)
-    actors = [*showcase.traffic(town, 90, 120), ego]
+    actors = [*showcase.clear_of(showcase.traffic(town, 90, 120), camera), ego]
     frame = _shot(scene, camera, actors, WeatherView())
     assert frame.depth is not None
     assert frame.tag is not None

@@ -192,15 +192,10 @@ def bush(length: float, width: float, height: float, seed: int) -> Mesh:
             (-0.48 * length, 0.48 * length, -0.42 * width, 0.42 * width),
         )
     else:
-        body = blob(
-            (0, 0, height / 2),
-            (length / 2, width / 2, height / 2),
-            color,
-            Tag.VEGETATION,
-            detail=1,
-            rough=0.15,
-            seed=seed,
-        )
+        # Most of a ball, cut off at the ground.
+        center, radii = (0, 0, 0.3 * height), (length / 2, width / 2, 0.7 * height)
+        body = blob(center, radii, color, Tag.VEGETATION, detail=1, rough=0.15, seed=seed)
+        body.pos[..., 2] = np.maximum(body.pos[..., 2], 0.0)
         body = body.fitted((-length / 2, -width / 2, 0), (length / 2, width / 2, height))
     return _leafy(body, scale=0.8)
 

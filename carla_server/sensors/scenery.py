@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import cKDTree
 
 from carla_server.map import RoadMap
@@ -25,6 +26,8 @@ Array = NDArray[np.float64]
 
 DROP = 0.04  # metres that open ground lies below the lanes, so that lanes win the depth test
 DECK = 1.0  # metres that a bridge is thick
+HILLY_DROP = 0.08  # the same where ground and lanes are curved
+LEVELS_APART = 3.0  # metres between heights that belong to different levels of road
 SKIRT = 0.8  # metres that the outer edge of a road reaches down
 CELL = 24.0  # metres along the side of a chunk
 FAR_GROUND = 300.0  # metres of open ground around the town
@@ -93,7 +96,7 @@ def terrain_mesh(road_map: RoadMap) -> Mesh:
     if flat:
         gz = np.full(gx.shape, points[:, 2].min() - DROP)
     else:
-        gz = _lowest_nearby(points, np.stack([gx.ravel(), gy.ravel()], 1), cell * 1.5).reshape(gx.shape) - DROP
+        gz = _hill_heights(points, np.stack([gx.ravel(), gy.ravel()], 1), cell).reshape(gx.shape) - HILLY_DROP
     grid = np.stack([gx, gy, gz], -1)
     a, b, c, d = (
         grid[i : i - 1 or None, j : j - 1 or None].reshape(-1, 3) for i, j in ((0, 0), (0, 1), (1, 1), (1, 0))
@@ -103,16 +106,23 @@ def terrain_mesh(road_map: RoadMap) -> Mesh:
     )
 
 
-def _lowest_nearby(points: Array, at: Array, radius: float) -> Array:
-    """Lowest road height within `radius` of each (x, y), or the nearest road's height fading to the town's mean."""
+def _hill_heights(points: Array, at: Array, cell: float) -> Array:
+    """Height of open ground at (M, 2) grid points: level with the road edges (N, 3) around it.
+
+    Between roads it is interpolated, away from all roads it fades to the town's middle height. Where roads pass above
+    each other it follows the lowest.
+    """
     tree = cKDTree(points[:, :2])
     near, index = tree.query(at)
-    heights = points[index, 2].copy()
-    for i in np.flatnonzero(near < radius):
-        heights[i] = points[tree.query_ball_point(at[i], radius), 2].min()
-    mean = float(np.median(points[:, 2]))
-    fade = np.clip((near - 30.0) / 150.0, 0, 1)
-    return heights * (1 - fade) + mean * fade
+    thin = points[np.unique(np.round(points[:, :2] / 2.0).astype(np.int64), axis=0, return_index=True)[1]]
+    heights = LinearNDInterpolator(thin[:, :2], thin[:, 2])(at)
+    heights = np.where(np.isfinite(heights), heights, points[index, 2])
+    for i in np.flatnonzero(near < 1.5 * cell):
+        around = points[tree.query_ball_point(at[i], 1.5 * cell), 2]
+        if np.ptp(around) > LEVELS_APART:
+            heights[i] = around.min()
+    fade = np.clip((near - 60.0) / 150.0, 0, 1)
+    return heights * (1 - fade) + float(np.median(points[:, 2])) * fade
 
 
 @dataclass(frozen=True, eq=False)

@@ -138,6 +138,11 @@ def ego_at(road_map: RoadMap, index: int, ahead: float = 0.0) -> tuple[ActorView
     return view_of(blueprint(EGO), 1, pose), camera
 
 
+def clear_of(actors: list[ActorView], pose: Pose, radius: float = 9.0) -> list[ActorView]:
+    """The actors that leave a place free, metres; signals always stay."""
+    return [row for row in actors if row.signal_id or math.dist(row.transform[:2], pose[:2]) > radius]
+
+
 def parade(origin: tuple[float, float, float], prefix: str, columns: int, gap: tuple[float, float]) -> list[ActorView]:
     """Every blueprint whose id begins with `prefix` in rows ahead (+x) of a point, seen from the front left."""
     rng = np.random.default_rng(4)
