@@ -151,10 +151,9 @@ def make_set(root: Path, rule: SetRule, fraction: float, seed: int, per_group: i
     manifest = root / kind.tree / "labels.json"
     found: list[EvaluationSample] = []
     for run in tqdm(runs, desc=f"{rule.kind} evaluation set", unit="route"):
-        for path in sorted(run.label_folder(kind).glob("*.json.gz")):
-            frame = int(path.name.partition(".")[0])
+        for frame in run.labelled_frames(kind):
             if frame >= FIRST_FRAME:
-                found += rule.samples_of(run, frame, path)
+                found += rule.samples_of(run, frame, run.label_path(kind, frame))
     if not found:
         raise FileNotFoundError(
             f"no {rule.kind} labels in {len(runs)} held-out runs of {root}; make them with: "

@@ -768,6 +768,16 @@ def frame_name(frame: int) -> str:
     return f"{frame:04d}"
 
 
+def frame_numbers(folder: Path) -> list[int]:
+    """Frame numbers for which a folder holds a ``.json.gz`` file, sorted; empty without the folder. Other files, such as those
+    half written, do not count."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return sorted(int(match[1]) for match in map(_FRAME_NAME.match, names) if match)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One recorded route.
@@ -871,12 +881,12 @@ class RunFolder:
         return self.label_folder(kind) / f"{frame_name(frame)}.json.gz"
 
     def frames(self, folder: str = "measurements") -> list[int]:
-        """Frame numbers for which ``folder`` holds a ``.json.gz`` file, sorted; empty without the folder."""
-        try:
-            names = os.listdir(self.path / folder)
-        except FileNotFoundError:
-            return []
-        return sorted(int(match[1]) for match in map(_FRAME_NAME.match, names) if match)
+        """Frame numbers for which ``folder`` of the run holds a ``.json.gz`` file, sorted; empty without the folder."""
+        return frame_numbers(self.path / folder)
+
+    def labelled_frames(self, kind: LabelKind) -> list[int]:
+        """Frame numbers that have a label of one kind, sorted."""
+        return frame_numbers(self.label_folder(kind))
 
 
 def find_runs(root: str | os.PathLike[str]) -> list[RunFolder]:

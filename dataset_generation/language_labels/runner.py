@@ -131,7 +131,7 @@ def label_run(run: RunFolder, labellers: Sequence[Labeller], options: LabelOptio
     route = RouteData(run, options.routes, options.profile)
     target = RunFolder(options.out, run.relative)
     summaries = [KindSummary() for _ in labellers]
-    present = [set() if options.overwrite else _labelled(target, labeller.kind) for labeller in labellers]
+    present = [set() if options.overwrite else set(target.labelled_frames(labeller.kind)) for labeller in labellers]
     for frame in route.frames[:: options.every]:
         for labeller, summary, existing in zip(labellers, summaries, present):
             if frame in existing:
@@ -148,12 +148,6 @@ def label_run(run: RunFolder, labellers: Sequence[Labeller], options: LabelOptio
                 summary.made += 1
         route.forget_before(frame)
     return summaries
-
-
-def _labelled(target: RunFolder, kind: LabelKind) -> set[int]:
-    """Frames that have a label of one kind."""
-    folder = target.label_folder(kind)
-    return {int(path.name[:-8]) for path in folder.glob("*.json.gz")} if folder.is_dir() else set()
 
 
 def _label_or_reason(labeller: Labeller, route: RouteData, frame: int) -> Mapping[str, Any] | str:
@@ -183,7 +177,7 @@ def label_dataset(labellers: Sequence[Labeller], options: LabelOptions) -> dict[
     if not runs:
         raise FileNotFoundError(f"{options.data / 'data'} holds no runs (folders with measurements); record some first")
     for labeller in labellers:
-        _check_manifest(options, labeller.kind)
+        _check_manifest(options, labeller.kind, runs)
     totals = [KindSummary() for _ in labellers]
     work = partial(label_run, labellers=labellers, options=options)
     names = "+".join(labeller.kind.name for labeller in labellers)
@@ -207,19 +201,27 @@ def _map(work: Any, runs: Iterable[RunFolder], jobs: int) -> Iterator[list[KindS
             yield done.result()
 
 
-def _check_manifest(options: LabelOptions, kind: LabelKind) -> None:
-    """Refuse to mix profiles in one tree; write the manifest of a new one."""
+def _check_manifest(options: LabelOptions, kind: LabelKind, runs: Iterable[RunFolder]) -> None:
+    """Refuse to mix profiles in one tree; write the manifest of a new one.
+
+    Overwriting a tree of another profile removes its labels first, so that an interrupted run leaves no mixture behind.
+    """
     path = options.out / kind.tree / MANIFEST
     wanted = {"format": FORMAT_VERSION, "profile": options.profile.name}
-    if path.exists() and not options.overwrite:
-        found = read_json(path)
-        if found != wanted:
+    found = read_json(path) if path.exists() else None
+    if found == wanted:
+        return
+    if found is not None:
+        if not options.overwrite:
             raise ValueError(
                 f"{path.parent} holds labels of {found}, asked for {wanted}; choose another --out or make them again "
                 "with --overwrite"
             )
-    else:
-        write_json(path, wanted)
+        for run in runs:
+            target = RunFolder(options.out, run.relative)
+            for frame in target.labelled_frames(kind):
+                target.label_path(kind, frame).unlink()
+    write_json(path, wanted)
 
 
 def argument_parser(program: str, description: str) -> argparse.ArgumentParser:

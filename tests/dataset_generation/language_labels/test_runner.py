@@ -104,6 +104,26 @@ def test_profiles_are_not_mixed(dataset):
         label_dataset(both(PARITY), options(root, profile=PARITY))
 
 
+def test_overwriting_another_profile_leaves_no_mixture(dataset, monkeypatch):
+    root, runs = dataset
+    label_dataset([VqaLabeller(PARITY)], options(root, profile=PARITY))
+    stop_after = runs[0].label_path(VQA, 3)
+
+    def interrupted(path, value):
+        if path == stop_after:
+            raise KeyboardInterrupt
+        return write_label(path, value)
+
+    monkeypatch.setattr(runner, "write_label", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        label_dataset([VqaLabeller(CORRECTED)], options(root, overwrite=True))
+    monkeypatch.undo()
+    label_dataset([VqaLabeller(CORRECTED)], options(root))
+    labels = [read_vqa(run.label_path(VQA, frame)) for run in runs for frame in run.labelled_frames(VQA)]
+    assert len(labels) == 2 * FRAMES
+    assert all(pair.question_template for label in labels for pair in label.pairs)
+
+
 def test_malformed_frames_are_named_and_the_rest_is_labelled(dataset):
     root, runs = dataset
     runs[0].boxes_path(4).write_bytes(gzip.compress(b'[{"class": "car"}]'))
