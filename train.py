@@ -22,10 +22,14 @@ def main(config: DictConfig) -> None:
     """Compose, check, train. Ends with status 2 and one message when data or configuration are wrong."""
     try:
         settings = from_hydra(config)
-        from simlingo_base_training.training import base_recipe
-        from simlingo_training.run import simlingo_recipe, train
+        if settings.cluster.kind == "slurm":
+            from simlingo_training.cluster import submit
 
-        train(settings, base_recipe if settings.kind == "simlingo_base" else simlingo_recipe)
+            submit(settings)
+        else:
+            from simlingo_training.run import train_any
+
+            train_any(settings)
     except (ValueError, FileNotFoundError, OmegaConfBaseException) as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)

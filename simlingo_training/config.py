@@ -335,6 +335,37 @@ class LoggingSettings:
 
 
 @dataclass
+class ClusterSettings:
+    """Where the run executes.
+
+    Attributes:
+        kind: ``local`` (this process) or ``slurm``.
+        partition: SLURM partition; None takes the cluster's default.
+        nodes: Machines; sets the trainer's ``num_nodes``.
+        gpus_per_node: One task for each; 0 trains on the CPU. Sets the trainer's ``devices``.
+        cpus_per_task: Cores per task: one for the step, the rest for loading.
+        memory_gb: Per node; None takes the cluster's default.
+        minutes: Time limit of one job.
+        max_requeues: How often a job that ran out of time is queued again.
+        wait: Wait for the job's end.
+    """
+
+    kind: str = "local"
+    partition: str | None = None
+    nodes: int = 1
+    gpus_per_node: int = 8
+    cpus_per_task: int = 8
+    memory_gb: int | None = None
+    minutes: int = 4320
+    max_requeues: int = 100
+    wait: bool = False
+
+    def __post_init__(self) -> None:
+        known = ("local", "slurm")
+        require(self.kind in known, f"cluster.kind is one of {known}; got {self.kind!r}")
+
+
+@dataclass
 class TrainSettings:
     """One training run.
 
@@ -342,16 +373,18 @@ class TrainSettings:
         name: Label of the run.
         out: Folder of everything the run writes.
         kind: ``simlingo`` or ``simlingo_base``.
+        recipe: ``module:function`` that builds model, data and training module of the kind.
         seed: Decides weights, order and draws.
         resume: Continue from ``last`` in ``out`` when it exists.
         init_from: Checkpoint directory or released file whose weights the run starts from.
         base: Architecture of ``kind: simlingo_base``, which does not read ``model``.
-        model, data, optim, trainer, logging: See there.
+        model, data, optim, trainer, logging, cluster: See there.
     """
 
     name: str = MISSING
     out: str = "outputs/${name}"
     kind: str = "simlingo"
+    recipe: str = "simlingo_training.run:simlingo_recipe"
     seed: int = 42
     resume: bool = True
     init_from: str | None = None
@@ -361,6 +394,7 @@ class TrainSettings:
     optim: OptimSettings = field(default_factory=OptimSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
 
 def from_hydra(config: Any) -> TrainSettings:

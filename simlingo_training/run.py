@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -227,6 +228,12 @@ def is_finished(out: Path) -> bool:
     """Whether a run in ``out`` came to its end."""
     last = out / "checkpoints" / "last"
     return (last / RESUME_FILE).is_file() and bool((checkpoints.read_config(last).get("meta") or {}).get("finished"))
+
+
+def train_any(settings: TrainSettings) -> dict[str, dict[str, float]]:
+    """Train a run by the recipe that its settings name; see `train`."""
+    module, _, function = settings.recipe.partition(":")
+    return train(settings, getattr(importlib.import_module(module), function))
 
 
 def train(settings: TrainSettings, recipe: Recipe | None = None) -> dict[str, dict[str, float]]:
