@@ -124,6 +124,7 @@ class ExpertConfig:
         steer_noise: Standard deviation of the noise on the applied steering.
         save_radius: Radius of recorded lights and stop signs, metres.
         check_while_overtaking: Keep the hazard checks while driving on the oncoming lane.
+        gap_check: Look for a gap before moving to a lane of the same direction, and return when an obstacle is gone.
         all_scenarios: Handle every active scenario in range rather than the nearest only.
     """
 
@@ -164,6 +165,7 @@ class ExpertConfig:
     steer_noise: float = 1e-3
     save_radius: float = 64.0
     check_while_overtaking: bool = True
+    gap_check: bool = True
     all_scenarios: bool = True
 
 
@@ -184,6 +186,7 @@ _SIMLINGO = replace(
     patience_ticks=0,
     nudge_ticks=0,
     unblock_at_waits=True,
+    gap_check=False,
     all_scenarios=False,
 )
 PROFILES = {config.profile: config for config in (_CORRECTED, _SIMLINGO)}

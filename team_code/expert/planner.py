@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from driving.commands import RoadOption
 from driving.geometry import wrap_angle
 from team_code.expert.config import ExpertConfig
-from team_code.expert.route import Route, bend_speeds, blend_weights, route_yaws
+from team_code.expert.route import Route, bend_speeds, blend, blend_weights, route_yaws
 
 Array = NDArray[np.float64]
 
@@ -273,6 +273,17 @@ class RoutePlanner:
         """Move the next ``length`` points to the right by ``shift`` metres, blended over ``blend`` points."""
         end = min(self.index + length, len(self.route))
         self.shift_sideways(self.index, end, shift * blend_weights(end - self.index, blend))
+
+    def return_to_lane(self, blend_points: int) -> None:
+        """Lead the route from where it is now back to the original over ``blend_points`` points."""
+        begin, end = self.index, min(self.index + blend_points, len(self.route))
+        share = blend(np.arange(end - begin) / blend_points)[:, None]
+        span = slice(begin, end)
+        mixed = share * self.route.original_points[span] + (1 - share) * self.route.points[span]
+        self.route.points[span] = mixed
+        self.route.points[end:] = self.route.original_points[end:]
+        self.route.commands[begin:] = self.route.original_commands[begin:]
+        self._refresh_yaws()
 
     def extend_shift(self, previous_end: int, new_end: int, left: bool, length: int) -> None:
         """Hold a running shift from ``previous_end`` to ``new_end`` and blend back over the last ``length`` points."""

@@ -25,6 +25,8 @@ from team_code.expert.target_speed import Cause, SpeedPlanner
 KMH = 1 / 3.6
 FAR = 10**9
 TIME_GAP_S = 0.2
+LANE_WIDTH_M = 3.5
+PATIENCE_TICKS = 400
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class Progress:
         clear: Whether the oncoming lane was found free.
         to_left: Side of the shift.
         done: Nothing more to do.
+        waited: Ticks spent waiting for a gap.
+        actor: First obstacle.
     """
 
     begin: int = FAR
@@ -109,6 +113,8 @@ class Progress:
     clear: bool = False
     to_left: bool = True
     done: bool = False
+    waited: int = 0
+    actor: carla.Actor | None = None
 
 
 @dataclass(frozen=True)
@@ -155,10 +161,17 @@ class Situation:
 
 
 def pass_obstacle(at: Situation, progress: Progress) -> ScenarioDecision:
-    """Bend the path once into the neighbouring lane of the same direction."""
-    _shift_around(at, progress, left=at.info.direction == "right")
-    progress.done = True
-    return at.free()
+    """Bend the path once into the neighbouring lane of the same direction; wait before it while that lane is taken."""
+    left = at.info.direction == "right"
+    if not progress.changed:
+        _shift_around(at, progress, left)
+    if not at.config.gap_check or at.planner.index > progress.begin + at.row.blend // 3:
+        progress.done = at.planner.index >= progress.end or not at.config.gap_check
+        return at.free()
+    if progress.begin - at.planner.index > 150 or _side_is_free(at, left, progress.waited):
+        return at.free()
+    progress.waited += 1
+    return _wait_before(at, progress)
 
 
 def overtake(at: Situation, progress: Progress) -> ScenarioDecision:
@@ -282,7 +295,12 @@ def _use_oncoming_lane(at: Situation, progress: Progress, left: bool) -> Scenari
         progress.clear = _lane_is_free(at, progress.end, left)
     if progress.clear:
         return ScenarioDecision(row.max_speed, True, Cause(row.max_speed, "overtake"))
-    distance = (progress.begin + 15 - planner.index) / 10
+    return _wait_before(at, progress)
+
+
+def _wait_before(at: Situation, progress: Progress) -> ScenarioDecision:
+    """Stop where the path begins to leave the lane."""
+    distance = (progress.begin + 15 - at.planner.index) / 10
     wait = at.speed.wait_speed(at.cruise, at.scene.ego, distance)
     place = at.first.get_location()
     gap = float(np.linalg.norm(at.scene.ego.xyz - [place.x, place.y, place.z]))
@@ -298,6 +316,25 @@ def _time_to_pass(at: Situation, end: int, goal: np.ndarray) -> float:
         distance = float(np.linalg.norm(goal - ego.xyz)) + reserve
         return minimum_travel_time(distance, cap, ego.speed)
     return at.planner.travel_time(end, ego.speed, cap) + reserve / cap
+
+
+def _side_is_free(at: Situation, left: bool, waited: int) -> bool:
+    """Whether the ego may move over to the neighbouring lane of its own direction.
+
+    Somebody behind on that lane must be able to keep 2 s of distance at the difference of the speeds, and nobody may be
+    beside the ego. Who has waited long takes smaller gaps: drivers behind let him in.
+    """
+    ego, patience = at.scene.ego, max(0.3, 1.0 - waited / PATIENCE_TICKS)
+    right = np.array([-ego.forward[1], ego.forward[0]])
+    offset = at.scene.vehicles.xy - ego.xyz[:2]
+    ahead, aside = offset @ ego.forward, offset @ right
+    in_lane = np.abs(aside + (LANE_WIDTH_M if left else -LANE_WIDTH_M)) < LANE_WIDTH_M / 2
+    speed = at.scene.vehicles.velocity[:, :2] @ ego.forward
+    beside = in_lane & (np.abs(ahead) < 2 * ego.extent[0] + 1.0)
+    gap = -ahead - 2 * ego.extent[0]
+    closing = np.maximum(speed - ego.speed, 0.0)
+    too_close = in_lane & (ahead < 0) & (gap < patience * (4.0 + 3.0 * closing)) & (speed > 1.0)
+    return not bool(np.any(beside | too_close))
 
 
 def _lane_is_free(at: Situation, end: int, left: bool, lanes_behind: int = 100) -> bool:
@@ -350,6 +387,7 @@ class ScenarioManager:
 
     def step(self, scene: Scene, cruise: float, infos: Sequence[ScenarioInfo]) -> ScenarioDecision:
         """What the scenarios built so far ask for; speeds in m/s."""
+        self._forget_ended(infos)
         in_range: list[tuple[float, ScenarioInfo, Deviation]] = []
         for info in infos:
             row = deviation_for(info, self._config.profile)
@@ -362,10 +400,22 @@ class ScenarioManager:
         result = ScenarioDecision(cruise, False, Cause(cruise))
         for _, info, row in in_range:
             progress = self._progress[info.id]
+            progress.actor = info.first_actor
             if progress.changed or _trigger_distance(info, row, scene) < row.reach:
                 at = Situation(self._planner, self._speed, self._config, self._map, scene, cruise, info, row)
                 result = _stricter(result, MANOEUVRES[row.manoeuvre](at, progress))
         return result
+
+    def _forget_ended(self, infos: Sequence[ScenarioInfo]) -> None:
+        """Go back to the lane where the obstacle of a deviation is gone before it was passed."""
+        if not self._config.gap_check:
+            return
+        there = {info.id for info in infos}
+        for key, progress in self._progress.items():
+            gone = key not in there and (progress.actor is None or not progress.actor.is_alive)
+            if gone and progress.changed and not progress.done and self._planner.index < progress.end:
+                self._planner.return_to_lane(80)
+                progress.done = True
 
 
 def deviation_for(info: ScenarioInfo, profile: str = "corrected") -> Deviation | None:
