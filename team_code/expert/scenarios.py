@@ -202,6 +202,9 @@ def pass_bicycles(at: Situation, progress: Progress) -> ScenarioDecision:
     """Keep to the neighbouring lane of the same direction until the bicycles are passed."""
     planner, row = at.planner, at.row
     if not progress.changed:
+        if at.config.gap_check and not _side_is_free(at, True, progress.waited):
+            progress.waited += 1
+            return at.free()
         _shift_around(at, progress, left=True)
         progress.end -= row.blend
     obstacle = planner.closest_index(at.last.get_location(), planner.index)

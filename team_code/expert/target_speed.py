@@ -197,8 +197,11 @@ class SpeedPlanner:
         hits = first_overlaps(track, others) >= 0
         if not near_lane_change:
             hits &= ~(leading | trailing)
+        follows = vehicles.is_bicycle.copy()
+        if config.conflict is not None:  # a bicycle that crosses is no leader
+            follows &= np.cos(vehicles.yaw - ego.yaw) > SAME_DIRECTION_COSINE
         for i in np.flatnonzero(hits).tolist():
-            if vehicles.is_bicycle[i]:
+            if follows[i]:
                 length, speed = 2 * vehicles.extent[i, 0], float(vehicles.speed[i])
                 target = self._follow(cruise, ego.speed, float(distance[i]), length, speed, config.vehicle)
                 causes.append(_cause(target, "bicycle", vehicles, i, distance))
