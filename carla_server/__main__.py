@@ -73,6 +73,14 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--town", default="Mini01", help="town to start with (default %(default)s)")
     options.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
     options.add_argument("--maps", type=Path, action="append", default=[], help="folder with more <Town>.xodr files")
+    options.add_argument(
+        "--view",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="PORT",
+        help="serve a live view on localhost (default: a free port)",
+    )
     options.add_argument("--verbose", action="store_true", help="log more")
     return options
 
@@ -89,7 +97,12 @@ def main(arguments: list[str] | None = None) -> int:
         return BAD_USAGE
     try:
         server = Server(
-            TownLibrary.standard(options.maps), options.town, options.port, options.streaming_port, options.seed
+            TownLibrary.standard(options.maps),
+            options.town,
+            options.port,
+            options.streaming_port,
+            options.seed,
+            options.view,
         )
     except (OSError, UnknownTownError, MapError, OverflowError) as error:
         print(f"carla_server: {error}", file=sys.stderr)
@@ -97,11 +110,17 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def ready() -> None:
+        if server.view_port is not None:
+            print(f"live view at http://localhost:{server.view_port}/", flush=True)
         town = server.simulator.world.road_map.name
         print(f"carla_server ready rpc={server.port} streaming={server.streaming_port} town={town}", flush=True)
 
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(server.run(ready))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(server.run(ready))
+    except OSError as error:
+        print(f"carla_server: cannot listen: {error}", file=sys.stderr)
+        return BAD_USAGE
     return 0
 
 

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from carla_server.calls import Session, Simulator, dispatch
+from carla_server.view.http import LiveView
 from carla_server.wire import rpc, streams
 from carla_server.world.towns import TownLibrary
 from carla_server.world.world import World
@@ -238,16 +239,24 @@ class Server:
         port: RPC port; 0 picks a free pair.
         streaming_port: Port of the streams; the one after `port` if None.
         seed: Of everything random.
+        view_port: Port of the live view; 0 picks a free one, None serves none.
     """
 
     def __init__(
-        self, library: TownLibrary, town: str, port: int, streaming_port: int | None = None, seed: int = 0
+        self,
+        library: TownLibrary,
+        town: str,
+        port: int,
+        streaming_port: int | None = None,
+        seed: int = 0,
+        view_port: int | None = None,
     ) -> None:
         self._sockets = bind_pair(port, streaming_port)
         self.port, self.streaming_port = (raw.getsockname()[1] for raw in self._sockets)
         self.publisher = SocketPublisher(workers=max(1, (os.cpu_count() or 2) - 1))
         self.simulator = Simulator(World(library, town, self.publisher, seed, self.streaming_port))
         self.clients: set[RpcProtocol] = set()
+        self.view_port = view_port
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until cancelled; `ready` is called once the ports answer."""
@@ -257,6 +266,9 @@ class Server:
             await loop.create_server(lambda: StreamProtocol(self), sock=stream_socket, backlog=512),
             await loop.create_server(lambda: RpcProtocol(self), sock=rpc_socket, backlog=512),
         ]
+        if self.view_port is not None:
+            view = LiveView(self.simulator.world, lambda: len(self.clients))
+            self.view_port = await view.serve(self.view_port)
         ready()
         try:
             await self._clock()

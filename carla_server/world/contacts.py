@@ -32,6 +32,8 @@ MAX_CONTACTS = 1024
 STEP_OVER = 0.2
 #: Mass from which a thing does not give way, kg.
 IMMOVABLE = 1.0e8
+#: How far around a box others count as touching it, metres.
+SKIN = 0.01
 #: Overlap below this is rounding, metres.
 TOUCH = 1.0e-6
 #: Share of the closing speed that is given back, and the speed below which nothing is: what pushes against a wall
@@ -39,6 +41,7 @@ TOUCH = 1.0e-6
 RESTITUTION, QUIET = 0.05, 1.0
 WALKER = int(Kind.WALKER)
 VEHICLE = int(Kind.VEHICLE)
+PROP = int(Kind.PROP)
 
 
 @njit(cache=True)
@@ -93,6 +96,22 @@ def touching(a, b):
 
 
 @njit(cache=True)
+def skin_of(motion, body, row, out):
+    """Bounding box enlarged by `SKIN`: what rests against something keeps touching it."""
+    box_of(motion, body, row, out)
+    out[5] += SKIN
+    out[6] += SKIN
+
+
+@njit(cache=True)
+def note(contacts, count, row, other, nx, ny, impulse):
+    """Write a contact and return the number of contacts."""
+    contacts[count, 0], contacts[count, 1], contacts[count, 2] = row, other, nx
+    contacts[count, 3], contacts[count, 4] = ny, impulse
+    return count + 1
+
+
+@njit(cache=True)
 def find_contacts(rows, motion, body, kind, simulate, statics, starts, members, origin, shape, cell, boxes, contacts):
     """Resolve all overlaps of solid actors with one another and with the town.
 
@@ -104,14 +123,12 @@ def find_contacts(rows, motion, body, kind, simulate, statics, starts, members, 
     """
     count = 0
     for n in range(len(rows)):
-        box_of(motion, body, rows[n], boxes[n])
+        skin_of(motion, body, rows[n], boxes[n])
     for n in range(len(rows)):
         row = rows[n]
         for m in range(n + 1, len(rows)):
             other = rows[m]
-            if not (simulate[row] or simulate[other]):
-                continue
-            if kind[row] == WALKER and kind[other] == WALKER:
+            if not (simulate[row] or simulate[other]) or (kind[row] == WALKER and kind[other] == WALKER):
                 continue
             if abs(boxes[n, 0] - boxes[m, 0]) > 24.0 or abs(boxes[n, 1] - boxes[m, 1]) > 24.0:
                 continue
@@ -119,35 +136,34 @@ def find_contacts(rows, motion, body, kind, simulate, statics, starts, members, 
             low = boxes[n, 7] * 2.0 < STEP_OVER or boxes[m, 7] * 2.0 < STEP_OVER
             if depth <= TOUCH or low or count >= MAX_CONTACTS:
                 continue
-            weight = body[row, MASS] if simulate[row] else IMMOVABLE
-            other_weight = body[other, MASS] if simulate[other] else IMMOVABLE
-            impulse = part(motion, row, other, weight, other_weight, nx, ny, depth)
-            contacts[count, 0], contacts[count, 1], contacts[count, 2] = row, other, nx
-            contacts[count, 3], contacts[count, 4] = ny, impulse
-            count += 1
-            box_of(motion, body, row, boxes[n])
-            box_of(motion, body, other, boxes[m])
-        if simulate[row] and kind[row] == VEHICLE:
-            cx, cy = int((boxes[n, 0] - origin[0]) / cell), int((boxes[n, 1] - origin[1]) / cell)
-            for ix in range(max(cx - 1, 0), min(cx + 2, shape[0])):
-                for iy in range(max(cy - 1, 0), min(cy + 2, shape[1])):
-                    at = ix * shape[1] + iy
-                    for k in range(starts[at], starts[at + 1]):
-                        b = members[k]
-                        depth, nx, ny = touching(boxes[n], statics[b])
-                        if depth <= TOUCH or count >= MAX_CONTACTS:
-                            continue
-                        impulse = part(motion, row, -1, body[row, MASS], IMMOVABLE, nx, ny, depth)
-                        contacts[count, 0], contacts[count, 1], contacts[count, 2] = row, -1 - b, nx
-                        contacts[count, 3], contacts[count, 4] = ny, impulse
-                        count += 1
-                        box_of(motion, body, row, boxes[n])
+            weight = body[row, MASS] if simulate[row] or kind[row] == PROP else IMMOVABLE
+            other_weight = body[other, MASS] if simulate[other] or kind[other] == PROP else IMMOVABLE
+            impulse = part(motion, row, other, weight, other_weight, nx, ny, depth - 2.0 * SKIN)
+            if impulse > 0.0 or depth > 2.0 * SKIN + TOUCH:
+                count = note(contacts, count, row, other, nx, ny, impulse)
+                skin_of(motion, body, row, boxes[n])
+                skin_of(motion, body, other, boxes[m])
+        if not (simulate[row] and kind[row] == VEHICLE):
+            continue
+        cx, cy = int((boxes[n, 0] - origin[0]) / cell), int((boxes[n, 1] - origin[1]) / cell)
+        for ix in range(max(cx - 1, 0), min(cx + 2, shape[0])):
+            for iy in range(max(cy - 1, 0), min(cy + 2, shape[1])):
+                at = ix * shape[1] + iy
+                for k in range(starts[at], starts[at + 1]):
+                    depth, nx, ny = touching(boxes[n], statics[members[k]])
+                    if depth <= TOUCH or count >= MAX_CONTACTS:
+                        continue
+                    impulse = part(motion, row, -1, body[row, MASS], IMMOVABLE, nx, ny, depth - SKIN)
+                    if impulse > 0.0 or depth > SKIN + TOUCH:
+                        count = note(contacts, count, row, -1 - members[k], nx, ny, impulse)
+                        skin_of(motion, body, row, boxes[n])
     return count
 
 
 @njit(cache=True)
 def part(motion, row, other, weight, other_weight, nx, ny, depth):
     """Move two bodies apart along the normal (from other to self) and return the impulse that stops their closing."""
+    depth = max(depth, 0.0)
     share = other_weight / (weight + other_weight)
     motion[row, X] += nx * depth * share
     motion[row, Y] += ny * depth * share

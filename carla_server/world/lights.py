@@ -148,7 +148,11 @@ class TrafficLights:
 
 
 def _groups(road_map: RoadMap, light_rows: dict[str, int]) -> list[Group]:
-    """Lights by junction, controllers in the order of their sequence; a light without controller is its own group."""
+    """Lights by junction, controllers in the order of their sequence; a light without controller is its own group.
+
+    Every approach gets a stage of its own, also where a controller switches opposite approaches together: CARLA's towns
+    do so, and its Traffic Manager counts on it, as its vehicles turn left without giving way.
+    """
     by_junction: dict[object, list[Stage]] = {}
     placed: set[str] = set()
     controllers = sorted(road_map.controllers.values(), key=lambda row: (row.junction, row.sequence, row.id))
@@ -158,11 +162,22 @@ def _groups(road_map: RoadMap, light_rows: dict[str, int]) -> list[Group]:
         if lights:
             # A controller that no junction names works on its own.
             key = row.junction if row.junction >= 0 else f"controller {row.id}"
-            by_junction.setdefault(key, []).append(Stage([light_rows[name] for name in lights]))
+            stages = by_junction.setdefault(key, [])
+            stages.extend(Stage([light_rows[name] for name in approach]) for approach in _approaches(road_map, lights))
     for name, row_index in light_rows.items():
         if name not in placed:
             by_junction.setdefault(f"signal {name}", []).append(Stage([row_index]))
     return [Group(stages) for stages in by_junction.values()]
+
+
+def _approaches(road_map: RoadMap, names: list[str]) -> list[list[str]]:
+    """Signals sorted by the road whose traffic they govern."""
+    found: dict[object, list[str]] = {}
+    for name in names:
+        lanes = [road_map.lanes[index] for index in road_map.signals[name].lanes]
+        approach: object = (lanes[0].key.road, lanes[0].forward) if lanes else name
+        found.setdefault(approach, []).append(name)
+    return [*found.values()]
 
 
 def line_of(signal: Signal) -> tuple[Floats, float] | None:

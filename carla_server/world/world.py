@@ -176,7 +176,7 @@ class World:
             self.signal_actors[signal.id] = actor
         self.lights = lights.TrafficLights(self.road_map, light_rows, self.rows)
         self.stops = StopSigns(self.road_map, self.ground.field)
-        self.keeper = JunctionKeeper(self.road_map, self.ground.field)
+        self.keeper = JunctionKeeper(self.road_map, self.ground.field, light_rows)
 
     def _set_trigger(self, actor: Actor, box: tuple[float, ...]) -> None:
         x, y, z, cos, sin, half_depth, half_width, _, half_height = box
