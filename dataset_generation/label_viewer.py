@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dataset_generation.language_labels.projection import clipped_bounds, corners
+from dataset_generation.viewer import BOX_STYLES, STYLES
 from driving.camera import DRIVING_CAMERA
 from driving.files import read_json, write_text
 from driving.geometry import box_corners_2d
@@ -36,14 +37,10 @@ from driving.records import (
     DREAMER,
     VQA,
     Box,
-    CarBox,
     EgoCarBox,
     Measurement,
     PlacedBox,
     RunFolder,
-    StaticBox,
-    TrafficWarningBox,
-    WalkerBox,
     box_from_dict,
     find_runs,
     frame_name,
@@ -64,19 +61,15 @@ MODE_COLOURS = {
 
 KEY_OBJECT_COLOUR = "#ffd400"
 CAUSE_COLOUR = "#ff3030"
-ROUTE_COLOUR = "#00a0a0"
-
-BOX_COLOURS: tuple[tuple[type[PlacedBox], str], ...] = (
-    (EgoCarBox, "#303030"),
-    (CarBox, "#4c78a8"),
-    (WalkerBox, "#e45756"),
-    (TrafficWarningBox, "#f58518"),
-    (StaticBox, "#b0b0b0"),
-)
-"""Fill colour of boxes seen from above."""
 
 VIEW_AHEAD, VIEW_BEHIND, VIEW_ASIDE = 50.0, 12.0, 22.0
 """Extent of the view from above, metres."""
+
+
+def colour_of(style: str) -> tuple[float, float, float]:
+    """Colour of a thing in the dataset viewer's table, as red, green and blue in [0, 1]."""
+    blue, green, red = STYLES[style].colour
+    return red / 255, green / 255, blue / 255
 
 
 @dataclass(frozen=True)
@@ -199,11 +192,12 @@ def dreamed_paths(frame: LabelledFrame) -> list[tuple[str, Mapping[str, Any], ND
 
 def add_boxes_from_above(ax: Axes, boxes: Sequence[Box]) -> None:
     """Footprints of the boxes; forward is up, right is right, metres."""
-    for kind, colour in BOX_COLOURS:
+    styles: tuple[tuple[type[PlacedBox], str], ...] = ((EgoCarBox, "ego"), *BOX_STYLES)
+    for kind, style in styles:
         for box in boxes:
             if isinstance(box, kind):
-                outline = box_corners_2d(box.position[:2], box.extent[:2], box.yaw)
-                ax.add_patch(Polygon(outline[:, ::-1], closed=True, fc=colour, ec="black", lw=0.4, alpha=0.85))
+                outline = box_corners_2d(box.position[:2], box.extent[:2], box.yaw)[:, ::-1]
+                ax.add_patch(Polygon(outline, closed=True, fc=colour_of(style), ec="black", lw=0.6, alpha=0.85))
 
 
 def add_route(ax: Axes, measurement: Measurement) -> None:
@@ -212,7 +206,7 @@ def add_route(ax: Axes, measurement: Measurement) -> None:
         original = np.asarray(measurement.route_original)
         ax.plot(original[:, 1], original[:, 0], ":", color="gray", lw=1.5, label="original route")
     route = np.asarray(measurement.route)
-    ax.plot(route[:, 1], route[:, 0], "-", color=ROUTE_COLOUR, lw=2.5, alpha=0.5, label="route")
+    ax.plot(route[:, 1], route[:, 0], "-", color=colour_of("route"), lw=2.5, alpha=0.6, label="route")
 
 
 def add_dreams_from_above(ax: Axes, frame: LabelledFrame) -> None:
