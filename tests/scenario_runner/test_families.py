@@ -7,11 +7,13 @@ from itertools import pairwise
 
 import carla
 import pytest
+from py_trees.common import Status
 
 from srunner.scenariomanager import blackboard
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 from srunner.scenariomanager.route_context import Fidelity
 from srunner.scenariomanager.scenario_info import ScenarioPhase
+from srunner.scenariomanager.traffic_events import TrafficEventType
 from srunner.scenarios import registry
 from srunner.tools.places import ahead_of, flat_distance, yaw_difference_deg
 from tests.scenario_runner.drives import ROOT, Case, Drive, case_of
@@ -261,6 +263,36 @@ def test_emergency_vehicle_comes_from_behind(drive_of):
     assert emergency.speed() > 5.5
     assert [criterion.name for criterion in drive.scenario.criteria] == ["YieldToEmergencyVehicleTest"]
     assert drive.until_ended(30.0), "it ends at the latest ten seconds after it came within 50 m"
+
+
+def judge(drive: Drive) -> list[TrafficEventType]:
+    """Drive to the end of the scenario with its criteria running, as the route's tree does; the events they leave."""
+    while drive.scenario.phase is ScenarioPhase.ACTIVE and not drive.ego.finished:
+        drive.tick()
+        for criterion in drive.scenario.criteria:
+            criterion.tick_once()
+    for criterion in drive.scenario.criteria:
+        criterion.stop(Status.INVALID)
+    return [event.type for criterion in drive.scenario.criteria for event in criterion.events]
+
+
+def test_staying_ahead_of_the_emergency_vehicle_is_an_infraction(drive_of):
+    drive = drive_of("YieldToEmergencyVehicle", speed=6.0)
+    drive.until_active()
+    assert judge(drive) == [TrafficEventType.YIELD_TO_EMERGENCY_VEHICLE]
+
+
+@pytest.mark.parametrize("name", ["AccidentTwoWays", "BlockedIntersection", "SignalizedJunctionRightTurn"])
+def test_passing_in_time_is_no_infraction(drive_of, name):
+    drive = drive_of(name)
+    drive.until_active()
+    assert judge(drive) == []
+
+
+def test_waiting_for_ever_times_the_scenario_out(drive_of):
+    drive = drive_of("NonSignalizedJunctionRightTurn", speed=lambda d: 8.0 if d.ego_index < 28 else 0.0)
+    drive.until_active()
+    assert judge(drive) == [TrafficEventType.SCENARIO_TIMEOUT]
 
 
 # ---- E: crossing actors ---------------------------------------------------------------------------------------------
