@@ -45,7 +45,7 @@ class MetricRecorder:
         self._lines.close()
         with open(self._lines_path, encoding="utf-8") as stream:
             steps = dict(json.loads(line) for line in stream)
-        write_json(self._folder / "metric_info.json", {str(step): info for step, info in steps.items()}, indent=4)
+        write_json(self._folder / "metric_info.json", {str(step): info for step, info in steps.items()}, indent=None)
         self._lines_path.unlink()
 
 

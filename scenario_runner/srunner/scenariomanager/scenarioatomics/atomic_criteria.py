@@ -449,9 +449,10 @@ class MinimumSpeedRouteTest(Criterion):
         self._ego_sum = self._traffic_sum = 0.0
         self._samples = 0
         self._has_terminated = False
+        self._traffic = BackgroundSpeeds()
 
     def judge(self, location: carla.Location) -> Status:
-        speeds = background_speeds()
+        speeds = self._traffic.read()
         if speeds:
             self._ego_sum += CarlaDataProvider.get_velocity(self.actor)
             self._traffic_sum += sum(speeds) / len(speeds)
@@ -484,14 +485,25 @@ class MinimumSpeedRouteTest(Criterion):
         super().terminate(new_status)
 
 
-def background_speeds() -> list[float]:
-    """Speeds, m/s, of all living vehicles with the role ``background``, by ascending id."""
-    vehicles = [
-        actor
-        for actor in CarlaDataProvider.get_all_actors()
-        if actor.type_id.startswith("vehicle.") and actor.attributes.get("role_name") == "background" and actor.is_alive
-    ]
-    return [CarlaDataProvider.get_velocity(actor) for actor in sorted(vehicles, key=lambda actor: actor.id)]
+class BackgroundSpeeds:
+    """Speeds of the vehicles with the role ``background``; remembers roles, because reading attributes is slow."""
+
+    def __init__(self) -> None:
+        self._is_background: dict[int, bool] = {}
+
+    def read(self) -> list[float]:
+        """Speeds of this tick, m/s, by ascending id."""
+        found: list[tuple[int, float]] = []
+        for actor in CarlaDataProvider.get_all_actors():
+            number = actor.id
+            known = self._is_background.get(number)
+            if known is None:
+                is_vehicle = actor.type_id.startswith("vehicle.")
+                known = is_vehicle and actor.attributes.get("role_name") == "background"
+                self._is_background[number] = known
+            if known and actor.is_alive:
+                found.append((number, CarlaDataProvider.get_velocity(actor)))
+        return [speed for _, speed in sorted(found)]
 
 
 class YieldToEmergencyVehicleTest(Criterion):
