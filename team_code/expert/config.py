@@ -28,6 +28,7 @@ class RouteConfig:
         light_look_radius: Distance at which a point counts as affected by a light, metres (profile `simlingo`).
         speed_limit_stride: Points between two look-ups of the speed limit.
         leading_points, trailing_points: Points searched ahead and behind for vehicles on the route.
+        trailing_reach, trailing_reach_lane_change: Distance from the route within which a vehicle behind follows, metres.
         true_start: Start at the ego instead of always 50 m after the first point.
         true_stop_lines: Measure distances to lights up to their stop line.
         lane_types_checked: Shift only towards lanes that may be driven on.
@@ -42,6 +43,8 @@ class RouteConfig:
     speed_limit_stride: int = 50
     leading_points: int = 800
     trailing_points: int = 800
+    trailing_reach: float = 1.75
+    trailing_reach_lane_change: float = 3.0
     true_start: bool = True
     true_stop_lines: bool = True
     lane_types_checked: bool = True
@@ -173,7 +176,13 @@ _CORRECTED = ExpertConfig()
 _SIMLINGO = replace(
     _CORRECTED,
     profile="simlingo",
-    route=RouteConfig(true_start=False, true_stop_lines=False, lane_types_checked=False),
+    route=RouteConfig(
+        trailing_reach=3.0,
+        trailing_reach_lane_change=6.0,
+        true_start=False,
+        true_stop_lines=False,
+        lane_types_checked=False,
+    ),
     forecast=ForecastConfig(partial_brake=False, box_centers=False, horizon_junction=2.0),
     relevant_distance=float("inf"),
     lateral_acceleration=float("inf"),

@@ -137,7 +137,8 @@ class RoutePlanner:
 
     def trailing(self, xy: Array, yaw: Array) -> NDArray[np.bool_]:
         """Which of N vehicles follow on the route behind; wider while a lane change has just been made."""
-        reach = 6.0 if self.lane_change_between(150, 0) else 3.0
+        changed = self.lane_change_between(150, 0)
+        reach = self.config.trailing_reach_lane_change if changed else self.config.trailing_reach
         begin = max(0, self.index - self.config.trailing_points)
         near, turned = self._nearest(xy, yaw, begin, self.index)
         return (near < reach) & (turned < np.radians(30))

@@ -25,6 +25,7 @@ from team_code.expert.target_speed import Cause, SpeedPlanner
 KMH = 1 / 3.6
 FAR = 10**9
 TIME_GAP_S = 0.2
+BLEND_TIME_S = 2.0
 LANE_WIDTH_M = 3.5
 PATIENCE_TICKS = 400
 
@@ -67,14 +68,14 @@ _PUBLISHED = (
     Deviation("YieldToEmergencyVehicle", "make_way", before=300, after=200),
 )
 _CORRECTED = (
-    Deviation("Accident", "pass_obstacle", blend=110, before=15, after=15),
-    Deviation("ParkedObstacle", "pass_obstacle", blend=110, before=10, after=10),
-    Deviation("ConstructionObstacle", "pass_obstacle", blend=110, before=15, after=15),
+    Deviation("Accident", "pass_obstacle", reach=60.0, blend=110, before=15, after=15),
+    Deviation("ParkedObstacle", "pass_obstacle", reach=60.0, blend=110, before=10, after=10),
+    Deviation("ConstructionObstacle", "pass_obstacle", reach=60.0, blend=110, before=15, after=15),
     Deviation("AccidentTwoWays", "overtake", blend=80, before=10, after=10),
     Deviation("ConstructionObstacleTwoWays", "overtake", blend=80, before=25, after=25),
     Deviation("ParkedObstacleTwoWays", "overtake", blend=80, before=10, after=10, factor=0.9),
     Deviation("VehicleOpensDoorTwoWays", "overtake", blend=80, before=10, after=10, factor=0.9, max_speed=40 * KMH),
-    Deviation("HazardAtSideLane", "pass_bicycles", reach=25.0),
+    Deviation("HazardAtSideLane", "pass_bicycles", reach=60.0),
     Deviation("HazardAtSideLaneTwoWays", "overtake_bicycles", reach=10.0, after=135),
     Deviation("InvadingTurn", "hug_edge", before=150, after=100),
     Deviation("YieldToEmergencyVehicle", "make_way", before=300, after=200),
@@ -104,6 +105,7 @@ class Progress:
         to_left: Side of the shift.
         done: Nothing more to do.
         waited: Ticks spent waiting for a gap.
+        blend: Points over which the path moves over; more at speed.
         actor: First obstacle.
     """
 
@@ -114,6 +116,7 @@ class Progress:
     to_left: bool = True
     done: bool = False
     waited: int = 0
+    blend: int = 80
     actor: carla.Actor | None = None
 
 
@@ -165,7 +168,7 @@ def pass_obstacle(at: Situation, progress: Progress) -> ScenarioDecision:
     left = at.info.direction == "right"
     if not progress.changed:
         _shift_around(at, progress, left)
-    if not at.config.gap_check or at.planner.index > progress.begin + at.row.blend // 3:
+    if not at.config.gap_check or at.planner.index > progress.begin + progress.blend // 3:
         progress.done = at.planner.index >= progress.end or not at.config.gap_check
         return at.free()
     if progress.begin - at.planner.index > 150 or _side_is_free(at, left, progress.waited):
@@ -200,20 +203,20 @@ def overtake_bicycles(at: Situation, progress: Progress) -> ScenarioDecision:
 
 def pass_bicycles(at: Situation, progress: Progress) -> ScenarioDecision:
     """Keep to the neighbouring lane of the same direction until the bicycles are passed."""
-    planner, row = at.planner, at.row
+    planner = at.planner
     if not progress.changed:
         if at.config.gap_check and not _side_is_free(at, True, progress.waited):
             progress.waited += 1
             return at.free()
         _shift_around(at, progress, left=True)
-        progress.end -= row.blend
+        progress.end -= progress.blend
     obstacle = planner.closest_index(at.last.get_location(), planner.index)
-    end = max(obstacle + int(10 * at.last.bounding_box.extent.x) + 2 * row.blend, progress.end + row.blend)
+    end = max(obstacle + int(10 * at.last.bounding_box.extent.x) + 2 * progress.blend, progress.end + progress.blend)
     if planner.index > progress.end:
         progress.done = True
         return at.free()
-    planner.extend_shift(progress.end, end, True, row.blend)
-    progress.end = end - row.blend
+    planner.extend_shift(progress.end, end, True, progress.blend)
+    progress.end = end - progress.blend
     return at.free()
 
 
@@ -262,12 +265,16 @@ def _place_and_size(actor: carla.Actor) -> tuple[carla.Location, float]:
 
 
 def _shift_around(at: Situation, progress: Progress, left: bool) -> None:
-    row, last = at.row, at.info.last_actor
+    row, last, first = at.row, at.info.last_actor, _place_and_size(at.first)
+    progress.blend = row.blend
+    if at.config.gap_check:
+        room = at.planner.nearest_index(first[0]) - at.planner.index - int(10 * first[1]) - row.before
+        progress.blend = max(row.blend, min(int(BLEND_TIME_S * 10 * at.scene.ego.speed), room))
     progress.begin, progress.end = at.planner.shift_around(
-        _place_and_size(at.first),
+        first,
         _place_and_size(last) if last is not None else None,
         left,
-        row.blend,
+        progress.blend,
         row.factor,
         row.before,
         row.after,
