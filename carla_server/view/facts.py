@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from carla_server.map import RoadMap, SignalKind
+from carla_server.map import MapObject, RoadMap, SignalKind
 from carla_server.sensors.views import LampState
 from carla_server.world.state import Kind
 from carla_server.world.world import World
@@ -23,6 +24,16 @@ def _thin(line: np.ndarray) -> list[list[float]]:
     return np.round(line[picked, :2], 1).tolist()
 
 
+def _foot(item: MapObject) -> list[list[float]]:
+    """Corners of what a thing stands on."""
+    if item.outline is not None:
+        return np.round(item.outline[:, :2], 1).tolist()
+    along = 0.5 * item.length * np.array((math.cos(item.yaw), math.sin(item.yaw)))
+    across = 0.5 * item.width * np.array((-math.sin(item.yaw), math.cos(item.yaw)))
+    corners = [item.position[:2] + a * along + b * across for a, b in ((1, 1), (1, -1), (-1, -1), (-1, 1))]
+    return np.round(corners, 1).tolist()
+
+
 def map_facts(road_map: RoadMap) -> dict[str, Any]:
     """Outlines of lanes, places of lights and signs, and the extent of the town."""
     lanes = [
@@ -34,11 +45,7 @@ def map_facts(road_map: RoadMap) -> dict[str, Any]:
     return {
         "town": road_map.name,
         "lanes": lanes,
-        "buildings": [
-            np.round(item.outline[:, :2], 1).tolist()
-            for item in road_map.objects
-            if item.type == "building" and item.outline is not None
-        ],
+        "buildings": [_foot(item) for item in road_map.objects if item.type == "building"],
         "stops": [
             row.position[:2].round(1).tolist() for row in road_map.signals.values() if row.kind is SignalKind.STOP
         ],
