@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from dataset_generation.language_labels.runner import LabelOptions, frame_seed, 
 from dataset_generation.language_labels.scenarios import RouteScenarios, Trigger, read_scenarios
 from dataset_generation.language_labels.synthetic import FrameMaker, write_route
 from dataset_generation.language_labels.vqa.labeller import VqaLabeller
-from driving.files import read_json
+from driving.files import read_json, write_json
 from driving.label_records import read_commentary, read_vqa, write_label
 from driving.records import COMMENTARY, VQA, RecordError, RunFolder
 
@@ -138,6 +139,34 @@ def test_malformed_frames_are_named_and_the_rest_is_labelled(dataset):
         f"{runs[1].key}/0006",
     ]
     assert "CarBox needs the keys" in report["failed"][f"{runs[0].key}/0004"]
+
+
+def damaged(value, rng):
+    """A copy of a JSON value with one entry, anywhere in it, removed or replaced by something odd."""
+    if isinstance(value, (dict, list)) and value and rng.random() < 0.9:
+        keys = list(value) if isinstance(value, dict) else range(len(value))
+        copy, key = value.copy(), rng.choice(keys)
+        if rng.random() < 0.2:
+            del copy[key]
+        else:
+            copy[key] = damaged(value[key], rng)
+        return copy
+    return rng.choice([None, "x", -1, 1e308, [], {}, True, 0])
+
+
+def test_any_damage_ends_in_a_label_or_a_named_failure(dataset):
+    root, runs = dataset
+    rng = random.Random(8)
+    for run in runs:
+        for frame in range(FRAMES):
+            for path in (run.boxes_path(frame), run.measurement_path(frame)):
+                write_json(path, damaged(read_json(path), rng))
+    summaries = label_dataset(both(), options(root))
+    vqa = summaries["vqa"]
+    assert vqa.made + len(vqa.failed) == 2 * FRAMES
+    assert vqa.made > 0
+    assert vqa.failed
+    assert all(reason for _, reason in vqa.failed)
 
 
 def test_runs_that_failed_get_no_labels(dataset):
