@@ -127,6 +127,7 @@ class Rules:
             behind on the ego's own lane.
         emergency_increment_kmh: How much faster than the ego the emergency vehicle wants to drive; the original meant 25.
         green_light_until_crossed: The green-light turn ends when the ego has crossed; in the original after ten seconds.
+        flows_brake: Cars of scenario streams brake for what is ahead of them on their way; in the original they ram it.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Rules:
     door_flow_oncoming: bool = False
     emergency_increment_kmh: float = 90.0
     green_light_until_crossed: bool = False
+    flows_brake: bool = False
 
     def describe(self) -> dict[str, Any]:
         """All effective values as JSON-ready data, for manifests and side files."""
@@ -215,6 +217,7 @@ COLLECTION = dataclasses.replace(
     door_flow_oncoming=True,
     emergency_increment_kmh=25.0,
     green_light_until_crossed=True,
+    flows_brake=True,
 )
 
 ALL_RULES = (LEADERBOARD_2_0, LEADERBOARD_2_1, BENCH2DRIVE, BENCH2DRIVE_SIMLINGO, COLLECTION)

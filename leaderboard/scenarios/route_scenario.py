@@ -129,7 +129,12 @@ class RouteScenario:
         self._waiting = self._usable_scenarios()
         self.ego = self._spawn_ego()
         self.length_m = route_length(self.route)
-        fidelity = Fidelity(rules.door_flow_oncoming, rules.emergency_increment_kmh, rules.green_light_until_crossed)
+        fidelity = Fidelity(
+            rules.door_flow_oncoming,
+            rules.emergency_increment_kmh,
+            rules.green_light_until_crossed,
+            rules.flows_brake,
+        )
         self.context = RouteContext(
             client, world, self.ego, self.route, traffic_manager=traffic, seed=seed, fidelity=fidelity
         )

@@ -460,6 +460,24 @@ def test_merging_streams_run_at_the_given_speed(drive_of, name):
         assert drive.context.traffic.of(drive.scenario.id).junction is not None
 
 
+@pytest.mark.parametrize("brakes", [False, True])
+def test_stream_and_an_ego_that_stands_on_its_way(drive_of, brakes):
+    """The original's cars keep their speed until they hit it; the switch makes them stop behind it."""
+    drive = drive_of("MergerIntoSlowTraffic", fidelity=Fidelity(flows_brake=brakes), speed=0.0)
+    blackboard.set(drive.case.config.route_var_name, True)
+    drive.run(0.2)
+    source = drive.scenario.info().places["source"].location
+    cars = sorted(drive.vehicles(), key=lambda car: source.distance(car.pose.location))
+    behind, _ = max(pairwise(cars), key=lambda pair: pair[0].pose.location.distance(pair[1].pose.location))
+    standing = drive.context.map.get_waypoint(behind.pose.location).next(16.0)[0].transform
+    drive.ego.drive = lambda speed: setattr(drive.ego.actor, "pose", standing)
+    hit = False
+    for _ in range(160):
+        drive.tick()
+        hit = hit or any(drive.world.overlap(car, drive.ego.actor) for car in drive.vehicles())
+    assert hit != brakes
+
+
 # ---- J: cut-ins -----------------------------------------------------------------------------------------------------
 
 

@@ -25,11 +25,14 @@ class Fidelity:
         door_flow_oncoming: Cars of the opening-door scenario come in the oncoming lane instead of behind ego on its own.
         emergency_increment_kmh: How much faster than ego the emergency vehicle wants to drive; the original meant 25.
         green_light_until_crossed: The green-light turn ends when ego has crossed instead of after ten seconds.
+        flows_brake: Cars of scenario streams brake for what drives or stands ahead of them on their way. In the original they
+            keep their speed, also into the back of an ego that waits at a light, until the first collision.
     """
 
     door_flow_oncoming: bool = False
     emergency_increment_kmh: float = 90.0
     green_light_until_crossed: bool = False
+    flows_brake: bool = False
 
 
 class RouteContext:

@@ -38,8 +38,6 @@ RED, GREEN = carla.TrafficLightState.Red, carla.TrafficLightState.Green
 EGO_WAITS_S = 5.0
 """How long the ego's light is red when a signalised junction scenario starts."""
 
-FLOW_DRIVING = AgentOptions(ignore_vehicles=True, ignore_lights=True, constant_velocity=True)
-
 
 class LightPlan:
     """Lights of a junction, sorted by whom they serve.
@@ -74,9 +72,10 @@ def crossed(stage: Stage, junction_id: int | None = None) -> Behaviour:
 
 def actor_flow(stage: Stage, draft: Draft, route: Sequence[Any], prefill: bool, in_junctions: bool) -> Behaviour:
     """Cars at constant ``flow_speed`` along a route, with gaps from ``source_dist_interval``."""
+    options = AgentOptions(ignore_vehicles=not draft.fidelity.flows_brake, ignore_lights=True, constant_velocity=True)
     rule = FlowRule(
         draft.values["flow_speed"], draft.values["source_dist_interval"], prefill=prefill, prefill_junctions=in_junctions,
-        options=FLOW_DRIVING,
+        options=options,
     )  # fmt: skip
     return Flow(stage.state, route, rule, stage.rng)
 
