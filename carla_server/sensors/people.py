@@ -64,32 +64,7 @@ def walker_shape(type_id: str, extent: Size, child: bool) -> Shape:
             blob((-0.02 * tall, 0, feet + tall - 0.80 * head), (0.74 * head, 0.78 * head, 0.80 * head), hair, tag),
         ]
     )
-    length = hip - feet
-    leg = join(
-        [
-            tube(
-                (0, 0, 0.02), (0.01, 0, -0.52 * length), 0.048 * tall, trousers, tag, sides=6, end_radius=0.036 * tall
-            ),
-            tube(
-                (0.01, 0, -0.50 * length),
-                (0, 0, -0.94 * length),
-                0.036 * tall,
-                trousers,
-                tag,
-                sides=6,
-                end_radius=0.026 * tall,
-            ),
-            frustum((-0.03 * tall, -0.028 * tall, -length), (0.09 * tall, 0.028 * tall, -0.93 * length), SHOES, tag),
-        ]
-    )
-    reach = 0.33 * tall
-    arm = join(
-        [
-            tube((0, 0, 0), (0, 0, -0.52 * reach), 0.030 * tall, top, tag, sides=6),
-            tube((0, 0, -0.50 * reach), (0.03, 0, -0.92 * reach), 0.022 * tall, skin, tag, sides=6),
-            blob((0.035, 0, -0.98 * reach), (0.022 * tall,) * 3, skin, tag, detail=0),
-        ]
-    )
+    leg, arm = _leg(tall, hip - feet, trousers), _arm(tall, top, skin)
     limbs = (
         Limb(torso),
         Limb(leg, (0.0, -0.45 * wide, hip), Joint.LEFT_LEG),
@@ -98,6 +73,31 @@ def walker_shape(type_id: str, extent: Size, child: bool) -> Shape:
         Limb(arm, (0.0, 1.12 * wide, shoulder - 0.02 * tall), Joint.RIGHT_ARM),
     )
     return Shape(limbs, _far_walker(tall, wide, head, (skin, top, trousers), tag))
+
+
+def _leg(tall: float, length: float, trousers: Size) -> Mesh:
+    """A leg hanging from its hip."""
+    knee, ankle, tag = (0.01, 0, -0.50 * length), (0, 0, -0.94 * length), Tag.PEDESTRIANS
+    thick, calf, thin = 0.048 * tall, 0.036 * tall, 0.026 * tall
+    return join(
+        [
+            tube((0, 0, 0.02), (0.01, 0, -0.52 * length), thick, trousers, tag, sides=6, end_radius=calf),
+            tube(knee, ankle, calf, trousers, tag, sides=6, end_radius=thin),
+            frustum((-0.03 * tall, -0.028 * tall, -length), (0.09 * tall, 0.028 * tall, -0.93 * length), SHOES, tag),
+        ]
+    )
+
+
+def _arm(tall: float, sleeve: Size, skin: Size) -> Mesh:
+    """An arm hanging from its shoulder."""
+    reach, tag = 0.33 * tall, Tag.PEDESTRIANS
+    return join(
+        [
+            tube((0, 0, 0), (0, 0, -0.52 * reach), 0.030 * tall, sleeve, tag, sides=6),
+            tube((0, 0, -0.50 * reach), (0.03, 0, -0.92 * reach), 0.022 * tall, skin, tag, sides=6),
+            blob((0.035, 0, -0.98 * reach), (0.022 * tall,) * 3, skin, tag, detail=0),
+        ]
+    )
 
 
 def _far_walker(tall: float, wide: float, head: float, colors: tuple[Size, Size, Size], tag: int) -> Mesh:

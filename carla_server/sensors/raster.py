@@ -99,6 +99,46 @@ def _fill(zbuf, ibuf, begin, end, w, step, number):
 
 
 @njit(**JIT)
+def _to_camera(pos, t, m, tri):
+    """Corners of triangle `t` in the camera frame: into tri (3, 3)."""
+    for k in range(3):
+        x, y, z = pos[t, 3 * k], pos[t, 3 * k + 1], pos[t, 3 * k + 2]
+        tri[k, 0] = m[0] * x + m[1] * y + m[2] * z + m[3]
+        tri[k, 1] = m[4] * x + m[5] * y + m[6] * z + m[7]
+        tri[k, 2] = m[8] * x + m[9] * y + m[10] * z + m[11]
+
+
+@njit(**JIT)
+def _outside(tri, side, rise):
+    """Whether all corners lie beyond one side of the field of view."""
+    for axis in range(1, 3):
+        slope = side if axis == 1 else rise
+        if tri[0, axis] > slope * tri[0, 0] and tri[1, axis] > slope * tri[1, 0] and tri[2, axis] > slope * tri[2, 0]:
+            return True
+        if (
+            -tri[0, axis] > slope * tri[0, 0]
+            and -tri[1, axis] > slope * tri[1, 0]
+            and -tri[2, axis] > slope * tri[2, 0]
+        ):
+            return True
+    return False
+
+
+@njit(**JIT)
+def _fill_rows(zbuf, ibuf, first, end, left, right, width, a, b, c, number):
+    """Fill the rows of a polygon; returns whether it covers the middle of any pixel."""
+    drawn = False
+    for row in range(first, end):
+        xa = max(0, int(np.ceil(max(left[row], 0.0) - 0.5)))
+        xb = min(width, int(np.ceil(min(right[row], width + 0.0) - 0.5)))
+        if xb > xa:
+            drawn = True
+            w = np.float32(a * (xa + 0.5) + b * (row + 0.5) + c)
+            _fill(zbuf, ibuf, row * width + xa, row * width + xb, w, np.float32(a), number)
+    return drawn
+
+
+@njit(**JIT)
 def rasterize(pos, flags, starts, ends, mats, width, height, focal, near, zbuf, ibuf, src, drw, plane):
     """Draw triangle ranges into the visibility buffers.
 
@@ -129,11 +169,7 @@ def rasterize(pos, flags, starts, ends, mats, width, height, focal, near, zbuf, 
     for d in range(starts.size):
         m = mats[d]
         for t in range(starts[d], ends[d]):
-            for k in range(3):
-                x, y, z = pos[t, 3 * k], pos[t, 3 * k + 1], pos[t, 3 * k + 2]
-                tri[k, 0] = m[0] * x + m[1] * y + m[2] * z + m[3]
-                tri[k, 1] = m[4] * x + m[5] * y + m[6] * z + m[7]
-                tri[k, 2] = m[8] * x + m[9] * y + m[10] * z + m[11]
+            _to_camera(pos, t, m, tri)
             x0, y0, z0 = tri[0, 0], tri[0, 1], tri[0, 2]
             x1, y1, z1 = tri[1, 0], tri[1, 1], tri[1, 2]
             x2, y2, z2 = tri[2, 0], tri[2, 1], tri[2, 2]
@@ -145,12 +181,7 @@ def rasterize(pos, flags, starts, ends, mats, width, height, focal, near, zbuf, 
             offset = nx * x0 + ny * y0 + nz * z0
             if offset > -1e-12 and (offset < 1e-12 or not flags[t] & TWO_SIDED):
                 continue
-            if (
-                (y0 > side * x0 and y1 > side * x1 and y2 > side * x2)
-                or (-y0 > side * x0 and -y1 > side * x1 and -y2 > side * x2)
-                or (z0 > rise * x0 and z1 > rise * x1 and z2 > rise * x2)
-                or (-z0 > rise * x0 and -z1 > rise * x1 and -z2 > rise * x2)
-            ):
+            if _outside(tri, side, rise):
                 continue
             if x0 >= near and x1 >= near and x2 >= near:
                 poly[:3] = tri
@@ -162,19 +193,9 @@ def rasterize(pos, flags, starts, ends, mats, width, height, focal, near, zbuf, 
             a = ny * inv / focal
             b = -nz * inv / focal
             c = nx * inv - a * center_x - b * center_y
-            drawn = False
-            for row in range(first, end):
-                xa = int(np.ceil(max(left[row], 0.0) - 0.5))
-                xb = int(np.ceil(min(right[row], width + 0.0) - 0.5))
-                xa = max(xa, 0)
-                xb = min(xb, width)
-                if xb > xa:
-                    if used == src.size:
-                        return -1
-                    drawn = True
-                    w = a * (xa + 0.5) + b * (row + 0.5) + c
-                    _fill(zbuf, ibuf, row * width + xa, row * width + xb, np.float32(w), np.float32(a), np.int32(used))
-            if drawn:
+            if end > first and used == src.size:
+                return -1
+            if _fill_rows(zbuf, ibuf, first, end, left, right, width, a, b, c, np.int32(used)):
                 src[used] = t
                 drw[used] = d
                 plane[used, 0] = a

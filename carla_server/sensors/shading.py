@@ -68,8 +68,10 @@ def _map_value(field, u, v):
 
 
 @njit(**JIT)
-def _light_triangle(n, t, d, pos, nrm, rgb, kind, flags, part, mats, rots, tints, emits, light, sunlit, lit):
+def _light_triangle(n, t, d, tris, draws, light, sunlit, lit):
     """Colour of triangle `t` of draw `d` in this frame's light, into lit[n, 0:3]. Texture not yet applied."""
+    pos, nrm, rgb, kind, flags, part, _, _ = tris
+    mats, rots, tints, emits = draws
     m, r = mats[d], rots[d]
     nx = r[0] * nrm[t, 0] + r[1] * nrm[t, 1] + r[2] * nrm[t, 2]
     ny = r[3] * nrm[t, 0] + r[4] * nrm[t, 1] + r[5] * nrm[t, 2]
@@ -454,6 +456,22 @@ def _rain(out, width, height, amount, slant, bright, seed):
 
 
 @njit(**JIT)
+def _texture_level(spec, ax, ay, bx, by):
+    """Level for a pixel whose steps right and down are (ax, ay) and (bx, by) repetitions: offset, log2 of its sizes."""
+    offset, bits_u, bits_v = spec[0], spec[1], spec[2]
+    wide, tall = np.float32(1 << bits_u), np.float32(1 << bits_v)
+    la = np.sqrt((ax * wide) ** 2 + (ay * tall) ** 2)
+    lb = np.sqrt((bx * wide) ** 2 + (by * tall) ** 2)
+    want = max(min(la, lb), max(la, lb) * np.float32(0.3))
+    while want > 1.4 and (bits_u > 0 or bits_v > 0):
+        offset += 1 << (bits_u + bits_v)
+        bits_u = max(bits_u - 1, 0)
+        bits_v = max(bits_v - 1, 0)
+        want *= np.float32(0.5)
+    return offset, bits_u, bits_v
+
+
+@njit(**JIT)
 def _textured(out, w, dw, wy, uvs, lit, light, atlas, spec, index):
     """A repeating texture times the light on its triangle, four samples per pixel.
 
@@ -474,17 +492,7 @@ def _textured(out, w, dw, wy, uvs, lit, light, atlas, spec, index):
     u, v = um / mid_w, vm / mid_w
     ax, ay = (um + uvs[2]) / (mid_w + dw) - u, (vm + uvs[3]) / (mid_w + dw) - v
     bx, by = (um + uvs[4]) / (mid_w + wy) - u, (vm + uvs[5]) / (mid_w + wy) - v
-    bits_u, bits_v = spec[1], spec[2]
-    offset = spec[0]
-    wide, tall = np.float32(1 << bits_u), np.float32(1 << bits_v)
-    la = np.sqrt((ax * wide) ** 2 + (ay * tall) ** 2)
-    lb = np.sqrt((bx * wide) ** 2 + (by * tall) ** 2)
-    want = max(min(la, lb), max(la, lb) * np.float32(0.3))
-    while want > 1.4 and (bits_u > 0 or bits_v > 0):
-        offset += 1 << (bits_u + bits_v)
-        bits_u = max(bits_u - 1, 0)
-        bits_v = max(bits_v - 1, 0)
-        want *= np.float32(0.5)
+    offset, bits_u, bits_v = _texture_level(spec, ax, ay, bx, by)
     wide, tall = np.float32(1 << bits_u), np.float32(1 << bits_v)
     # Repetition is taken out near the first pixel, so that what is left is positive and small.
     away = np.float32(64.0)
@@ -526,6 +534,32 @@ def _textured(out, w, dw, wy, uvs, lit, light, atlas, spec, index):
 
 
 @njit(**JIT)
+def _horizon(light, center_y, focal):
+    """Row where the view direction has no vertical part, for mirrors in level ground."""
+    tilt = light[TO_WORLD + 8] if abs(light[TO_WORLD + 8]) > 1e-3 else np.float32(1e-3)
+    return int(2 * (center_y + focal * light[TO_WORLD + 6] / tilt))
+
+
+@njit(**JIT)
+def _directions(light, dirs, sx, sy, inv_f):
+    """World view direction at a pixel, its change per pixel right and per pixel down: into dirs[0:9]."""
+    for k in range(3):
+        r = TO_WORLD + 3 * k
+        dirs[k] = light[r] + light[r + 1] * sx - light[r + 2] * sy
+        dirs[3 + k] = light[r + 1] * inv_f
+        dirs[6 + k] = -light[r + 2] * inv_f
+
+
+@njit(**JIT)
+def _uv_at(uvp, n, x, y, uvs):
+    """Texture numerators at a pixel and their changes: into uvs[0:6]."""
+    for k in range(2):
+        uvs[k] = uvp[n, 3 * k] * x + uvp[n, 3 * k + 1] * y + uvp[n, 3 * k + 2]
+        uvs[2 + k] = uvp[n, 3 * k]
+        uvs[4 + k] = uvp[n, 3 * k + 1]
+
+
+@njit(**JIT)
 def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome, ground, atlas, specs, sunlit, out):
     """Colour every pixel of a visibility buffer.
 
@@ -543,83 +577,50 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
         sunlit: (2, M, M) float32 light maps around the camera.
         out: (H * W,) uint32 BGRA pixels, written whole.
     """
-    pos, nrm, rgb, kind, flags, part, tex, uv = tris
-    mats, rots, tints, emits = draws
+    kind, tex = tris[3], tris[6]
     texels, levels, palette = ground
-    center_x, center_y = width * 0.5, height * 0.5
-    used = src.size
-    lit = np.empty((used, 3), np.float32)
-    done = np.zeros(used, np.bool_)
-    uvp = np.empty((used, 6))
-    dirs = np.empty(9, np.float32)
-    uvs = np.empty(6, np.float32)
-    work = np.empty((8, SEGMENT), np.float32)
-    index = np.empty((4, SEGMENT), np.uint32)
-    inv_f = 1.0 / focal
-    for k in range(3):
-        dirs[3 + k] = light[TO_WORLD + 3 * k + 1] * inv_f
-        dirs[6 + k] = -light[TO_WORLD + 3 * k + 2] * inv_f
-    # Row of the horizon, for mirrors in level ground: where the view direction has no vertical part.
-    tilt = light[TO_WORLD + 8] if abs(light[TO_WORLD + 8]) > 1e-3 else np.float32(1e-3)
-    horizon = center_y + focal * light[TO_WORLD + 6] / tilt
+    center_x, center_y, inv_f = width * 0.5, height * 0.5, 1.0 / focal
+    lit, uvp = np.empty((src.size, 3), np.float32), np.empty((src.size, 6))
+    done = np.zeros(src.size, np.bool_)
+    dirs, uvs = np.empty(9, np.float32), np.empty(6, np.float32)
+    work, index = np.empty((8, SEGMENT), np.float32), np.empty((4, SEGMENT), np.uint32)
+    horizon = _horizon(light, center_y, focal)
     for row in range(height):
         at = row * width
-        sy = (row + 0.5 - center_y) * inv_f
-        x = 0
-        while x < width:
+        end = 0
+        while end < width:
+            x = end
             n = ibuf[at + x]
             end = x + 1
             stop = min(width, x + SEGMENT)
             while end < stop and ibuf[at + end] == n:
                 end += 1
             pixels = out[at + x : at + end]
-            sx = (x + 0.5 - center_x) * inv_f
             if n < 0 or kind[src[n]] == GROUND:
-                for k in range(3):
-                    r = TO_WORLD + 3 * k
-                    dirs[k] = light[r] + light[r + 1] * sx - light[r + 2] * sy
+                _directions(light, dirs, (x + 0.5 - center_x) * inv_f, (row + 0.5 - center_y) * inv_f, inv_f)
             if n < 0:
                 _sky(pixels, dirs, dome, work)
-                x = end
                 continue
             t = src[n]
-            w = np.float32(plane[n, 0] * (x + 0.5) + plane[n, 1] * (row + 0.5) + plane[n, 2])
+            dw, wy = plane[n, 0], plane[n, 1]
+            w = np.float32(dw * (x + 0.5) + wy * (row + 0.5) + plane[n, 2])
             if kind[t] == GROUND:
-                _ground(
-                    pixels,
-                    w,
-                    plane[n, 0],
-                    plane[n, 1],
-                    dirs,
-                    light,
-                    texels,
-                    levels[tex[t]],
-                    palette,
-                    sunlit,
-                    work,
-                    index,
-                )
+                image = levels[tex[t]]
+                _ground(pixels, w, dw, wy, dirs, light, texels, image, palette, sunlit, work, index)
                 if light[WET] > 0:
-                    back = min(max(int(2 * horizon) - row, 0), max(row - 1, 0))
-                    mirror = out[back * width + x : back * width + end]
-                    _wet(pixels, mirror, w, plane[n, 0], dirs, light, work)
-            else:
-                if not done[n]:
-                    done[n] = True
-                    _light_triangle(
-                        n, t, drw[n], pos, nrm, rgb, kind, flags, part, mats, rots, tints, emits, light, sunlit, lit
-                    )
-                    if tex[t] >= 0:
-                        _uv_plane(n, t, drw[n], pos, uv, mats, focal, center_x, center_y, uvp)
+                    back = width * min(max(horizon - row, 0), max(row - 1, 0))
+                    _wet(pixels, out[back + x : back + end], w, dw, dirs, light, work)
+                continue
+            if not done[n]:
+                done[n] = True
+                _light_triangle(n, t, drw[n], tris, draws, light, sunlit, lit)
                 if tex[t] >= 0:
-                    for k in range(2):
-                        uvs[k] = uvp[n, 3 * k] * (x + 0.5) + uvp[n, 3 * k + 1] * (row + 0.5) + uvp[n, 3 * k + 2]
-                        uvs[2 + k] = uvp[n, 3 * k]
-                        uvs[4 + k] = uvp[n, 3 * k + 1]
-                    _textured(pixels, w, plane[n, 0], plane[n, 1], uvs, lit[n], light, atlas, specs[tex[t]], index)
-                else:
-                    _flat(pixels, w, plane[n, 0], lit[n], light)
-            x = end
+                    _uv_plane(n, t, drw[n], tris[0], tris[7], draws[0], focal, center_x, center_y, uvp)
+            if tex[t] >= 0:
+                _uv_at(uvp, n, x + 0.5, row + 0.5, uvs)
+                _textured(pixels, w, dw, wy, uvs, lit[n], light, atlas, specs[tex[t]], index)
+            else:
+                _flat(pixels, w, dw, lit[n], light)
     if light[RAIN] > 0:
         bright = 255.0 * np.sqrt(min(light[FOG_RGB + 1] * 1.3 + 0.07, 1.0))
         _rain(out, width, height, light[RAIN], light[WIND], bright, int(light[MOMENT]))
