@@ -8,6 +8,7 @@ import pytest
 
 from dataset_generation.language_labels.commentary.labeller import CommentaryLabeller
 from dataset_generation.language_labels.profiles import PARITY, PROFILES
+from dataset_generation.language_labels.report import count_labels
 from dataset_generation.language_labels.runner import LabelOptions, label_dataset
 from dataset_generation.language_labels.vqa.labeller import VqaLabeller
 from driving.files import read_json
@@ -43,6 +44,14 @@ def test_the_same_frames_are_lost_as_in_the_published_labels(parity_fixtures, pu
     failed = {Path(frame).as_posix().removeprefix("simlingo/") for frame, _ in published[1][kind].failed}
     assert failed == {frame for frame, reason in lost.items() if reason != "skipped by a filter"}
     assert sum(published[1][kind].skipped.values()) + len(failed) == len(lost)
+
+
+def test_commentary_statistics_equal_the_published_ones(parity_fixtures, published):
+    _, commentary = count_labels(parity_fixtures / "root" / "database" / "simlingo", published[0])
+    counted, recorded = commentary.to_dict(), read_json(parity_fixtures / "expected" / "commentary_stats.json")
+    for statistics in (counted, recorded):
+        statistics["all_templates"] = sorted(statistics["all_templates"])
+    assert counted == recorded
 
 
 def test_no_frame_is_lost_when_corrected(parity_fixtures, tmp_path):

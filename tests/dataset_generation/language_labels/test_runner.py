@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from dataset_generation.language_labels import __main__ as command
-from dataset_generation.language_labels import benchmark, runner
+from dataset_generation.language_labels import benchmark, report, runner
 from dataset_generation.language_labels.commentary.labeller import CommentaryLabeller
 from dataset_generation.language_labels.profiles import CORRECTED, PARITY
 from dataset_generation.language_labels.runner import LabelOptions, frame_seed, label_dataset
 from dataset_generation.language_labels.scenarios import RouteScenarios, Trigger, read_scenarios
 from dataset_generation.language_labels.synthetic import FrameMaker, write_route
 from dataset_generation.language_labels.vqa.labeller import VqaLabeller
+from dataset_generation.language_labels.vqa.nodes import NODES
 from driving.files import read_json, write_json
 from driving.label_records import read_commentary, read_vqa, write_label
 from driving.records import COMMENTARY, VQA, RecordError, RunFolder
@@ -242,6 +243,19 @@ def test_broken_route_file_is_named(dataset):
     runs[0].route_path.write_text("<routes><route id='0'>")
     with pytest.raises(RecordError, match=r"route\.xml: not a route file"):
         read_scenarios(runs[0], root, CORRECTED)
+
+
+def test_report_counts_every_answer_and_names_missing_labels(dataset, monkeypatch, capsys):
+    root, _ = dataset
+    monkeypatch.setattr(sys, "argv", ["report", "--data", str(root), "--out", str(root / "report.json")])
+    assert report.main() == 2
+    assert "no labels" in capsys.readouterr().err
+    label_dataset(both(), options(root))
+    assert report.main() == 0
+    counts = read_json(root / "report.json")
+    assert set(counts["vqa"]["answers"]) == {f"{a},{b}" for a, b in NODES}
+    assert sum(counts["vqa"]["answers"]["3,7"].values()) == 2 * FRAMES
+    assert "3,7 ego" in capsys.readouterr().out
 
 
 def test_benchmark_ends_with_a_json_line(monkeypatch, capsys):
