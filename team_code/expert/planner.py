@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 
 LANE_CHANGES = (RoadOption.CHANGELANELEFT, RoadOption.CHANGELANERIGHT)
 MAX_SIDE_LANES = 3
+DEVIATION_LATITUDE = 2.0
 DRIVABLE = (
     carla.LaneType.Driving,
     carla.LaneType.Bidirectional,
@@ -55,6 +56,7 @@ class RoutePlanner:
         self._config = config or ExpertConfig()
         self.config = self._config.route
         self.index = route.start
+        self._original_yaws = route.yaws.copy()
         self._bend_speeds = self._speeds_in_bends()
 
     def advance(self, x: float, y: float) -> None:
@@ -80,8 +82,11 @@ class RoutePlanner:
         config = self._config
         if not np.isfinite(config.lateral_acceleration):
             return np.full(len(self.route), np.inf)
-        spacing = 1.0 / self.config.points_per_meter
-        return bend_speeds(self.route.yaws, spacing, config.lateral_acceleration, config.bend_deceleration)
+        spacing, lateral = 1.0 / self.config.points_per_meter, config.lateral_acceleration
+        own = bend_speeds(self._original_yaws, spacing, lateral, config.bend_deceleration)
+        # A deviation is a short S that the steering rounds off: it deserves less slowing down than a bend of the road.
+        deviated = bend_speeds(self.route.yaws, spacing, DEVIATION_LATITUDE * lateral, config.bend_deceleration)
+        return np.minimum(own, deviated)
 
     def travel_time(self, end: int, speed: float, cap: float, acceleration: float = 3.0) -> float:
         """Seconds to drive from the ego to route index ``end`` at no more than ``cap`` m/s and the speed of the bends."""

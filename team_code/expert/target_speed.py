@@ -245,6 +245,9 @@ class SpeedPlanner:
         if first_overlaps(braking, others)[actor] < 0:
             return 0.0
         crosses = float(np.dot(others.axes[0, actor, 0, :2], ego.forward)) < SAME_DIRECTION_COSINE
+        comes_from_behind = float(np.dot(others.centers[0, actor, :2] - ego.xyz[:2], ego.forward)) < -ego.extent[0]
+        if not crosses and comes_from_behind:
+            return None
         return None if crosses and ego.speed < self._config.clearing_speed else 0.0
 
     def _light_term(self, scene: Scene, position: RoutePosition, cruise: float, causes: list[Cause]) -> None:
