@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import carla
@@ -222,6 +222,15 @@ class LeaderboardEvaluator:
         self.checkpoint.start(options.resume)
         self._heartbeat = Heartbeat(options.checkpoint)
         self._watchdog = Watchdog(options.host, options.port, options.timeout, self._on_hang)
+
+    def interrupt(self, signal_number: int, frame: FrameType | None) -> None:
+        """Handler of SIGINT, which comes from Ctrl-C or from the watchdog.
+
+        The watchdog's signal may arrive when the stuck call has just returned on its own, with or without an error; then the
+        stage is over and there is nothing to interrupt.
+        """
+        if self._watchdog.failure is None or not self._watchdog.is_idle:
+            raise KeyboardInterrupt
 
     def _connect(self) -> carla.Client:
         host, port = self.options.host, self.options.port
@@ -644,18 +653,20 @@ def _commit() -> str | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command-line entry; returns the exit status: 0 run over, 2 wrong input, 130 interrupted, 255 simulation crash."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     options = parse_options(arguments)
     try:
         evaluator = LeaderboardEvaluator(options)
     except (OSError, ValueError, RuntimeError, AgentLoadError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
+    before = signal.signal(signal.SIGINT, evaluator.interrupt)
     try:
         return evaluator.run()
     except KeyboardInterrupt:
         print("interrupted; continue with --resume", file=sys.stderr)
         return EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,11 @@ class Watchdog:
         """The stage that took too long and a sentence about it, None if none did."""
         return self._failure
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no stage is being watched."""
+        return self._stage is Stage.IDLE
+
     def clear(self) -> None:
         """Forget a failure before the next route."""
         with self._lock:

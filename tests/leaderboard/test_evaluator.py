@@ -23,7 +23,7 @@ from srunner.scenarioconfigs.route_scenario_configuration import RouteScenarioCo
 from srunner.scenarioconfigs.scenario_configuration import ScenarioConfiguration
 from srunner.tools.route_planner import GlobalRoutePlanner
 from tests.leaderboard.scripted import mini_map
-from tests.leaderboard.shared import REPOSITORY
+from tests.leaderboard.shared import CARLA_TOWNS, REPOSITORY, ROUTES_220, needs_shared
 
 AGENTS = Path(__file__).parent / "agents"
 CONSTANT = REPOSITORY / "leaderboard" / "autoagents" / "constant_speed_agent.py"
@@ -192,6 +192,36 @@ def test_agent_in_collection_shape_gets_what_it_expects(evaluation: Evaluation) 
     assert [i for i, names in enumerate(content["frames"]) if "rgb" in names] == [0, 5, 10]
     assert content["record"]["status"] == "Failed - Agent crashed"
     assert list(content["record"])[:3] == ["timestamp", "index", "route_id"]
+
+
+def test_bench2drive_agents_get_the_name_of_their_route(evaluation: Evaluation) -> None:
+    """``<config>+<save name>``, fresh for every route, so that both the first and the last ``+`` field name it."""
+    told = evaluation.folder / "told.txt"
+    assert evaluation.run("r", AGENTS / "telling_agent.py", "--agent-config", str(told), "--rules", "bench2drive") == 0
+    lines = told.read_text().splitlines()
+    names = [record["save_name"] for record in evaluation.records("r")]
+    assert [line.split(" ")[0] for line in lines] == [f"{told}+{name}" for name in names]
+    assert names[1].startswith("RouteScenario_2_rep0_Mini01_Meteor_1_26_")
+    assert all(2 <= int(line.split(" ")[1]) < int(line.split(" ")[2]) for line in lines)
+    assert {record["status"] for record in evaluation.records("r")} == {"Failed - Agent crashed"}
+
+
+@needs_shared
+@pytest.mark.slow
+@pytest.mark.parametrize(("town", "route_ids"), [("Town01", ["24781", "28035"]), ("Town02", ["24224"])])
+def test_official_routes_run_on_official_towns(
+    carla_server_process: Callable[..., Any], tmp_path: Path, town: str, route_ids: list[str]
+) -> None:
+    """Each loads, builds its scenario, triggers it and ends with a result."""
+    server = carla_server_process("Mini01", "--maps", str(CARLA_TOWNS))
+    evaluation = Evaluation(server.port, ROUTES_220, tmp_path)
+    options = ["--routes-subset", ",".join(route_ids), "--rules", "bench2drive", "--agent-config", "10"]
+    assert evaluation.run("r", CONSTANT, *options) == 0
+    for record in evaluation.records("r"):
+        assert record["town_name"] == town
+        assert "scenario_build_failures" not in record
+        assert record["scores"]["score_route"] > 30
+        assert evaluation.manifest("r")["routes"][record["route_id"]]["triggered"] == [record["scenario_name"]]
 
 
 # ---- bad driving, penalties computed by hand --------------------------------------------------------------------------
