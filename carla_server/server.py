@@ -130,6 +130,7 @@ class RpcProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take over calls and run those that may run."""
+        self.session.last_heard = time.monotonic()
         try:
             self._waiting.extend(self._connection.receive(data))
         except rpc.ProtocolError as error:
@@ -292,11 +293,17 @@ class Server:
                     await self._wake(*hung)
 
     async def _wake(self, address: str, port: int) -> None:
-        """Give a Traffic Manager that missed its signal another one."""
+        """Set a Traffic Manager going again whose thread and client wait for each other.
+
+        Switching its synchronous mode off and on makes its thread run a step and signal its end once more, whichever of
+        the two signals was lost. A further `synchronous_tick` would not do: its caller takes the signal away from the
+        client that waits for it.
+        """
         log.warning("the Traffic Manager at %s:%d missed a tick; waking it", address, port)
         try:
             _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 1.0)
-            writer.write(rpc.pack([rpc.REQUEST, 1, "synchronous_tick", []]))
+            for number, enabled in enumerate((False, True), start=1):
+                writer.write(rpc.pack([rpc.REQUEST, number, "set_synchronous_mode", [enabled]]))
             await writer.drain()
             asyncio.get_running_loop().call_later(5.0, writer.close)
         except OSError as error:
@@ -317,7 +324,7 @@ class Server:
             self.simulator.forget_world_stream = False
             self.publisher.forget(streams.WORLD_STREAM)
         if call.name == "tick_cue" and session.managers:
-            session.waiting_since = time.monotonic()
+            session.waiting_since, session.ticked = time.monotonic(), True
         return reply
 
     def subscribed(self, stream: int, transport: asyncio.Transport) -> None:

@@ -12,8 +12,11 @@ SUBSCRIPTION_PATIENCE_S = 2.0
 #: A tick is answered no earlier than this after the last batch of a client that runs a Traffic Manager, seconds: its
 #: thread needs that long to wait for the next tick, and a signal sent earlier would be lost.
 TRAFFIC_MANAGER_REST_S = 0.0015
-#: A Traffic Manager that sent no batch for this long after a tick missed its signal, seconds.
+#: A Traffic Manager that sent no batch for this long after a tick missed the signal to begin, seconds.
 TRAFFIC_MANAGER_PATIENCE_S = 3.0
+#: A client that sent nothing at all for this long after its Traffic Manager's batch may have missed the signal that the
+#: Traffic Manager is done, seconds. Long, because it may as well be thinking.
+SILENCE_S = 30.0
 
 
 @dataclass(eq=False)
@@ -25,6 +28,8 @@ class Session:
         managers: Ports of the Traffic Managers it runs.
         last_batch: When its last batch was answered, on `time.monotonic`'s clock.
         waiting_since: When a tick was answered after which its Traffic Manager has not yet sent a batch; None if it has.
+        last_heard: When it last sent anything, on the same clock.
+        ticked: Whether its last tick was answered and it was not helped since.
         unknown: Unknown methods it called, each logged once.
     """
 
@@ -32,6 +37,8 @@ class Session:
     managers: set[int] = field(default_factory=set)
     last_batch: float = 0.0
     waiting_since: float | None = None
+    last_heard: float = 0.0
+    ticked: bool = False
     unknown: set[str] = field(default_factory=set)
 
 
@@ -73,10 +80,12 @@ class Simulator:
 
     def hung_manager(self, session: Session) -> tuple[str, int] | None:
         """Address of a Traffic Manager of `session` that missed the signal of the last tick, at most once per tick."""
-        if session.waiting_since is None or not session.managers:
+        if not session.ticked or not session.managers:
             return None
-        if time.monotonic() - session.waiting_since < TRAFFIC_MANAGER_PATIENCE_S:
+        now = time.monotonic()
+        not_begun = session.waiting_since is not None and now - session.waiting_since > TRAFFIC_MANAGER_PATIENCE_S
+        if not not_begun and now - session.last_heard < SILENCE_S:
             return None
-        session.waiting_since = None
+        session.ticked, session.waiting_since = False, None
         port = min(session.managers)
         return self.managers[port][0], port
