@@ -331,6 +331,8 @@ class LeaderboardEvaluator:
             traffic = self._traffic_manager if self.options.traffic else None
             seed = self.options.traffic_manager_seed
             run.scenario = RouteScenario(self._client, run.config, self.rules, seed, traffic)
+            if self.options.debug > 0:
+                run.scenario.draw()
         run.wall_s["load"] = time.monotonic() - started
 
     def _load_world(self, town: str) -> None:

@@ -11,6 +11,7 @@ import carla
 import py_trees
 from py_trees.common import ParallelPolicy, Status
 
+from driving.commands import RoadOption
 from leaderboard.rules import Rules
 from leaderboard.scenarios.route_behaviors import (
     Idle,
@@ -49,6 +50,19 @@ BUILD_PERIOD_TICKS = 20
 TRIGGER_DISTANCE_M = 2.0
 TRIGGER_HEIGHT_M = 2.0
 TRIGGER_ANGLE_DEG = 10.0
+
+DRAWN_POINT_STEP = 10
+DRAWN_HEIGHT_M = 0.5
+DRAWN_TIME_S = 3600.0
+COMMAND_COLOURS = {
+    RoadOption.LEFT: carla.Color(255, 255, 0),
+    RoadOption.RIGHT: carla.Color(0, 255, 255),
+    RoadOption.STRAIGHT: carla.Color(128, 128, 128),
+    RoadOption.LANEFOLLOW: carla.Color(0, 255, 0),
+    RoadOption.CHANGELANELEFT: carla.Color(255, 128, 0),
+    RoadOption.CHANGELANERIGHT: carla.Color(0, 128, 255),
+}
+"""What ``--debug 1`` draws of a route."""
 
 VOID_HEIGHT_M = 10.0
 """An ego this far above or below its route has left the road surface."""
@@ -289,6 +303,13 @@ class RouteScenario:
         """Everything that happened, in the order of the criteria."""
         events = [event for criterion in self.criteria for event in criterion.events]
         return events if self._timeout.event is None else [*events, self._timeout.event]
+
+    def draw(self) -> None:
+        """Draw every tenth point of the route in the simulator's window."""
+        debug = CarlaDataProvider.get_world().debug
+        for transform, command in self.route[::DRAWN_POINT_STEP]:
+            above = transform.location + carla.Location(z=DRAWN_HEIGHT_M)
+            debug.draw_point(above, 0.1, COMMAND_COLOURS.get(command, carla.Color(0, 128, 255)), DRAWN_TIME_S)
 
     def stop(self) -> None:
         """Close all books; harmless a second time."""
