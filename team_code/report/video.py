@@ -8,7 +8,6 @@ from itertools import chain
 from pathlib import Path
 
 import cv2
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
@@ -93,6 +92,8 @@ def pictures(folder: Path, frames: Iterable[DriveFrame]) -> Iterator[Image]:
 
 def write_video(path: Path, images: Iterator[Image], images_per_second: float) -> int:
     """Write an H.264 video that every browser plays; returns the number of pictures. Without pictures no file is written."""
+    import imageio_ffmpeg  # brings its own encoder program; only videos need it
+
     first = next(images, None)
     if first is None:
         return 0
