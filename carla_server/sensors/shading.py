@@ -68,10 +68,8 @@ def _map_value(field, u, v):
 
 
 @njit(**JIT)
-def _light_triangle(n, t, d, tris, draws, light, sunlit, lit):
+def _light_triangle(n, t, d, pos, nrm, rgb, kind, flags, part, mats, rots, tints, emits, light, sunlit, lit):
     """Colour of triangle `t` of draw `d` in this frame's light, into lit[n, 0:3]. Texture not yet applied."""
-    pos, nrm, rgb, kind, flags, part, _, _ = tris
-    mats, rots, tints, emits = draws
     m, r = mats[d], rots[d]
     nx = r[0] * nrm[t, 0] + r[1] * nrm[t, 1] + r[2] * nrm[t, 2]
     ny = r[3] * nrm[t, 0] + r[4] * nrm[t, 1] + r[5] * nrm[t, 2]
@@ -577,7 +575,8 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
         sunlit: (2, M, M) float32 light maps around the camera.
         out: (H * W,) uint32 BGRA pixels, written whole.
     """
-    kind, tex = tris[3], tris[6]
+    pos, nrm, rgb, kind, flags, part, tex, uv = tris
+    mats, rots, tints, emits = draws
     texels, levels, palette = ground
     center_x, center_y, inv_f = width * 0.5, height * 0.5, 1.0 / focal
     lit, uvp = np.empty((src.size, 3), np.float32), np.empty((src.size, 6))
@@ -613,9 +612,10 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
                 continue
             if not done[n]:
                 done[n] = True
-                _light_triangle(n, t, drw[n], tris, draws, light, sunlit, lit)
+                d = drw[n]
+                _light_triangle(n, t, d, pos, nrm, rgb, kind, flags, part, mats, rots, tints, emits, light, sunlit, lit)
                 if tex[t] >= 0:
-                    _uv_plane(n, t, drw[n], tris[0], tris[7], draws[0], focal, center_x, center_y, uvp)
+                    _uv_plane(n, t, d, pos, uv, mats, focal, center_x, center_y, uvp)
             if tex[t] >= 0:
                 _uv_at(uvp, n, x + 0.5, row + 0.5, uvs)
                 _textured(pixels, w, dw, wy, uvs, lit[n], light, atlas, specs[tex[t]], index)
