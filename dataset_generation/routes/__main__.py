@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from dataset_generation.routes import embedded
+from dataset_generation.routes import balance, embedded, split
 
 #: Subcommands: module with `add_arguments(parser)` and `run(options) -> exit status`, and a line of help.
 COMMANDS = {
     "embedded": (embedded, "write the route sets of our own towns"),
+    "split": (split, "cut long routes into short ones with one or a few scenarios"),
+    "balance": (balance, "draw a set in which every scenario type occurs equally often, without duplicates"),
 }
 
 
