@@ -347,6 +347,19 @@ def _side_is_free(at: Situation, left: bool, waited: int) -> bool:
     return not bool(np.any(beside | too_close))
 
 
+def _lanes_into(target: carla.Waypoint, steps: int, all_branches: bool) -> set[tuple[int, int]]:
+    """(road, lane) of a lane and of what leads into it within ``steps`` metres; of every branch or of the first only."""
+    lanes, front = {(target.road_id, target.lane_id)}, [target]
+    for _ in range(steps):
+        reached: dict[tuple[int, int], carla.Waypoint] = {}
+        for waypoint in front:
+            for before in waypoint.previous(1.0)[: None if all_branches else 1]:
+                reached[(before.road_id, before.lane_id)] = before
+        front = list(reached.values())
+        lanes.update(reached)
+    return lanes
+
+
 def _lane_is_free(at: Situation, end: int, left: bool, lanes_behind: int = 100) -> bool:
     """Whether the ego can be past route index ``end`` before anybody on the other lane gets there."""
     ego, route = at.scene.ego, at.planner.route
@@ -356,13 +369,7 @@ def _lane_is_free(at: Situation, end: int, left: bool, lanes_behind: int = 100) 
         return False
     goal = route.points[min(end, len(route) - 1)]
     ego_time = _time_to_pass(at, end, goal)
-    lanes = {(target.road_id, target.lane_id)}
-    for _ in range(lanes_behind):
-        before = target.previous(1.0)
-        if not before:
-            break
-        target = before[0]
-        lanes.add((target.road_id, target.lane_id))
+    lanes = _lanes_into(target, lanes_behind, all_branches=at.config.gap_check)
     vehicles = at.scene.vehicles
     for i in range(len(vehicles)):
         offset = vehicles.xy[i] - ego.xyz[:2]
