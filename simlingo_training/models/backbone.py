@@ -178,6 +178,7 @@ def native_config(values: Mapping[str, Any]) -> InternVLConfig:
             layer_norm_eps=vision.get("layer_norm_eps", 1e-6),
             hidden_act=vision.get("hidden_act", "gelu"),
             layer_scale_init_value=vision.get("initializer_factor", 0.1),
+            initializer_range=vision.get("initializer_range", 0.02),
         ),
         text_config=AutoConfig.for_model(text_type, **text),
         downsample_ratio=values.get("downsample_ratio", 0.5),
