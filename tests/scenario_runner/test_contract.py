@@ -13,6 +13,7 @@ from srunner.scenariomanager.scenarioatomics import atomic_behaviors as steps
 from srunner.scenariomanager.world_state import SpawnError
 from srunner.scenarios import basic_scenario, registry
 from tests.scenario_runner.drives import ROOT, TRIGGER, Drive, case_of
+from tests.scenario_runner.kinematic_world import Blueprint
 
 DEMO = str(ROOT / "data" / "routes" / "demo_collect.xml")
 
@@ -49,6 +50,19 @@ def test_taken_place_builds_nothing(parked):
     with pytest.raises(SpawnError, match="no room for"):
         registry.build(parked.case.config, parked.context)
     assert len(parked.world.actors) == before
+
+
+def test_background_cars_make_way_for_a_scenario(parked):
+    """A car of the traffic where an actor is needed is removed; a car of another scenario is not."""
+    pose = parked.scenario.poses["car"]
+    parked.close()
+    blueprint = Blueprint("vehicle.audi.tt")
+    blueprint.set_attribute("role_name", "background")
+    car = parked.context.state.try_spawn(blueprint, pose)
+    again = registry.build(parked.case.config, parked.context)
+    assert not car.is_alive
+    assert again.actors["car"].is_alive
+    again.release()
 
 
 def test_failing_step_ends_only_the_scenario(parked):

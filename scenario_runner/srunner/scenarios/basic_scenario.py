@@ -39,6 +39,9 @@ LOG = logging.getLogger(__name__)
 SCENARIO_TIMEOUT_S = 240.0
 """Game time a scenario may take, in every type that has a timeout."""
 
+ROOM_M = 8.0
+"""Background cars nearer than this to the place of an actor make way for it, metres."""
+
 Settle = Callable[[Any, carla.Transform], carla.Transform]
 PosesAfter = Callable[[Mapping[str, carla.Transform], Mapping[str, Any]], tuple[carla.Transform, ...]]
 
@@ -375,11 +378,10 @@ class BasicScenario:
         blueprint = state.choose_blueprint(plan.model, self._rng, plan.role, plan.attributes)
         poses = plan.poses(self.poses, self.actors) if callable(plan.poses) else plan.poses
         lift = 0.0 if plan.hidden or plan.settle or plan.is_walker else SPAWN_LIFT
-        for pose in poses:
-            actor = state.try_spawn(blueprint, pose, lift)
-            if actor is not None:
-                break
-        else:
+        actor, pose = self._try_poses(blueprint, poses, lift)
+        if actor is None and self._make_room(poses[0].location):
+            actor, pose = self._try_poses(blueprint, poses, lift)
+        if actor is None:
             place = poses[0].location
             raise SpawnError(
                 f"{self.name}: no room for {plan.part} ({blueprint.id}) at ({place.x:.1f}, {place.y:.1f}, {place.z:.1f})"
@@ -390,6 +392,30 @@ class BasicScenario:
             state.remove(actor)
             raise
         return actor
+
+    def _try_poses(
+        self, blueprint: Any, poses: Sequence[carla.Transform], lift: float
+    ) -> tuple[Any | None, carla.Transform]:
+        for pose in poses:
+            actor = self.context.state.try_spawn(blueprint, pose, lift)
+            if actor is not None:
+                return actor, pose
+        return None, poses[-1]
+
+    def _make_room(self, location: carla.Location) -> bool:
+        """Remove background cars that stand where an actor is needed; whether there were any."""
+        state = self.context.state
+        in_the_way = [
+            vehicle
+            for vehicle in state.vehicles()
+            if vehicle.attributes.get("role_name") == "background"
+            and state.location(vehicle).distance(location) < ROOM_M
+        ]
+        for vehicle in in_the_way:
+            if self.context.traffic_manager is not None:
+                vehicle.set_autopilot(False, self.context.traffic_manager.get_port())
+            state.remove(vehicle)
+        return bool(in_the_way)
 
     def _dress(self, actor: Any, plan: ActorPlan, pose: carla.Transform) -> None:
         state = self.context.state
