@@ -39,8 +39,8 @@ RAIN, WIND, MOMENT = 40, 41, 42  # amount 0 to 1, slant of the streaks, number o
 MAPPED = 39  # whether the light maps say anything but full sun and no lamps
 LIGHT_SIZE = 44
 
-SEGMENT = 64  # pixels worked on at once
-KNOT = 8  # pixels between exact values of what changes slowly
+SEGMENT = 128  # pixels worked on at once
+KNOT = 16  # pixels between exact values of what changes slowly
 FIELD = 0x3FF
 PER_FIELD = 1.0 / (4 * 255.0)
 
