@@ -14,6 +14,7 @@ from driving.control.expert import LateralPid, LongitudinalRegression
 from srunner.scenariomanager.scenario_info import ScenarioInfo
 from team_code.expert.commands import CommandPlanner, Navigation
 from team_code.expert.config import ExpertConfig
+from team_code.expert.forecast import SAME_DIRECTION_COSINE
 from team_code.expert.planner import RoutePlanner, RoutePosition
 from team_code.expert.route import build_route
 from team_code.expert.scenarios import ScenarioManager
@@ -189,6 +190,8 @@ class Expert:
             return
         i = scene.vehicles.index_of(cause.actor_id)
         if i is None or scene.vehicles.speed[i] > STANDSTILL_MPS:
+            return
+        if np.cos(scene.vehicles.yaw[i] - scene.ego.yaw) > SAME_DIRECTION_COSINE:  # a queue, not a deadlock
             return
         offset = self.planner.lateral_offset(scene.vehicles.xy[i])
         turn = scene.vehicles.yaw[i] - scene.ego.yaw

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 LANE_CHANGES = (RoadOption.CHANGELANELEFT, RoadOption.CHANGELANERIGHT)
 MAX_SIDE_LANES = 3
-DEVIATION_LATITUDE = 2.0
+DEVIATION_LATITUDE = 1.5
 DRIVABLE = (
     carla.LaneType.Driving,
     carla.LaneType.Bidirectional,
