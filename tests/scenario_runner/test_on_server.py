@@ -8,11 +8,13 @@ from typing import Any
 
 import carla
 import pytest
+from py_trees.common import Status
 
 from srunner.scenariomanager import blackboard
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 from srunner.scenariomanager.route_context import RouteContext
 from srunner.scenariomanager.scenario_info import ScenarioPhase
+from srunner.scenariomanager.scenarioatomics.atomic_behaviors import FreezeLights
 from srunner.scenariomanager.timer import GameTime
 from srunner.scenarios import registry
 from srunner.scenarios.basic_scenario import BasicScenario
@@ -162,6 +164,30 @@ def test_oncoming_stream_at_a_light(drive_of):
     assert "Green" in states
     drive.context.release()
     assert others(drive) == []
+
+
+def test_lights_cycle_on_after_they_were_held(sync_world):
+    """Every light of a junction that was held shows green again within two cycles, and never two arms at once for long."""
+    CarlaDataProvider.set_world(sync_world)
+    GameTime.restart()
+    lights = sync_world.get_actors().filter("traffic.traffic_light")
+    held = list(lights[0].get_group_traffic_lights())
+    green, red = carla.TrafficLightState.Green, carla.TrafficLightState.Red
+    freeze = FreezeLights([(light, green if light.id == held[0].id else red) for light in held])
+    for _ in range(100):
+        sync_world.tick()
+        GameTime.on_carla_tick(sync_world.get_snapshot().timestamp)
+        freeze.tick_once()
+    assert [light.get_state() for light in held].count(green) == 1
+    assert held[0].get_state() == green
+    freeze.stop(Status.INVALID)
+    seen: set[int] = set()
+    for _ in range(2400):
+        sync_world.tick()
+        seen |= {light.id for light in held if light.get_state() == green}
+        if len(seen) == len(held):
+            break
+    assert seen == {light.id for light in held}
 
 
 def test_equal_seeds_make_equal_drives(drive_of, traffic_manager):
