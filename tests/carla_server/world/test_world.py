@@ -11,7 +11,7 @@ import pytest
 
 from carla_server.sensors.instruments import to_geodetic
 from carla_server.sensors.views import LampState
-from carla_server.wire.values import Description, Pose, VehicleControl
+from carla_server.wire.values import AckermannControl, Description, Pose, VehicleControl
 from carla_server.world.actors import Actor
 from carla_server.world.blueprints import BLUEPRINTS, blueprint
 from carla_server.world.lights import GREEN_S, RED_S, YELLOW_S, Phase, line_of
@@ -283,3 +283,86 @@ def test_every_vehicle_of_the_library_can_be_driven(world: World) -> None:
             world.tick(DT)
         assert np.hypot(*(world.rows.motion[car.row, :2] - start)) > 1.0, row.id
         world.destroy(car.id)
+
+
+def approach(world: World, number: int, distance: float) -> Pose:
+    """Place before a mouth that leads into a junction without lights, so many metres from it to a car's middle."""
+    x, y, z, cos, sin, _ = world.keeper._mouths[number].tolist()
+    return Pose(x - distance * cos, y - distance * sin, z, 0.0, math.degrees(math.atan2(sin, cos)), 0.0)
+
+
+def test_a_vehicle_stuck_inside_a_junction_keeps_others_out_but_never_the_hero(world: World, spawn: Spawn) -> None:
+    keeper = world.keeper
+    junction = next(index for index, row in enumerate(keeper._junctions) if not row.lit)
+    mouths = [number for number, owner in enumerate(keeper._junction_of) if owner == junction]
+    lanes = [lane for lane in world.road_map.lanes if keeper._of_lane[lane.index] == junction]
+    middle = max(lanes, key=lambda lane: lane.length)
+    spawn("vehicle.audi.tt", (*middle.center[len(middle.center) // 2].tolist(), 0.0, 0.0, 0.0))
+    waiting = spawn("vehicle.tesla.model3", approach(world, mouths[0], 6.0))
+    hero = spawn("vehicle.tesla.model3", approach(world, mouths[1], 6.0), role_name="hero")
+    for _ in range(60):
+        world.tick(DT)
+    assert world.rows.wire["light_state"][waiting.row] == LampState.RED
+    assert world.rows.wire["has_light"][waiting.row]
+    assert not world.rows.wire["has_light"][hero.row]
+
+
+def test_a_free_junction_holds_nobody(world: World, spawn: Spawn) -> None:
+    keeper = world.keeper
+    number = next(number for number, owner in enumerate(keeper._junction_of) if not keeper._junctions[owner].lit)
+    car = spawn("vehicle.tesla.model3", approach(world, number, 6.0))
+    for _ in range(60):
+        world.tick(DT)
+    assert not world.rows.wire["has_light"][car.row]
+
+
+def test_friction_triggers_act_inside_their_box_only(world: World, spawn: Spawn) -> None:
+    inside = spawn("vehicle.tesla.model3", 0)
+    outside = spawn("vehicle.tesla.model3", 20)
+    size = {f"extent_{axis}": "500" for axis in "xyz"}
+    spawn("static.trigger.friction", 0, friction="0.35", **size)
+    world.tick(DT)
+    assert world.rows.body[inside.row, 11] == pytest.approx(0.1)
+    assert world.rows.body[outside.row, 11] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("speed", [3.0, 8.0, 14.0])
+def test_ackermann_control_reaches_its_speed_and_holds_it(world: World, spawn: Spawn, speed: float) -> None:
+    car = spawn("vehicle.tesla.model3")
+    start = world.rows.motion[car.row, :2].copy()
+    car.ackermann = AckermannControl(0.0, 0.0, speed, 0.0, 0.0)
+    world.changed()
+    speeds = []
+    for _ in range(200):
+        world.tick(DT)
+        speeds.append(float(world.rows.dynamic[car.row, 0]))
+        # Kept on its lane: only the speed matters here.
+        world.rows.motion[car.row, :2] = start
+    assert speeds[-1] == pytest.approx(speed, rel=0.05)
+
+
+def test_slopes_are_followed_and_hold_braked_cars(library: TownLibrary) -> None:
+    world = World(library, "Mini03", Recorder())
+    points = world.road_map.spawn_points
+    steepest = max(range(len(points)), key=lambda number: abs(points[number].pitch))
+    point = points[steepest]
+    assert abs(point.pitch) > 1.0
+    car = world.spawn(
+        Description(1, "vehicle.lincoln.mkz_2020", []),
+        Pose(point.x, point.y, point.z, point.pitch, point.yaw, point.roll),
+    )
+    world.control(car, GO._replace(throttle=0.0, steer=0.0, brake=1.0))
+    for _ in range(40):
+        world.tick(DT)
+    start = world.rows.motion[car.row].copy()
+    assert start[3] == pytest.approx(point.pitch, abs=0.7)
+    for _ in range(40):
+        world.tick(DT)
+    np.testing.assert_allclose(world.rows.motion[car.row, :3], start[:3], atol=1e-6)
+    world.control(car, GO._replace(throttle=0.7, steer=0.0))
+    for _ in range(20):
+        world.tick(DT)
+        x, y, z = world.rows.motion[car.row, :3].tolist()
+        assert z == pytest.approx(world.ground.height(x, y, z), abs=0.1)
+    rise = world.rows.motion[car.row, 2] - start[2]
+    assert np.sign(rise) == np.sign(point.pitch)
