@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from carla_server.sensors.meshes import Mesh, join
+from carla_server.sensors.meshes import Mesh
 from carla_server.sensors.people import walker_shape
 from carla_server.sensors.poses import affines, compose
 from carla_server.sensors.props import prop_shape
@@ -22,6 +22,7 @@ from carla_server.sensors.views import ActorView, LampState, Light
 Array = NDArray[np.float64]
 Sees = Callable[[Array, Array], NDArray[np.bool_]]
 
+ROOM = 1 << 16  # triangles kept free for shapes to come
 BOX_SLACK = 1.0  # metres that opened doors and limbs may reach beyond a box
 NEAR_SHAPE = 40.0  # metres up to which an actor shows all its limbs
 BLINK_HZ = 1.5
@@ -85,27 +86,48 @@ class _Placed:
 class TriangleTables:
     """All triangles of a scene as the kernels read them; shapes are added when an actor first needs them.
 
-    Rows are only ever appended, so a view that is being drawn keeps valid tables while another thread adds a shape.
+    Rows are only ever appended, into room left at the end, so a view that is being drawn keeps valid tables while
+    another thread adds a shape.
+
+    Attributes:
+        mesh: All triangles; rows from `used` on are room.
+        normals: (T, 3) unit outside normals.
+        columns: What `shade` takes: (pos, nrm, rgb, kind, flags, part, tex, uv).
     """
+
+    normals: NDArray[np.float32]
 
     def __init__(self, scenery: Mesh) -> None:
         self._lock = threading.Lock()
         self._shapes: dict[tuple[str, tuple[float, float, float]], _Placed] = {}
-        self.mesh = scenery
-        self._publish()
+        self._used = 0
+        self._reserve(scenery, len(scenery) + ROOM)
+        self.add_mesh(scenery)
 
-    def _publish(self) -> None:
-        rows = self.mesh
-        self.columns = (
-            np.ascontiguousarray(rows.pos.reshape(-1, 9)),
-            rows.normals,
-            rows.rgb,
-            rows.kind,
-            rows.flags,
-            rows.part,
-            rows.tex,
-            np.ascontiguousarray(rows.uv.reshape(-1, 6)),
-        )
+    def _reserve(self, rows: Mesh, count: int) -> None:
+        """New tables of `count` rows that begin with the used rows of the present ones."""
+        room: dict[str, np.ndarray] = {}
+        for name, column in vars(rows).items():
+            room[name] = np.zeros((count, *column.shape[1:]), column.dtype)
+            room[name][: self._used] = column[: self._used]
+        normals = np.zeros((count, 3), np.float32)
+        if self._used:
+            normals[: self._used] = self.normals[: self._used]
+        self.mesh, self.normals = Mesh(**room), normals
+        pos, uv = self.mesh.pos.reshape(-1, 9), self.mesh.uv.reshape(-1, 6)
+        more = (self.mesh.rgb, self.mesh.kind, self.mesh.flags, self.mesh.part, self.mesh.tex)
+        self.columns = (pos, normals, *more, uv)
+
+    def add_mesh(self, shape: Mesh) -> tuple[int, int]:
+        """Append a mesh; returns its (first, end) rows."""
+        first, end = self._used, self._used + len(shape)
+        if end > len(self.mesh):
+            self._reserve(self.mesh, 2 * end)
+        for name, column in vars(shape).items():
+            getattr(self.mesh, name)[first:end] = column
+        self.normals[first:end] = shape.normals
+        self._used = end
+        return first, end
 
     def placed(self, actor: ActorView) -> _Placed:
         """The actor's shape, built on first use."""
@@ -119,26 +141,9 @@ class TriangleTables:
                     self._shapes[key] = found
         return found
 
-    def add_mesh(self, shape: Mesh) -> tuple[int, int]:
-        """Append a mesh; returns its (first, end) rows."""
-        first = len(self.mesh)
-        self.mesh = join([self.mesh, shape])
-        self._publish()
-        return first, len(self.mesh)
-
     def _add(self, shape: Shape) -> _Placed:
-        at = len(self.mesh)
-        parts = [self.mesh]
-        limbs = []
-        for limb in shape.near:
-            limbs.append((limb.joint, limb.pivot, at, at + len(limb.shape)))
-            parts.append(limb.shape)
-            at += len(limb.shape)
-        far = (at, at + len(shape.far))
-        parts.append(shape.far)
-        self.mesh = join(parts)
-        self._publish()
-        return _Placed(tuple(limbs), far, shape.tint)
+        limbs = tuple((limb.joint, limb.pivot, *self.add_mesh(limb.shape)) for limb in shape.near)
+        return _Placed(limbs, self.add_mesh(shape.far), shape.tint)
 
 
 def _shape_of(actor: ActorView) -> Shape:

@@ -6,6 +6,7 @@ clear noon street lies in the middle of the range, overcast is flatter and a lit
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -19,6 +20,11 @@ from carla_server.sensors.views import WeatherView
 Vector = NDArray[np.float64]
 
 DOME = 256  # texels along the side of the sky image
+STEP = 0.5  # percent or degrees; finer differences are not worth a new sky
+STEPPED = (
+    *("cloudiness", "precipitation", "precipitation_deposits", "wind_intensity", "sun_azimuth_angle"),
+    *("sun_altitude_angle", "fog_density", "wetness", "dust_storm"),
+)
 DUSK_DEG, DAY_DEG = -6.0, 14.0  # sun altitudes between which night turns into day
 
 
@@ -64,9 +70,14 @@ def _mix(a: Vector, b: Vector, share: float) -> Vector:
     return np.asarray(a) * (1 - share) + np.asarray(b) * share
 
 
-@functools.lru_cache(maxsize=64)
 def lighting(weather: WeatherView) -> Lighting:
-    """Light for a weather; remembered, so a weather that stays costs nothing."""
+    """Light for a weather, remembered: a weather that stays, or changes by less than half a point, costs nothing."""
+    steps = (round(getattr(weather, name) / STEP) * STEP for name in STEPPED)
+    return _lighting(dataclasses.replace(weather, **dict(zip(STEPPED, steps))))
+
+
+@functools.lru_cache(maxsize=64)
+def _lighting(weather: WeatherView) -> Lighting:
     altitude, azimuth = np.radians(weather.sun_altitude_angle), np.radians(weather.sun_azimuth_angle)
     to_sun = np.array([np.cos(altitude) * np.cos(azimuth), np.cos(altitude) * np.sin(azimuth), np.sin(altitude)])
     day = _smooth(weather.sun_altitude_angle, DUSK_DEG, DAY_DEG)
