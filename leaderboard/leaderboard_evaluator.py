@@ -571,9 +571,8 @@ class LeaderboardEvaluator:
         _say(f"Watchdog: {message}; ending the process", is_error=True)
         run = self._run
         if run is not None:
-            reason = FailureReason.AGENT_CRASHED if stage is Stage.AGENT else FailureReason.SIMULATION_CRASHED
-            if stage is Stage.SETUP:
-                reason = FailureReason.AGENT_SETUP_FAILED
+            agent_failures = {Stage.AGENT: FailureReason.AGENT_CRASHED, Stage.SETUP: FailureReason.AGENT_SETUP_FAILED}
+            reason = agent_failures.get(stage, FailureReason.SIMULATION_CRASHED)
             run.failure = RouteFailed(reason, message, ends_run=True)
             index = self.runs.index(run.config)
             self.checkpoint.end(run.config.run_id, self._make_record(run).to_json(index), self._notes(run))
@@ -610,7 +609,7 @@ class _Guard:
         text = f"{type(error).__name__}: {error}"
         if isinstance(error, SensorConfigurationInvalid):
             return RouteFailed(FailureReason.SENSORS_INVALID, text, ends_run=True)
-        if isinstance(error, AgentError):
+        if isinstance(error, AgentError) and self._watchdog.server_answers():
             _say("Stopping the route, the agent has crashed:", is_error=True)
             return RouteFailed(FailureReason.AGENT_CRASHED, str(error), ends_run=False)
         if isinstance(error, TickLimitReached):

@@ -18,12 +18,13 @@ class Stage(Enum):
     SETUP = "setting up the agent"
     SIMULATION = "the simulation"
     AGENT = "the agent"
+    SERVER_GONE = "the server"
+    """Not a stage but what `on_hang` is told when the server no longer answers, whatever the stage was."""
 
 
-SERVER_STAGES = (Stage.LOADING, Stage.SIMULATION)
 CHECK_PERIOD_S = 0.5
 PROBE_AFTER_S = 3.0
-"""A tick that takes longer than this makes the watchdog ask whether the server is still there."""
+"""A stage that takes longer than this makes the watchdog ask whether the server is still there."""
 PROBE_TIMEOUT_S = 2.0
 PROBE_PERIOD_S = 2.0
 REFUSALS_OF_A_DEAD_SERVER = 3
@@ -86,6 +87,10 @@ class Watchdog:
         with self._lock:
             self._failure = self._interrupted_at = None
 
+    def server_answers(self) -> bool:
+        """Whether the server still accepts connections."""
+        return server_answers(*self._address)
+
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
@@ -96,8 +101,8 @@ class Watchdog:
                 stage, elapsed = self._stage, time.monotonic() - self._since
             if stage is Stage.IDLE:
                 continue
-            if stage in SERVER_STAGES and elapsed > PROBE_AFTER_S and self._server_is_gone():
-                self._on_hang(stage, f"the server at {self._address[0]}:{self._address[1]} is gone")
+            if elapsed > PROBE_AFTER_S and self._server_is_gone():
+                self._on_hang(Stage.SERVER_GONE, f"the server at {self._address[0]}:{self._address[1]} is gone")
             self._check_time(stage, elapsed)
 
     def _server_is_gone(self) -> bool:
