@@ -234,7 +234,7 @@ def bench_infer(arguments: argparse.Namespace) -> dict[str, Any]:
     asked = Observation(image, 5.3, points, prompts.commentary_prompt(5.3, sentence))
     kept = Session()
     policy.act(asked, kept)
-    given = Session(draft=policy._short)
+    given = Session(draft=policy.short_answer)
     silent = replace(asked, prompt=prompts.driving_prompt(5.3, sentence))
     result: dict[str, Any] = {"benchmark": "infer", "backbone": arguments.backbone, "text_tokens": len(kept.draft)}
     cases: dict[str, Callable[[], Any]] = {

@@ -9,6 +9,7 @@ Shortly before its time is over, or when it is preempted, a job stores its state
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,13 @@ def slurm_parameters(cluster: ClusterSettings, name: str) -> dict[str, Any]:
     return parameters
 
 
+def placed(settings: TrainSettings) -> TrainSettings:
+    """The run with the trainer's machines and devices set to those of the job."""
+    cluster = settings.cluster
+    devices = cluster.gpus_per_node or settings.trainer.devices
+    return replace(settings, trainer=replace(settings.trainer, num_nodes=cluster.nodes, devices=devices))
+
+
 def submit(settings: TrainSettings) -> str:
     """Submit a run and return its job id; with ``cluster.wait`` wait for its end.
 
@@ -74,7 +82,7 @@ def submit(settings: TrainSettings) -> str:
     except RuntimeError as error:
         raise ClusterError(f"cluster=slurm needs sbatch on this machine: {error}") from error
     executor.update_parameters(**slurm_parameters(cluster, settings.name))
-    job = executor.submit(TrainingJob(settings))
+    job = executor.submit(TrainingJob(placed(settings)))
     log.info("submitted job %s; log in %s", job.job_id, folder)
     print(f"submitted SLURM job {job.job_id}; log in {folder}")
     if cluster.wait:

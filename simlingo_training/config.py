@@ -182,6 +182,7 @@ class DataSettings:
         samples_per_epoch: Draws per epoch; None takes the published rule (min over buckets of size / weight).
         batch_size: Per device.
         num_workers: Loader processes per device; 0 loads in the training process.
+        pad_multiple: Rows are padded to a multiple of that many tokens; compiled models like few lengths.
         hist_len: Frames in; only 1 is supported by the model.
         pred_len: Future frames read; the last one is not used, so 11 gives 10 waypoints.
         skip_first_n_frames: Frames left out at the start of each route.
@@ -209,6 +210,7 @@ class DataSettings:
     samples_per_epoch: int | None = None
     batch_size: int = 8
     num_workers: int = 8
+    pad_multiple: int = 1
     hist_len: int = 1
     pred_len: int = 11
     skip_first_n_frames: int = 10

@@ -266,7 +266,7 @@ class SimLingoData(pl.LightningDataModule):
             batch_size=self.settings.batch_size,
             sampler=sampler,
             num_workers=workers,
-            collate_fn=Collate(self.tokenizer.padding_token),
+            collate_fn=Collate(self.tokenizer.padding_token, self.settings.pad_multiple),
             drop_last=drop_last,
             pin_memory=self.trainer is not None and self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator",
             persistent_workers=workers > 0,

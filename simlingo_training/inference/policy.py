@@ -119,7 +119,7 @@ class Policy:
         self.decoder = self._make_decoder(dropout, graphs, autotune)
         self.num_queries = self.model.heads.num_queries
         self._queries = self.model.heads.queries().detach().to(dtype)
-        self._short = (*self.tokenizer.encode(WAYPOINTS_ANSWER), self.tokenizer.end_token)
+        self.short_answer = (*self.tokenizer.encode(WAYPOINTS_ANSWER), self.tokenizer.end_token)
         self._session = Session()
 
     def _make_decoder(self, dropout: bool, graphs: bool | None, autotune: bool) -> CachedDecoder | DropoutDecoder:
@@ -211,7 +211,7 @@ class Policy:
         return bool(session.draft) and session.ticks_since_text + 1 < self.text_every
 
     def _start(self, prompt: torch.Tensor, session: Session) -> _Row:
-        draft = session.draft or self._short
+        draft = session.draft or self.short_answer
         if not self.use_drafts and not self._keeps_text(session):
             draft = ()
         return self._extend(_Row(prompt[:0]), prompt, draft)

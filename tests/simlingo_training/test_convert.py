@@ -1,6 +1,5 @@
 """Released checkpoints in and out, adapters merged, backbones from folders, pictures drawn."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -40,13 +39,13 @@ def hydra_file(folder: Path) -> Path:
     return path
 
 
-def test_released_file_to_directory_and_back(source, tmp_path):
+def test_released_file_to_directory_and_back(source, tmp_path, monkeypatch):
     backbone = str(source / "backbone")
-    command = [sys.executable, "-m", "simlingo_training.convert"]
     imported, exported = tmp_path / "imported", tmp_path / "pytorch_model.pt"
     options = ["--weights", str(source / "pytorch_model.pt"), "--hydra", str(hydra_file(tmp_path))]
     options += ["--backbone", backbone, "--tokenizer", backbone, "--out", str(imported)]
-    subprocess.run([*command, "import", *options], check=True, capture_output=True)
+    monkeypatch.setattr(sys, "argv", ["convert", "import", *options])
+    convert.main()
     convert.export_released(checkpoints.load(imported), exported)
     original, back = (torch.load(path, weights_only=True) for path in (source / "pytorch_model.pt", exported))
     assert set(original) == set(back)
