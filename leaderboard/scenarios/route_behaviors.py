@@ -15,6 +15,7 @@ from py_trees.common import Status
 from srunner.scenarioconfigs.route_scenario_configuration import WeatherKeypoint
 from srunner.scenariomanager import blackboard
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
+from srunner.scenariomanager.scenarioatomics.atomic_behaviors import Until
 from srunner.scenariomanager.scenarioatomics.atomic_criteria import place_of
 from srunner.scenariomanager.timer import GameTime
 from srunner.scenariomanager.traffic_events import TrafficEvent, TrafficEventType
@@ -26,13 +27,6 @@ WEATHER_FIELDS = (
     "rayleigh_scattering_scale",
 )  # fmt: skip
 """What is interpolated along a route."""
-
-
-class Idle(py_trees.behaviour.Behaviour):
-    """Runs for ever."""
-
-    def update(self) -> Status:
-        return Status.RUNNING
 
 
 class ScenarioTriggerer(py_trees.behaviour.Behaviour):
@@ -73,15 +67,9 @@ class ScenarioTriggerer(py_trees.behaviour.Behaviour):
         return Status.RUNNING
 
 
-class VariableIs(py_trees.behaviour.Behaviour):
-    """Waits until a blackboard variable has a truth value."""
-
-    def __init__(self, variable: str, wanted: bool):
-        super().__init__(f"{variable} is {wanted}")
-        self._variable, self._wanted = variable, wanted
-
-    def update(self) -> Status:
-        return Status.SUCCESS if bool(blackboard.get(self._variable)) is self._wanted else Status.RUNNING
+def variable_is(variable: str, wanted: bool) -> Until:
+    """A behaviour that waits until a blackboard variable has a truth value."""
+    return Until(f"{variable} is {wanted}", lambda: bool(blackboard.get(variable)) is wanted)
 
 
 def interpolate_weather(

@@ -14,12 +14,11 @@ from py_trees.common import ParallelPolicy, Status
 from driving.commands import RoadOption
 from leaderboard.rules import Rules
 from leaderboard.scenarios.route_behaviors import (
-    Idle,
     RouteLights,
     RouteTimeout,
     RouteWeather,
     ScenarioTriggerer,
-    VariableIs,
+    variable_is,
 )
 from leaderboard.utils.route_manipulation import GpsPlan, interpolate_trajectory, route_length
 from srunner.scenarioconfigs.route_scenario_configuration import RouteScenarioConfiguration
@@ -31,6 +30,7 @@ from srunner.scenarioconfigs.scenario_configuration import (
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 from srunner.scenariomanager.route_context import Fidelity, RouteContext
 from srunner.scenariomanager.scenarioatomics import atomic_criteria
+from srunner.scenariomanager.scenarioatomics.atomic_behaviors import Forever
 from srunner.scenariomanager.scenarioatomics.atomic_criteria import Criterion
 from srunner.scenariomanager.traffic_events import TrafficEvent
 from srunner.scenarios import registry
@@ -218,7 +218,7 @@ class RouteScenario:
         if len(self.config.weather) > 1 and self._rules.weather_changes:
             root.add_child(RouteWeather(self.ego, self._transforms, self.config.weather))
         self._behavior.add_child(self.triggerer)
-        self._behavior.add_child(BackgroundBehavior(self.context) if has_traffic else Idle("No background traffic"))
+        self._behavior.add_child(BackgroundBehavior(self.context) if has_traffic else Forever("No background traffic"))
         self._criteria_node.add_children(list(self.criteria))
         root.add_children([self._behavior, self._criteria_node, self._timeout])
         return root
@@ -327,9 +327,9 @@ class RouteScenario:
 def _while_active(variable: str, criteria: Sequence[Criterion]) -> py_trees.behaviour.Behaviour:
     """Judge from the moment a scenario is triggered until it ends."""
     judged = py_trees.composites.Parallel(f"{variable} active", ParallelPolicy.SuccessOnOne())
-    judged.add_children([*criteria, VariableIs(variable, False)])
+    judged.add_children([*criteria, variable_is(variable, False)])
     sequence = py_trees.composites.Sequence(f"{variable} criteria", memory=True)
-    sequence.add_children([VariableIs(variable, True), judged, Idle("judged")])
+    sequence.add_children([variable_is(variable, True), judged, Forever("judged")])
     return sequence
 
 

@@ -16,9 +16,9 @@ from driving.commands import RoadOption
 from leaderboard.scenarios.route_behaviors import (
     RouteTimeout,
     ScenarioTriggerer,
-    VariableIs,
     interpolate_weather,
     is_night,
+    variable_is,
 )
 from leaderboard.scenarios.route_scenario import on_route
 from leaderboard.scenarios.watchdog import Stage as Task
@@ -87,7 +87,7 @@ def test_scenario_is_triggered_once_by_the_route_point_near_it(stage: Stage) -> 
 
 
 def test_variable_is_waited_for() -> None:
-    waiting = VariableIs("x", True)
+    waiting = variable_is("x", True)
     blackboard.clear()
     waiting.tick_once()
     assert waiting.status is Status.RUNNING
