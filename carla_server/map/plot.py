@@ -64,9 +64,14 @@ def add_lanes(ax: Axes, road_map: RoadMap) -> None:
 
 def add_markings(ax: Axes, road_map: RoadMap) -> None:
     """Painted lines and kerbs."""
-    for row in road_map.markings:
-        color = MARK_COLORS.get("curb" if row.type == "curb" else row.color, "white")
-        ax.plot(row.line[:, 0], row.line[:, 1], color=color, lw=0.7, ls="--" if "broken" in row.type else "-")
+    from matplotlib.collections import LineCollection
+
+    rows = road_map.markings
+    colors = [MARK_COLORS.get("curb" if row.type == "curb" else row.color, "white") for row in rows]
+    styles = ["--" if "broken" in row.type else "-" for row in rows]
+    ax.add_collection(
+        LineCollection([row.line[:, :2] for row in rows], colors=colors, linestyles=styles, linewidths=0.7)
+    )
 
 
 def _footprint(row: MapObject) -> Array:
