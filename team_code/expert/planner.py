@@ -88,7 +88,7 @@ class RoutePlanner:
         deviated = bend_speeds(self.route.yaws, spacing, DEVIATION_LATITUDE * lateral, config.bend_deceleration)
         return np.minimum(own, deviated)
 
-    def travel_time(self, end: int, speed: float, cap: float, acceleration: float = 3.0) -> float:
+    def travel_time(self, end: int, speed: float, cap: float, acceleration: float = 5.0) -> float:
         """Seconds to drive from the ego to route index ``end`` at no more than ``cap`` m/s and the speed of the bends."""
         spacing = 1.0 / self.config.points_per_meter
         elapsed, v = 0.0, speed

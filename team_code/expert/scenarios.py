@@ -71,10 +71,10 @@ _CORRECTED = (
     Deviation("Accident", "pass_obstacle", reach=60.0, blend=110, before=15, after=15),
     Deviation("ParkedObstacle", "pass_obstacle", reach=60.0, blend=110, before=10, after=10),
     Deviation("ConstructionObstacle", "pass_obstacle", reach=60.0, blend=110, before=15, after=15),
-    Deviation("AccidentTwoWays", "overtake", blend=80, before=10, after=10),
-    Deviation("ConstructionObstacleTwoWays", "overtake", blend=80, before=25, after=25),
-    Deviation("ParkedObstacleTwoWays", "overtake", blend=80, before=10, after=10, factor=0.9),
-    Deviation("VehicleOpensDoorTwoWays", "overtake", blend=80, before=10, after=10, factor=0.9, max_speed=40 * KMH),
+    Deviation("AccidentTwoWays", "overtake", blend=60, before=5, after=5),
+    Deviation("ConstructionObstacleTwoWays", "overtake", blend=60, before=25, after=25),
+    Deviation("ParkedObstacleTwoWays", "overtake", blend=60, before=5, after=5, factor=0.9),
+    Deviation("VehicleOpensDoorTwoWays", "overtake", blend=60, before=5, after=5, factor=0.9, max_speed=40 * KMH),
     Deviation("HazardAtSideLane", "pass_bicycles", reach=60.0),
     Deviation("HazardAtSideLaneTwoWays", "overtake_bicycles", reach=10.0, after=135),
     Deviation("InvadingTurn", "hug_edge", before=150, after=100),
@@ -302,7 +302,8 @@ def _use_oncoming_lane(at: Situation, progress: Progress, left: bool) -> Scenari
         progress.done = True
         return at.free()
     if not progress.clear and progress.begin - planner.index < 80:
-        progress.clear = _lane_is_free(at, progress.end, left)
+        progress.clear = _lane_is_free(at, progress.end, left, progress.waited)
+        progress.waited += 1
     if progress.clear:
         return ScenarioDecision(row.max_speed, True, Cause(row.max_speed, "overtake"))
     return _wait_before(at, progress)
@@ -318,14 +319,14 @@ def _wait_before(at: Situation, progress: Progress) -> ScenarioDecision:
     return ScenarioDecision(wait, False, cause)
 
 
-def _time_to_pass(at: Situation, end: int, goal: np.ndarray) -> float:
-    """Seconds until the ego has left the other lane, with a reserve of its own length and 10 m."""
+def _time_to_pass(at: Situation, end: int, goal: np.ndarray, waited: int) -> float:
+    """Seconds until the ego has left the other lane, with a reserve of its own length and 10 m that shrinks while it waits."""
     ego, cap = at.scene.ego, min(at.row.max_speed, at.cruise)
     reserve = 2 * float(ego.extent[0]) + 10.0
     if at.config.profile == "simlingo":
         distance = float(np.linalg.norm(goal - ego.xyz)) + reserve
         return minimum_travel_time(distance, cap, ego.speed)
-    return at.planner.travel_time(end, ego.speed, cap) + reserve / cap
+    return at.planner.travel_time(end, ego.speed, cap) + max(0.0, 1.0 - waited / PATIENCE_TICKS) * reserve / cap
 
 
 def _side_is_free(at: Situation, left: bool, waited: int) -> bool:
@@ -360,7 +361,7 @@ def _lanes_into(target: carla.Waypoint, steps: int, all_branches: bool) -> set[t
     return lanes
 
 
-def _lane_is_free(at: Situation, end: int, left: bool, lanes_behind: int = 100) -> bool:
+def _lane_is_free(at: Situation, end: int, left: bool, waited: int = 0, lanes_behind: int = 100) -> bool:
     """Whether the ego can be past route index ``end`` before anybody on the other lane gets there."""
     ego, route = at.scene.ego, at.planner.route
     own = at.world_map.get_waypoint(carla.Location(*map(float, ego.xyz)))
@@ -368,7 +369,7 @@ def _lane_is_free(at: Situation, end: int, left: bool, lanes_behind: int = 100) 
     if target is None:
         return False
     goal = route.points[min(end, len(route) - 1)]
-    ego_time = _time_to_pass(at, end, goal)
+    ego_time = _time_to_pass(at, end, goal, waited)
     lanes = _lanes_into(target, lanes_behind, all_branches=at.config.gap_check)
     vehicles = at.scene.vehicles
     for i in range(len(vehicles)):

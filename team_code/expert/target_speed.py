@@ -21,6 +21,9 @@ from team_code.expert.idm import IntelligentDriver, Obstacle
 from team_code.expert.planner import RoutePlanner, RoutePosition
 from team_code.expert.scene import EgoState, Scene
 
+TURNING_COSINE = 0.97
+"""The ego turns if its heading changes by more than 14 degrees within the forecast."""
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -248,7 +251,9 @@ class SpeedPlanner:
         comes_from_behind = float(np.dot(others.centers[0, actor, :2] - ego.xyz[:2], ego.forward)) < -ego.extent[0]
         if not crosses and comes_from_behind:
             return None
-        return None if crosses and ego.speed < self._config.clearing_speed else 0.0
+        # Only who turns across others clears their way by going on; who drives straight on stops for those that turn.
+        is_turning = float(np.dot(track.axes[-1, 0, 0], track.axes[0, 0, 0])) < TURNING_COSINE
+        return None if crosses and is_turning and ego.speed < self._config.clearing_speed else 0.0
 
     def _light_term(self, scene: Scene, position: RoutePosition, cruise: float, causes: list[Cause]) -> None:
         if position.light_id is None or position.light_distance > self._config.relevant_distance:
