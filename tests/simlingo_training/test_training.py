@@ -73,7 +73,7 @@ def small_run(data_root, out, **changes) -> TrainSettings:
         "data": data,
         "optim": OptimSettings(lr=3e-3, gradient_clip=1.0),
         "trainer": TrainerSettings(
-            max_epochs=2, accelerator="cpu", precision="32-true", val_every_n_epochs=1, threads=1
+            max_epochs=2, accelerator="cpu", precision="32-true", val_every_n_epochs=1, threads=1, visualise=False
         ),
         "logging": LoggingSettings(wandb=False, tensorboard=False),
     }
@@ -132,14 +132,8 @@ def test_command_line_ends_with_one_message_when_data_are_missing(tmp_path):
 @pytest.fixture(scope="module")
 def trained(data_root, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    return out, run.train(small_run(data_root, out))
-
-
-def losses(out: Path) -> list[float]:
-    import csv
-
-    with (out / "csv" / "metrics.csv").open() as stream:
-        return [float(row["train/loss"]) for row in csv.DictReader(stream) if row.get("train/loss")]
+    settings = small_run(data_root, out)
+    return out, run.train(replace(settings, trainer=replace(settings.trainer, visualise=True)))
 
 
 def test_a_run_writes_a_self_contained_checkpoint_and_its_errors(trained):
@@ -154,6 +148,7 @@ def test_a_run_writes_a_self_contained_checkpoint_and_its_errors(trained):
     assert json.loads((out / "validation.json").read_text()) == summary
     assert set(summary) >= {"model", "straight", "task/driving"}
     assert run.is_finished(out)
+    assert list((out / "visualise").glob("*.png"))
 
 
 def test_a_finished_run_is_not_trained_again(trained, data_root, monkeypatch):
