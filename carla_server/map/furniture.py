@@ -55,6 +55,7 @@ class _LaneFinder:
             self.of_road[lane.key.road].append(lane)
 
     def at(self, road: int, s: float, lane_id: int) -> Lane | None:
+        """The lane with this id in the section at distance `s`, None if there is none."""
         best = None
         for lane in self.of_road[road]:
             if lane.key.lane == lane_id and (best is None or lane.s[0] <= s + 1e-6):

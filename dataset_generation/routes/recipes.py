@@ -340,7 +340,9 @@ def _onward(town: Town, entry: carla.Waypoint, turn: Turn, distance: int) -> car
 _PASSABLE_FLOW = ((8, 10), (22, 24), (37, 38))
 
 
-def _turn_across(town: Town, path: Path, at: int, draw: Draw, *, side: str, rules: tuple[Rule, ...], into: Turn):
+def _turn_across(
+    town: Town, path: Path, at: int, draw: Draw, *, side: str, rules: tuple[Rule, ...], into: Turn
+) -> Placement | None:
     """A turn that crosses or joins a stream of cars from another arm."""
     passed = _junction_ahead(path, at)
     if passed is None or not _rule_fits(passed, rules):
@@ -619,14 +621,16 @@ def _plain_junction(
     return Recipe(name, partial(_at_junction, rules=rules, arms=arms, tail=tail), turns)
 
 
+# Oncoming streams are drawn from the sparse end of the published ranges: passing from a standstill takes about seven
+# seconds, in which an oncoming car at 50 km/h covers 100 m, so denser streams leave no gap.
 RECIPES: dict[str, Recipe] = {
     row.type: row
     for row in (
         _obstacle("Accident", (40, 43), (53, 57), None, 16),
-        _obstacle("AccidentTwoWays", (40, 43), (53, 57), ((32, 60), (109, 180)), 16),
+        _obstacle("AccidentTwoWays", (40, 43), (53, 57), ((32, 60), (155, 184)), 16),
         _plain_junction("BlockedIntersection", _EVERY, tail=40),
         _obstacle("ConstructionObstacle", (40, 44), (47, 55), None, 5),
-        _obstacle("ConstructionObstacleTwoWays", (40, 44), (47, 55), ((43, 70), (129, 200)), 5),
+        _obstacle("ConstructionObstacleTwoWays", (40, 44), (47, 55), ((43, 70), (160, 200)), 5),
         Recipe("ControlLoss", partial(_stretch, length=80, tail=50)),
         Recipe("CrossingBicycleFlow", _bicycles, (Turn.RIGHT,)),
         Recipe("DynamicObjectCrossing", _crossing),
@@ -647,7 +651,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("OppositeVehicleRunningRedLight", partial(_violator, rules=_LIGHT)),
         Recipe("OppositeVehicleTakingPriority", partial(_violator, rules=_NO_LIGHT)),
         _obstacle("ParkedObstacle", (40, 43), (40, 59), None, 5),
-        _obstacle("ParkedObstacleTwoWays", (40, 44), (40, 55), ((31, 56), (106, 151)), 5),
+        _obstacle("ParkedObstacleTwoWays", (40, 44), (40, 55), ((31, 56), (148, 151)), 5),
         Recipe("ParkingCrossingPedestrian", _parked_crossing),
         Recipe("ParkingCutIn", _parking_cut_in),
         Recipe("ParkingExit", _parking_exit, lead=0),

@@ -37,6 +37,7 @@ class Row:
         on_sidewalk: Whether it may stand on a sidewalk.
         faces_road: Whether its heading points to the road (lamps) instead of along it.
         margin: Part of the street's ends kept free, metres.
+        sink: How deep its foundation reaches into sloping ground, metres.
     """
 
     type: str
@@ -51,6 +52,7 @@ class Row:
     on_sidewalk: bool = False
     faces_road: bool = False
     margin: float = 6.0
+    sink: float = 0.0
 
 
 _FACADES = ("brick", "plaster", "concrete", "glass", "sandstone")
@@ -89,7 +91,7 @@ DEVELOPMENTS: dict[str, tuple[Row, ...]] = {
         Row("barrier", "Fence", (6, 12), (0.12, 0.12), (1.0, 1.2), (10, 22), (0.6, 0.6), 0.6, ("wood",)),
     ),
     "rural": (
-        Row("building", "Barn", (14, 24), (9, 13), (5, 8), (90, 190), (14, 22), 0.8, _COTTAGES, margin=30),
+        Row("building", "Barn", (14, 24), (9, 13), (5, 8), (90, 190), (14, 22), 0.8, _COTTAGES, margin=30, sink=1.5),
         Row("tree", "Tree", (3, 6), (3, 6), (6, 12), (9, 30), (4, 9), 0.75, _SPECIES),
         Row("tree", "Tree", (4, 7), (4, 7), (7, 14), (6, 25), (12, 22), 0.8, _SPECIES),
         Row("vegetation", "Bush", (1.2, 2.6), (1.2, 2.6), (0.8, 1.6), (12, 32), (2.5, 4), 0.7, ("bush",)),
@@ -199,14 +201,14 @@ def _object(
         subtype=subtype,
         s=s,
         t=t,
-        zOffset=0.0,
+        zOffset=-row.sink,
         hdg=heading,
         pitch=0.0,
         roll=0.0,
         orientation="none",
         length=along,
         width=across,
-        height=height,
+        height=round(height + row.sink, 2),
     )
 
 
