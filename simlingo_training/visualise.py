@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib
@@ -27,6 +28,10 @@ from simlingo_training.data.images import ImageU8
 from simlingo_training.models.simlingo import ModelOutput
 
 Array = NDArray[np.float64]
+
+
+LINE_LENGTH = 110
+"""Characters after which texts are wrapped."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,8 @@ def add_points_in_image(axes: Axes, scene: Scene) -> None:
         seen = in_front & (pixels[:, 0] >= 0) & (pixels[:, 0] < width) & (pixels[:, 1] >= 0) & (pixels[:, 1] < height)
         style = STYLES[name]
         axes.plot(*pixels[seen].T, style.marker, color=style.colour, markersize=4)
-    axes.set_title(scene.title, fontsize=7)
-    axes.set_xlabel(scene.said, fontsize=7)
+    axes.set_title(fill(scene.title, LINE_LENGTH), fontsize=7)
+    axes.set_xlabel("\n".join(fill(line, LINE_LENGTH) for line in scene.said.splitlines()), fontsize=7)
     axes.set_xticks([])
     axes.set_yticks([])
 
@@ -151,7 +156,7 @@ class DrawPredictions(pl.Callback):
             if output.path is not None:
                 points["path"] = output.path[row]
             points["waypoints"] = output.speed_waypoints[row]
-            said = data.tokenizer.decode(said_tokens(output, batch, row)).strip()
+            said = data.tokenizer.decode(said_tokens(output, batch, row)).removeprefix("assistant").strip()
             scenes.append(
                 Scene(
                     read_image(data.image_path(key)),
