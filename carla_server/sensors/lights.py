@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from carla_server.sensors.actors import SHAPED
-from carla_server.sensors.raster import JIT
+from carla_server.sensors.raster import JIT, scan_rows
 from carla_server.sensors.town import Town
 from carla_server.sensors.views import ActorView, Light
 from carla_server.sensors.weather import Lighting
@@ -100,7 +100,7 @@ def _sort(points, count):
 
 @njit(**JIT)
 def _hull(points, count, out):
-    """Convex hull (monotone chain) of the first `count` rows of `points`; returns the number of its corners."""
+    """Convex hull (monotone chain) of the first `count` rows of `points`, into columns 1 and 2 of `out`; returns its size."""
     _sort(points, count)
     size = 0
     for turn in range(2):
@@ -109,12 +109,12 @@ def _hull(points, count, out):
             k = i if turn == 0 else count - 1 - i
             x, y = points[k, 0], points[k, 1]
             while size - start >= 2 and (
-                (out[size - 1, 0] - out[size - 2, 0]) * (y - out[size - 2, 1])
-                - (out[size - 1, 1] - out[size - 2, 1]) * (x - out[size - 2, 0])
+                (out[size - 1, 1] - out[size - 2, 1]) * (y - out[size - 2, 2])
+                - (out[size - 1, 2] - out[size - 2, 2]) * (x - out[size - 2, 1])
                 <= 0
             ):
                 size -= 1
-            out[size, 0], out[size, 1] = x, y
+            out[size, 1], out[size, 2] = x, y
             size += 1
         size -= 1
     return size
@@ -122,27 +122,9 @@ def _hull(points, count, out):
 
 @njit(**JIT)
 def _fill_shadow(field, ring, count, left, right):
-    """Darken the cells inside a convex polygon given in cell coordinates."""
+    """Darken the cells inside a convex polygon given in cell coordinates, as `scan_rows` takes it."""
     size = field.shape[0]
-    low, high = 1e30, -1e30
-    for i in range(count):
-        low, high = min(low, ring[i, 1]), max(high, ring[i, 1])
-    first, end = max(0, int(np.ceil(max(low, -1.0) - 0.5))), min(size, int(np.ceil(min(high, size + 1.0) - 0.5)))
-    for row in range(first, end):
-        left[row], right[row] = 1e30, -1e30
-    for i in range(count):
-        j = i + 1 if i + 1 < count else 0
-        x0, y0, x1, y1 = ring[i, 0], ring[i, 1], ring[j, 0], ring[j, 1]
-        if y0 > y1:
-            x0, y0, x1, y1 = x1, y1, x0, y0
-        if y1 <= y0:
-            continue
-        slope = (x1 - x0) / (y1 - y0)
-        for row in range(
-            max(first, int(np.ceil(max(y0, -1.0) - 0.5))), min(end, int(np.ceil(min(y1, size + 1.0) - 0.5)))
-        ):
-            x = x0 + (row + 0.5 - y0) * slope
-            left[row], right[row] = min(left[row], x), max(right[row], x)
+    first, end = scan_rows(ring, count, size, left, right)
     for row in range(first, end):
         a = max(0, int(np.ceil(max(left[row], -1.0) - 0.5)))
         b = min(size, int(np.ceil(min(right[row], size + 1.0) - 0.5)))
@@ -154,7 +136,7 @@ def _fill_shadow(field, ring, count, left, right):
 def _cast_shadows(field, corners, tall, corner, scale, push_x, push_y, longest):
     """Draw the shadows of prisms; (push_x, push_y) is the shadow of one metre of height, metres."""
     size = field.shape[0]
-    points, ring = np.empty((16, 2)), np.empty((20, 2))
+    points, ring = np.empty((16, 2)), np.zeros((20, 3))
     left, right = np.empty(size), np.empty(size)
     length = np.sqrt(push_x * push_x + push_y * push_y)
     for k in range(tall.size):

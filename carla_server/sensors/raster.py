@@ -50,19 +50,33 @@ def _clip_near(tri, near, poly):
 
 
 @njit(**JIT)
-def _spans(poly, count, focal, center_x, center_y, height, left, right):
-    """Project a convex polygon and note per pixel row where it begins and ends; returns (first row, end row)."""
-    low, high = 1e30, -1e30
+def _project(poly, count, focal, center_x, center_y):
+    """Replace Y and Z of camera-frame corners by pixel coordinates, in place."""
     for i in range(count):
         inv = focal / poly[i, 0]
         poly[i, 1] = center_x + poly[i, 1] * inv
         poly[i, 2] = center_y - poly[i, 2] * inv
+
+
+@njit(**JIT)
+def scan_rows(poly, count, height, left, right):
+    """Note per row where a convex polygon begins and ends.
+
+    Args:
+        poly: (>= count, 3) corners; columns 1 and 2 are x and y, pixels.
+        count: Corners.
+        height: Rows; row r has its middle at y = r + 0.5.
+        left, right: (height,) out, x of the two borders at the middle of each row touched.
+
+    Returns:
+        First row and end row.
+    """
+    low, high = 1e30, -1e30
+    for i in range(count):
         low = min(low, poly[i, 2])
         high = max(high, poly[i, 2])
-    first = int(np.ceil(max(low, -1.0) - 0.5))
-    end = int(np.ceil(min(high, height + 1.0) - 0.5))
-    first = max(first, 0)
-    end = min(end, height)
+    first = max(int(np.ceil(max(low, -1.0) - 0.5)), 0)
+    end = min(int(np.ceil(min(high, height + 1.0) - 0.5)), height)
     for row in range(first, end):
         left[row] = 1e30
         right[row] = -1e30
@@ -188,7 +202,8 @@ def rasterize(pos, flags, starts, ends, mats, width, height, focal, near, zbuf, 
                 count = 3
             else:
                 count = _clip_near(tri, near, poly)
-            first, end = _spans(poly, count, focal, center_x, center_y, height, left, right)
+            _project(poly, count, focal, center_x, center_y)
+            first, end = scan_rows(poly, count, height, left, right)
             inv = 1.0 / offset
             a = ny * inv / focal
             b = -nz * inv / focal
