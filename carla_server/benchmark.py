@@ -16,6 +16,8 @@ import queue
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -45,7 +47,7 @@ def spawn_cars(client: Any, world: Any, count: int) -> list[Any]:
     """Up to `count` cars on spawn points."""
     import carla
 
-    library = [row for row in world.get_blueprint_library().filter("vehicle.*") if str(row.get_attribute("base_type"))]
+    library = world.get_blueprint_library().filter("vehicle.*")
     cars = [row for row in library if row.get_attribute("base_type").as_str() == "car"]
     points = world.get_map().get_spawn_points()
     order = [points[(index * 7) % len(points)] for index in range(len(points))] if len(points) % 7 else points
@@ -85,7 +87,7 @@ def bench_ticks(server: ServerProcess, options: argparse.Namespace) -> Result:
             batch = [carla.command.ApplyVehicleControl(car.id, control) for car in cars]
             client.apply_batch_sync(batch, True)
             result[f"ticks_per_s_{count}"] = round(rate(world.tick))
-            result[f"batch_ticks_per_s_{count}"] = round(rate(lambda batch=batch: client.apply_batch_sync(batch, True)))
+            result[f"batch_ticks_per_s_{count}"] = round(rate(partial(client.apply_batch_sync, batch, True)))
         client.reload_world()
         with synchronous(client) as world:
             manager = client.get_trafficmanager(server.port + 500)
@@ -195,8 +197,6 @@ BENCHMARKS: dict[str, Callable[[ServerProcess, argparse.Namespace], Result]] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run benchmarks against a server of their own; the exit status."""
-    from pathlib import Path
-
     parser = argparse.ArgumentParser(
         prog="python -m carla_server.benchmark",
         description="Measure the server through the carla client.",

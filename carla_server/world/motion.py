@@ -70,8 +70,9 @@ REVERSE_SHARE, REVERSE_TOP = 0.6, 9.0
 BRAKING, BRAKE_BITE, BITE_FADE = 7.5, 8.0, 4.0
 #: Rolling resistance, m/s². Small: the holding throttle covers resistance while driving.
 ROLLING = 0.1
-#: Acceleration the tyres hold on a dry road, m/s²; CARLA's tyres hold more than real ones.
-GRIP = 14.0
+#: Acceleration the tyres hold on a dry road, m/s²: the friction of CARLA's vehicles is 3.5, and its Traffic Manager
+#: takes bends as fast as that allows.
+GRIP = 3.5 * GRAVITY
 #: How fast spin from a collision dies out, rad/s².
 SPIN_DECAY = 6.0
 #: A vehicle higher above the ground than this falls, metres; deeper below than this, it is under the world and falls.
