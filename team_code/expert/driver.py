@@ -176,7 +176,7 @@ class Expert:
         if wish.keep_driving and not self.config.check_while_overtaking:
             return wish.max_speed, False, wish.cause, Hazards(), True
         if wish.keep_driving:
-            road_speed, cruise = min(road_speed, wish.max_speed), min(cruise, wish.max_speed)
+            road_speed, cruise = wish.max_speed, min(self.planner.bend_speed, wish.max_speed)
         decision = self.speed.decide(scene, position, cruise, road_speed, self._is_impatient(scene.ego.speed))
         if wish.max_speed < decision.target:
             return wish.max_speed, False, wish.cause, decision.hazards, wish.keep_driving
