@@ -35,6 +35,9 @@ from driving.files import read_json, write_bytes
 Point = Sequence[float]
 Matrix = Sequence[Sequence[float]]
 
+SMALL_DATASET = 100
+"""Runs below which a fixed number, not a threshold, decides how many are held out."""
+
 FRAME_RATE_HZ = 4.0
 """Recorded frames per second: every fifth step of a 20 Hz simulation."""
 
@@ -807,8 +810,10 @@ class RunFolder:
 
     @cached_property
     def hash_share(self) -> float:
-        """A number in [0, 1) that depends on ``key`` alone; runs below a fraction make up that share of any dataset."""
-        return int.from_bytes(sha256(self.key.encode()).digest()[:8], "big") / 2**64
+        """A number in [0, 1) that depends on the recorded route alone, not on when it was recorded; runs below a fraction
+        make up that share of any dataset."""
+        route = f"{self.relative.parent.as_posix()}/{self.town}/{self.route_file}/{self.route_index}"
+        return int.from_bytes(sha256(route.encode()).digest()[:8], "big") / 2**64
 
     @cached_property
     def _parts(self) -> re.Match[str]:
@@ -903,14 +908,18 @@ def find_runs(root: str | os.PathLike[str]) -> list[RunFolder]:
 
 
 def hash_held_out(runs: Sequence[RunFolder], fraction: float) -> list[RunFolder]:
-    """Runs held out by `RunFolder.hash_share`: those below ``fraction``; the lowest one if none is, unless it is alone.
+    """Runs held out by `RunFolder.hash_share`; needs no list and no seed.
 
-    The choice needs no list and no seed, and adding runs moves none of the others.
+    Of many runs those below ``fraction``, so that adding runs moves none of the others. Below `SMALL_DATASET` runs the share
+    would vary too much: there the nearest whole number of the lowest ones, at least one if there are two.
     """
-    chosen = [run for run in runs if run.hash_share < fraction]
-    if not chosen and fraction > 0 and len(runs) > 1:
-        return [min(runs, key=lambda run: run.hash_share)]
-    return chosen
+    if fraction <= 0 or len(runs) < 2:
+        return []
+    if len(runs) >= SMALL_DATASET:
+        return [run for run in runs if run.hash_share < fraction]
+    count = max(1, round(fraction * len(runs)))
+    limit = sorted(run.hash_share for run in runs)[count - 1]
+    return [run for run in runs if run.hash_share <= limit]
 
 
 def _walk_runs(folder: Path) -> Iterator[Path]:

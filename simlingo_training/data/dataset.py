@@ -227,7 +227,13 @@ class SampleMaker:
         run, frame = self._place(record)
         dreams = self.labels.read(run.label_path(DREAMER, frame), lambda path: parse_dreams(read_json(path)))
         instructed = draw_instruction(
-            self._scene(record, view), dreams, self.navigation, self.settings.use_safety_flag, draws
+            self._scene(record, view),
+            dreams,
+            self.navigation,
+            self.settings.use_safety_flag,
+            draws,
+            self.phrases,
+            self.settings.paraphrase_probability if self.training else 0.0,
         )
         if instructed.follow:
             dream = instructed.dream

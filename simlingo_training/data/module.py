@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from driving.files import write_text
-from driving.records import RunFolder
+from driving.records import RunFolder, hash_held_out
 from simlingo_training.config import DataSettings
 from simlingo_training.data.chat import ChatTokenizer
 from simlingo_training.data.collate import Batch, Collate
@@ -54,35 +52,11 @@ def is_old_town(run: RunFolder) -> bool:
     return any("lb1_split" in part for part in run.relative.parts)
 
 
-SMALL_DATA = 100
-"""Below this many runs a fixed number is held out, because the share that falls below a threshold would vary too much."""
-
-
-def route_share(run: RunFolder) -> float:
-    """A number in [0, 1) that depends on the recorded route alone, not on when it was recorded."""
-    route = f"{run.relative.parent.as_posix()}/{run.town}/{run.route_file}/{run.route_index}"
-    return int.from_bytes(sha256(route.encode()).digest()[:8], "big") / 2**64
-
-
-def held_out_runs(runs: Sequence[RunFolder], fraction: float) -> NDArray[np.bool_]:
-    """Which runs are kept for validation: those of the routes with the lowest hash. Needs no list and no seed.
-
-    With many runs each is decided on its own, so new runs move no old one; of few runs the nearest whole number is taken, at
-    least one if there are two.
-    """
-    shares = np.array([route_share(run) for run in runs])
-    if fraction <= 0 or len(runs) < 2:
-        return np.zeros(len(runs), dtype=bool)
-    if len(runs) >= SMALL_DATA:
-        return shares < fraction
-    count = max(1, round(fraction * len(runs)))
-    return shares <= np.sort(shares)[count - 1]
-
-
 def split_runs(table: FrameTable, settings: DataSettings) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Row marks (N,) of training and validation frames.
 
-    With ``split_by_town`` the groups ``routes_training`` and ``routes_validation`` decide, otherwise `held_out_runs`.
+    With ``split_by_town`` the groups ``routes_training`` and ``routes_validation`` decide, otherwise
+    `driving.records.hash_held_out`.
     """
     usable = np.array([settings.use_old_towns or not is_old_town(run) for run in table.runs])
     usable &= np.array([settings.use_town13 or settings.split_by_town or run.town != "Town13" for run in table.runs])
@@ -90,9 +64,8 @@ def split_runs(table: FrameTable, settings: DataSettings) -> tuple[NDArray[np.bo
         held_out = np.array(["routes_validation" in run.relative.parts for run in table.runs])
         training = np.array(["routes_training" in run.relative.parts for run in table.runs])
     else:
-        held_out = np.zeros(len(table.runs), dtype=bool)
-        kept = np.flatnonzero(usable)
-        held_out[kept] = held_out_runs([table.runs[number] for number in kept], settings.val_fraction)
+        chosen = hash_held_out([run for run, kept in zip(table.runs, usable) if kept], settings.val_fraction)
+        held_out = np.array([run in chosen for run in table.runs])
         training = ~held_out
     return table.run_flags(training & usable), table.run_flags(held_out & usable)
 

@@ -278,6 +278,8 @@ class Dream:
         refusal: What to answer in safety mode when it is not safe.
         safe: Whether it may be executed in safety mode.
         allowed: Whether traffic rules allow it.
+        templates: Template of each instruction, empty in files without.
+        slots: Placeholder to text for each of them.
     """
 
     mode: str
@@ -287,6 +289,8 @@ class Dream:
     refusal: str
     safe: bool
     allowed: bool
+    templates: tuple[str, ...] = ()
+    slots: tuple[Mapping[str, str], ...] = ()
 
 
 def parse_dreams(content: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Dream]:
@@ -318,6 +322,8 @@ def _parse_dream(mode: str, values: Mapping[str, Any]) -> Dream:
             refusal=values["dreamer_answer_safety"],
             safe=bool(values["safe_to_execute"]),
             allowed=bool(values["allowed"]),
+            templates=tuple(values.get("instructions_templates") or ()),
+            slots=tuple(values.get("templates_placeholders") or ()),
         )
     except KeyError as error:
         raise ValueError(f"dreamed alternative of mode {mode!r} lacks the key {error}; generate it again") from error
@@ -333,7 +339,13 @@ class Instructed:
 
 
 def draw_instruction(
-    scene: Scene, dreams: Sequence[Dream], navigation: Navigation, use_safety_flag: bool, draws: Draws
+    scene: Scene,
+    dreams: Sequence[Dream],
+    navigation: Navigation,
+    use_safety_flag: bool,
+    draws: Draws,
+    phrases: Paraphrases | None = None,
+    paraphrase: float = 0.0,
 ) -> Instructed:
     """Draw one alternative and put it into words.
 
@@ -347,12 +359,22 @@ def draw_instruction(
     safety = draws.random() < 0.5 if use_safety_flag else None
     dream = draws.choice(dreams)
     instruction = draws.choice(dream.instructions)
+    if phrases is not None and paraphrase and draws.random() < paraphrase:
+        instruction = reworded(dream, instruction, phrases, draws)
     options = navigation.options(scene, draws)
     sentence = draws.choice(options) if draws.random() < WITH_NAVIGATION else None
     refused = bool(safety) and not dream.safe
     prompt = prompts.instruction_prompt(scene.speed, sentence, instruction, safety)
     answer = dream.refusal if refused else prompts.FOLLOWING_ANSWER
     return Instructed(Conversation(prompt, answer, f"dreamer_{dream.mode}"), dream, follow=not refused)
+
+
+def reworded(dream: Dream, instruction: str, phrases: Paraphrases, draws: Draws) -> str:
+    """Another wording of an instruction whose template is known, with the same values; else the instruction itself."""
+    number = dream.instructions.index(instruction)
+    if number >= min(len(dream.templates), len(dream.slots)) or dream.templates[number] not in phrases.wordings:
+        return instruction
+    return fill(draws.choice(phrases.wordings[dream.templates[number]]), dream.slots[number])
 
 
 def distance_waypoints(waypoints: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from driving.camera import jpeg_round_trip
-from driving.records import RunFolder
+from driving.records import RunFolder, hash_held_out
 from driving.route import resample_path, shift_view
 from simlingo_training.config import AugmentationSettings, CacheSettings, DataSettings
 from simlingo_training.data import prompts
@@ -17,7 +17,7 @@ from simlingo_training.data.augment import OPERATORS, augment
 from simlingo_training.data.chat import ChatTokenizer
 from simlingo_training.data.dataset import Draw, TileStore, view_of
 from simlingo_training.data.images import TileSpec, camera_to_tiles, closest_grid, tile_image
-from simlingo_training.data.module import SimLingoData, held_out_runs
+from simlingo_training.data.module import SimLingoData
 from simlingo_training.data.sampler import BucketSampler, Pool, expected_shares, published_epoch_size, quotas
 from simlingo_training.data.table import TableOptions, bucket_key, load_table
 from simlingo_training.data.tasks import Scene, draw_instruction, parse_dreams
@@ -231,13 +231,15 @@ def made_runs(count, date="01_01_00_00_00"):
 
 
 def test_held_out_routes_do_not_depend_on_the_date_or_on_other_routes():
-    few = held_out_runs(made_runs(9), 0.15)
-    assert few.sum() == 1
-    np.testing.assert_array_equal(few, held_out_runs(made_runs(9, "12_31_23_59_59"), 0.15))
-    many, more = held_out_runs(made_runs(400), 0.1), held_out_runs(made_runs(800), 0.1)
-    np.testing.assert_array_equal(many, more[:400])
-    assert 20 < many.sum() < 60
-    assert not held_out_runs(made_runs(9), 0.0).any()
+    few = hash_held_out(made_runs(9), 0.15)
+    assert [run.route_file for run in few] == [
+        run.route_file for run in hash_held_out(made_runs(9, "12_31_23_59_59"), 0.15)
+    ]
+    assert len(few) == 1
+    many, more = hash_held_out(made_runs(400), 0.1), hash_held_out(made_runs(800), 0.1)
+    assert set(many) == {run for run in more if int(run.route_file) < 400}
+    assert 20 < len(many) < 60
+    assert hash_held_out(made_runs(9), 0.0) == []
 
 
 def test_training_and_validation_frames_are_of_different_runs(data):
@@ -389,3 +391,20 @@ def test_matrix_resizing_is_pillows(size):
     found = resize_tiles(torch.from_numpy(image)[None], TileSpec(size))[0].numpy()
     assert np.abs(found - expected).max() <= 1
     assert (found != expected).mean() < 1e-3
+
+
+def test_instructions_are_reworded_with_the_same_values():
+    from driving.paraphrases import Paraphrases
+    from simlingo_training.data.tasks import reworded
+
+    phrases = Paraphrases(instructions={"speed": ["Drive at <SPEED>.", "Go <SPEED> now."]})
+    known = dream(
+        dreamer_instruction=["Drive at 5 m/s."],
+        instructions_templates=["Drive at <SPEED>."],
+        templates_placeholders=[{"<SPEED>": "5 m/s"}],
+    )
+    parsed = parse_dreams({"target_speed": [known]})[0]
+    found = {reworded(parsed, parsed.instructions[0], phrases, random.Random(seed)) for seed in range(20)}
+    assert found == {"Drive at 5 m/s.", "Go 5 m/s now."}
+    unknown = parse_dreams({"crash": [dream()]})[0]
+    assert reworded(unknown, "Hit it.", phrases, random.Random(0)) == "Hit it."
