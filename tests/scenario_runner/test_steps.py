@@ -131,6 +131,39 @@ def test_agent_stops_behind_a_standing_car_and_not_for_one_beside(lane):
     assert car.speed() > 2.0
 
 
+def test_agent_does_not_stop_for_oncoming_cars_on_a_bend():
+    """On every bend of the town, a car that stands in the oncoming lane does not stop an agent on its own lane."""
+    road_map = load_map("Mini01")
+    bends = 0
+    places = [(lane, gap) for lane in road_map.generate_waypoints(2.0) for gap in (12.0, 15.0, 18.0, 22.0)]
+    for lane, gap in places:
+        ahead, left = lane.next(gap), lane.get_left_lane()
+        oncoming = ahead[0].get_left_lane() if ahead else None
+        if oncoming is None or left is None or lane.is_junction or ahead[0].is_junction:
+            continue
+        turned = abs((ahead[0].transform.rotation.yaw - lane.transform.rotation.yaw + 180.0) % 360.0 - 180.0)
+        if oncoming.lane_id * lane.lane_id > 0 or turned < 60.0:
+            continue
+        bends += 1
+        world = KinematicWorld(road_map)
+        state = WorldState(None, world)
+        car = state.try_spawn(Blueprint("vehicle.tesla.model3"), lane.transform)
+        state.try_spawn(Blueprint("vehicle.tesla.model3"), oncoming.transform)
+        agent = PathAgent(
+            state,
+            car,
+            path_of(path_ahead(lane, 60.0, 2.0)),
+            10.0,
+            AgentOptions(base_threshold=10.0, threshold_per_mps=1.6),
+        )
+        for _ in range(60):
+            GameTime.on_carla_tick(world.tick())
+            state.on_tick()
+            agent.step()
+        assert car.speed() > 3.0
+    assert bends >= 1
+
+
 def test_path_needs_two_points(lane):
     with pytest.raises(ValueError, match="at least two points, got 1"):
         PathAgent(lane.state, lane.car(1.0), np.zeros((1, 2)), 5.0)

@@ -24,6 +24,9 @@ MAX_THROTTLE, MAX_BRAKE, MAX_STEER = 0.75, 0.3, 0.8
 EMERGENCY_BRAKE = 0.5
 STEER_CHANGE_PER_TICK = 0.1
 LOOK_AHEAD_BASE, LOOK_AHEAD_PER_MPS = 3.0, 0.5
+ONCOMING_COS = -0.2
+"""Vehicles turned against our path by more than this cosine come towards us."""
+
 CORRIDOR_MARGIN = 0.25
 """Free space wanted beside the vehicle, metres."""
 
@@ -194,18 +197,23 @@ class PathAgent:
         reach = self.options.base_threshold + self.options.threshold_per_mps * here.speed
         extent = self.vehicle.bounding_box.extent
         corridor = self._corridor(here.location, reach + extent.x)
+        steps = np.diff(corridor, axis=0)
+        headings = np.arctan2(steps[:, 1], steps[:, 0])
+        headings = np.append(headings, headings[-1])
         for other in self.state.vehicles():
             there = self.state.motion(other)
             size = other.bounding_box.extent
             way = here.location.distance(there.location)
             if other.id == self.vehicle.id or way > reach + extent.x + size.x + 2.0:
                 continue
-            turned = math.radians(there.transform.rotation.yaw - here.transform.rotation.yaw)
-            if math.cos(turned) < 0.0 or ahead_of(here.transform, there.location) <= 0.0:
+            if ahead_of(here.transform, there.location) <= 0.0:
                 continue
-            width = abs(size.x * math.sin(turned)) + abs(size.y * math.cos(turned))
             gaps = np.hypot(corridor[:, 0] - there.location.x, corridor[:, 1] - there.location.y)
-            if float(np.min(gaps)) < extent.y + width + CORRIDOR_MARGIN:
+            nearest = int(np.argmin(gaps))
+            # Headings are compared where the other vehicle is: on a bend, oncoming traffic may head almost as we do here.
+            turned = math.radians(there.transform.rotation.yaw) - headings[nearest]
+            width = abs(size.x * math.sin(turned)) + abs(size.y * math.cos(turned))
+            if math.cos(turned) > ONCOMING_COS and gaps[nearest] < extent.y + width + CORRIDOR_MARGIN:
                 return there
         return None
 
@@ -214,7 +222,7 @@ class PathAgent:
         corners = np.concatenate([[(location.x, location.y)], self.path[self._index :]])
         steps = np.hypot(*np.diff(corners, axis=0).T)
         along = np.concatenate([[0.0], np.cumsum(steps)])
-        at = np.arange(0.0, min(reach, float(along[-1])) + 0.5, 1.0)
+        at = np.arange(0.0, max(min(reach, float(along[-1])), 1.0) + 0.5, 1.0)
         return np.stack([np.interp(at, along, corners[:, 0]), np.interp(at, along, corners[:, 1])], axis=1)
 
 
