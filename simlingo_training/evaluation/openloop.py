@@ -15,6 +15,9 @@ from simlingo_training.config import NUM_PATH_POINTS, NUM_SPEED_WAYPOINTS, WAYPO
 
 Array = NDArray[np.float64]
 
+INSTRUCTED = "dreamer"
+"""Start of the task names of instructed alternatives."""
+
 METRICS = ("path_ade", "path_fde", "waypoint_ade", "waypoint_fde", "speed_error")
 """Metres for the first four, m/s for the last."""
 
@@ -101,10 +104,16 @@ class OpenLoopReport:
         return {name: float((v if wanted is None else v[wanted]).mean()) for name, v in joined.items()}
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """``model``, ``straight`` and, for each task and bucket, ``task/...`` and ``bucket/...`` of the model."""
+        """``model``, ``straight`` and, for each task and bucket, ``task/...`` and ``bucket/...`` of the model.
+
+        The first two count what the expert drove, as long as there is any; instructed alternatives, which no driver could
+        guess without the instruction, only appear below.
+        """
         if not len(self):
             return {}
-        result = {"model": self.means(self.model), "straight": self.means(self.straight)}
+        expert = np.array([not task.startswith(INSTRUCTED) for task, _ in self.groups])
+        wanted = expert if expert.any() else None
+        result = {"model": self.means(self.model, wanted), "straight": self.means(self.straight, wanted)}
         for place, kind in enumerate(("task", "bucket")):
             names = np.array([group[place] for group in self.groups])
             for name in sorted(set(names)):

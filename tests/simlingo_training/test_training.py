@@ -397,3 +397,15 @@ def test_narrow_weights_follow_their_float32_masters():
     again = MasterWeights(torch.optim.SGD([torch.nn.Parameter(torch.zeros(4, dtype=torch.bfloat16)), wide], lr=1e-4))
     again.load_state_dict(optimizer.state_dict())
     torch.testing.assert_close(again._pairs[0][1].detach(), optimizer._pairs[0][1].detach())
+
+
+def test_headline_errors_count_expert_drives_only():
+    from simlingo_training.evaluation.openloop import OpenLoopReport
+
+    zeros, ones = np.zeros((2, 20, 2)), np.ones((2, 10, 2))
+    report = OpenLoopReport()
+    speed = np.zeros(2)
+    report.add(zeros, ones[:, :10], zeros, ones * [[[2.0]], [[1.0]]], speed, ["dreamer_stop", "driving"], ["d", "all"])
+    summary = report.summary()
+    assert summary["model"]["waypoint_ade"] == 0.0
+    assert summary["task/dreamer_stop"]["waypoint_ade"] == pytest.approx(np.sqrt(2))
