@@ -137,7 +137,7 @@ def test_every_target_of_a_configuration_resolves() -> None:
 
 def test_configuration_folder_holds_values_only() -> None:
     assert not list((ROOT / "config").rglob("*.py"))
-    assert not [path for path in (ROOT / "data").rglob("*.py")]
+    assert not list((ROOT / "data").rglob("*.py"))
 
 
 @pytest.mark.parametrize(
