@@ -19,7 +19,7 @@ from team_code.expert.forecast import (
 )
 from team_code.expert.idm import IntelligentDriver, Obstacle
 from team_code.expert.planner import RoutePlanner, RoutePosition
-from team_code.expert.scene import EgoState, Scene
+from team_code.expert.scene import ActorBatch, EgoState, Scene
 
 TURNING_COSINE = 0.97
 """The ego turns if its heading changes by more than 14 degrees within the forecast."""
@@ -214,6 +214,10 @@ class SpeedPlanner:
                 )
                 if target is None:
                     continue
+                if config.conflict is not None and near_lane_change and self._is_ahead(ego, vehicles, i):
+                    length, speed = 2 * vehicles.extent[i, 0], float(vehicles.speed[i])
+                    room = self._follow(cruise, ego.speed, float(distance[i]), length, speed, config.vehicle)
+                    target = min(target, room)
                 hazards.vehicle, hazards.vehicle_id = True, int(vehicles.ids[i])
                 causes.append(_cause(target, "vehicle", vehicles, i, distance))
         walker_distance = np.linalg.norm(walkers.xyz - ego.xyz, axis=1)
@@ -222,6 +226,13 @@ class SpeedPlanner:
             length = 0.5 + float(ego.extent[0])
             target = self._follow(cruise, ego.speed, float(walker_distance[i]), length, 0.0, config.walker)
             causes.append(_cause(target, "walker", walkers, i, walker_distance))
+
+    @staticmethod
+    def _is_ahead(ego: EgoState, vehicles: ActorBatch, i: int) -> bool:
+        """Whether a vehicle drives or stands before the ego in its direction: who stops short of it can still turn out."""
+        offset = vehicles.xy[i] - ego.xyz[:2]
+        along = float(np.dot(offset, ego.forward)) > ego.extent[0] + vehicles.extent[i, 0]
+        return along and bool(np.cos(vehicles.yaw[i] - ego.yaw) > SAME_DIRECTION_COSINE)
 
     def _yield_speed(
         self, ego: EgoState, cruise: float, track: BoxTracks, others: BoxTracks, actor: int

@@ -21,6 +21,9 @@ ACTIVE_SHARE = 0.8
 """Probability that an entry sends cars."""
 
 EXIT_CAPACITY = 2
+EXIT_ROOM = 60.0
+"""Cars keep going on so much road behind the exit, metres: those on it and those that turn into it must find room."""
+
 REUSE_RADIUS = 10.0
 """A car that passes this near to a source on its lane is counted as the source's, metres."""
 
@@ -80,7 +83,7 @@ class JunctionTraffic:
     def must_clear(self, car: Car) -> bool:
         """Whether a road car ahead is before, in or just behind an active junction, where it must not wait for the ego."""
         border = self.border
-        return border != float("inf") and car.place.along < border + 2 * SOURCE_SPACING
+        return border != float("inf") and car.place.along < border + EXIT_ROOM
 
     def update(self) -> None:
         """Activate and leave junctions, obey requests, follow the cars, add new ones."""
