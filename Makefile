@@ -11,6 +11,11 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 WORKERS ?= 2
 
+# Tests that connect clients to servers. Each file has a process of its own: threads of the carla client abort their process
+# when a server that they once knew ends, so these tests must not share one with others.
+SIMULATOR_TESTS := tests/contract/test_contract.py tests/carla_server/test_process.py tests/carla_server/test_view.py \
+    tests/carla_server/render/test_client.py tests/scenario_runner/test_on_server.py tests/leaderboard/test_evaluator.py
+
 .PHONY: help demo test lint typecheck unit format clean
 
 help:
@@ -37,7 +42,8 @@ typecheck: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	printf '%s\n' $(SIMULATOR_TESTS) | OMP_NUM_THREADS=1 xargs -P $(WORKERS) -n 1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(addprefix --ignore=,$(SIMULATOR_TESTS))
 
 format: $(STAMP)
 	$(BIN)/ruff format .

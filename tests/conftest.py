@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +13,22 @@ import pytest
 
 from carla_server.process import ServerProcess, start_server, stop_server
 
+EXIT_STATUS = pytest.StashKey[int]()
+
 __all__ = ["ServerProcess", "start_server", "stop_server", "synchronous", "wait_until"]
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember how the tests went, for `pytest_unconfigure`."""
+    session.config.stash[EXIT_STATUS] = int(exitstatus)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave without the exit code of the carla library, which may abort when servers that it knew are gone."""
+    if "carla" in sys.modules and "PYTEST_XDIST_WORKER" not in os.environ and EXIT_STATUS in config.stash:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.stash[EXIT_STATUS])
 
 
 @pytest.fixture(scope="module")

@@ -162,3 +162,15 @@ def test_every_package_says_what_it_is() -> None:
         if not ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
     ]
     assert not silent, f"no docstring in __init__.py of {', '.join(silent)}"
+
+
+def test_tests_with_servers_have_processes_of_their_own() -> None:
+    """The Makefile lists every test file that connects clients to servers."""
+    listed = set(re.findall(r"tests/[\w/]+\.py", (ROOT / "Makefile").read_text(encoding="utf-8")))
+    fixtures = re.compile(r"\b(carla_server_process|carla_client|sync_world|start_server|ServerProcess)\b")
+    using = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if path != Path(__file__).resolve() and fixtures.search(path.read_text(encoding="utf-8"))
+    }
+    assert using == listed
