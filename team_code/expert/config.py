@@ -58,7 +58,8 @@ class ForecastConfig:
         horizon, horizon_lane_change: Seconds, on plain road and near a lane change.
         horizon_junction: Seconds near junctions: a gap must last until the ego has crossed.
         junction_points: Points ahead in which a junction counts as near.
-        radius: Actors farther than this are ignored, metres.
+        radius: Actors farther than this are ignored, metres; fast cars come farther within the horizon than the
+            published 50.
         ego_fast: Speed from which the ego box grows, m/s.
         ego_growth: Factors on the half length and half width of a fast ego.
         slow_speed: Below it other boxes keep their size, m/s.
@@ -72,9 +73,9 @@ class ForecastConfig:
 
     horizon: float = 2.0
     horizon_lane_change: float = 1.1
-    horizon_junction: float = 3.0
+    horizon_junction: float = 4.0
     junction_points: int = 100
-    radius: float = 50.0
+    radius: float = 80.0
     ego_fast: float = 5.0
     ego_growth: tuple[float, float] = (1.3, 1.2)
     slow_speed: float = 1.0
@@ -152,7 +153,7 @@ class ExpertConfig:
     light: FollowConfig = FollowConfig(8.0, 0.1)
     stop_sign: FollowConfig = FollowConfig(2.0, 0.1)
     overtake: FollowConfig = FollowConfig(2.0, 0.1)
-    conflict: FollowConfig | None = FollowConfig(1.0, 0.1)
+    conflict: FollowConfig | None = FollowConfig(2.0, 0.1)
     hard_deceleration: float = 7.0
     clearing_speed: float = 7.0
     relevant_distance: float = 60.0
@@ -183,7 +184,7 @@ _SIMLINGO = replace(
         true_stop_lines=False,
         lane_types_checked=False,
     ),
-    forecast=ForecastConfig(partial_brake=False, box_centers=False, horizon_junction=2.0),
+    forecast=ForecastConfig(partial_brake=False, box_centers=False, horizon_junction=2.0, radius=50.0),
     relevant_distance=float("inf"),
     lateral_acceleration=float("inf"),
     dilemma_deceleration=float("inf"),

@@ -21,6 +21,9 @@ from team_code.expert.idm import IntelligentDriver, Obstacle
 from team_code.expert.planner import RoutePlanner, RoutePosition
 from team_code.expert.scene import ActorBatch, EgoState, Scene
 
+OUTSIDE_M = 0.5
+"""Who is farther than this from the way of another vehicle is not in it yet and rather brakes."""
+
 TURNING_COSINE = 0.97
 """The ego turns if its heading changes by more than 14 degrees within the forecast."""
 
@@ -248,10 +251,12 @@ class SpeedPlanner:
         place = track.centers[min(step, len(track.centers) - 1), 0, :2]
         reached = float(np.linalg.norm(place - track.centers[0, 0, :2]))
         if ego.speed**2 > 2 * self._config.hard_deceleration * reached:
-            return self._inside_speed(ego, track, others, actor)
+            return self._inside_speed(ego, track, others, actor, reached)
         return self._follow(cruise, ego.speed, reached, 0.0, 0.0, by)
 
-    def _inside_speed(self, ego: EgoState, track: BoxTracks, others: BoxTracks, actor: int) -> float | None:
+    def _inside_speed(
+        self, ego: EgoState, track: BoxTracks, others: BoxTracks, actor: int, reached: float
+    ) -> float | None:
         """Speed where it is too late to stop short of another's way: whichever of going on and braking avoids it."""
         if first_overlaps(track, others)[actor] < 0:
             return None
@@ -264,7 +269,8 @@ class SpeedPlanner:
             return None
         # Only who turns across others clears their way by going on; who drives straight on stops for those that turn.
         is_turning = float(np.dot(track.axes[-1, 0, 0], track.axes[0, 0, 0])) < TURNING_COSINE
-        return None if crosses and is_turning and ego.speed < self._config.clearing_speed else 0.0
+        clears = crosses and is_turning and reached < OUTSIDE_M
+        return None if clears and ego.speed < self._config.clearing_speed else 0.0
 
     def _light_term(self, scene: Scene, position: RoutePosition, cruise: float, causes: list[Cause]) -> None:
         if position.light_id is None or position.light_distance > self._config.relevant_distance:
