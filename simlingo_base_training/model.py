@@ -112,7 +112,7 @@ class SimLingoBase(nn.Module):
         """Predict path and waypoints; ``logits`` of the result is empty."""
         tokens = self.input_tokens(tiles, speed, target_points)
         hidden = self.decoder(inputs_embeds=tokens, use_cache=False).last_hidden_state
-        path, waypoints = self.heads(hidden[:, -self.heads.num_queries :])
+        path, waypoints = self.heads(hidden[:, -self.heads.num_queries :], speed.reshape(-1))
         return ModelOutput(path, waypoints, hidden.new_zeros(0), hidden)
 
 

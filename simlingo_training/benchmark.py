@@ -282,7 +282,8 @@ def published_tick_ms(
             scores = model.backbone.output_layer()(model.backbone.decode(text))
             text = torch.cat([text, model.backbone.embed(scores[:, -1:].argmax(-1)).to(text.dtype)], dim=1)
         queries = model.heads.queries().to(text.dtype)[None]
-        model.heads(model.backbone.decode(torch.cat([text, queries], dim=1))[:, -model.heads.num_queries :])
+        states = model.backbone.decode(torch.cat([text, queries], dim=1))[:, -model.heads.num_queries :]
+        model.heads(states, batch.speed)
 
     for _ in range(2):
         tick()

@@ -61,6 +61,7 @@ class ModelSettings:
         lora: Adapters of the language model.
         freeze_vision: Train only the projector of the vision side.
         path_queries: False drops the path output (ablation: waypoints only).
+        straight_prior: Predict how path and waypoints differ from holding wheel and speed. The released models do not.
         tiles: Image tiling.
         max_new_tokens: Limit of a generated answer.
         attention: Attention kernel: ``sdpa``, ``eager`` or ``flash_attention_2``.
@@ -73,6 +74,7 @@ class ModelSettings:
     lora: LoraSettings = field(default_factory=LoraSettings)
     freeze_vision: bool = False
     path_queries: bool = True
+    straight_prior: bool = False
     tiles: TileSpec = field(default_factory=TileSpec)
     max_new_tokens: int = 100
     attention: str = "sdpa"

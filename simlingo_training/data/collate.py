@@ -23,7 +23,6 @@ class Batch:
         inputs: What the network sees.
         path: (B, 20, 2) label, metres.
         waypoints: (B, 10, 2) label, metres.
-        speed: (B,) m/s.
         prompt_lengths: (B,) tokens up to the assistant header.
         tasks, buckets, keys, prompts, answers: Text, one per sample.
     """
@@ -31,13 +30,17 @@ class Batch:
     inputs: ModelInput
     path: torch.Tensor
     waypoints: torch.Tensor
-    speed: torch.Tensor
     prompt_lengths: torch.Tensor
     tasks: tuple[str, ...]
     buckets: tuple[str, ...]
     keys: tuple[str, ...]
     prompts: tuple[str, ...]
     answers: tuple[str, ...]
+
+    @property
+    def speed(self) -> torch.Tensor:
+        """(B,) m/s."""
+        return self.inputs.speed
 
     def __len__(self) -> int:
         return len(self.speed)
@@ -88,6 +91,7 @@ class Collate:
             ids=torch.from_numpy(ids),
             lengths=torch.tensor([len(row.ids) for row in rows]),
             target_points=_stack([sample.target_points for sample in samples]),
+            speed=torch.tensor([sample.speed for sample in samples], dtype=torch.float32),
             supervised=torch.from_numpy(supervised),
             targets=torch.from_numpy(targets),
         )
@@ -95,7 +99,6 @@ class Collate:
             inputs=inputs,
             path=_stack([sample.path for sample in samples]),
             waypoints=_stack([sample.waypoints for sample in samples]),
-            speed=torch.tensor([sample.speed for sample in samples], dtype=torch.float32),
             prompt_lengths=torch.tensor([row.prompt_length for row in rows]),
             tasks=tuple(sample.conversation.task for sample in samples),
             buckets=tuple(item.draw.bucket for item in items),

@@ -180,7 +180,8 @@ class Policy:
             while any(row.states is None for row in rows):
                 self._round(rows, keep)
         with clock.stage("action"):
-            return self._finish(rows, sessions, keep, clock)
+            speeds = torch.tensor([o.speed for o in observations], dtype=torch.float32, device=self.device)
+            return self._finish(rows, speeds, sessions, keep, clock)
 
     def _prepare(self, observations: Sequence[Observation]) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
         tiles = self._tiles(observations)
@@ -293,10 +294,15 @@ class Policy:
         return torch.nn.functional.linear(hidden, self.output_weight).argmax(-1).tolist()
 
     def _finish(
-        self, rows: list[_Row], sessions: Sequence[Session], keep: list[bool], clock: StageClock
+        self,
+        rows: list[_Row],
+        speeds: torch.Tensor,
+        sessions: Sequence[Session],
+        keep: list[bool],
+        clock: StageClock,
     ) -> list[Prediction]:
         states = torch.stack([row.states for row in rows if row.states is not None])
-        path, speed_waypoints = self.model.heads(states)
+        path, speed_waypoints = self.model.heads(states, speeds)
         if path is None:
             path = path_from_waypoints(speed_waypoints)
         paths, waypoints = path.cpu().numpy(), speed_waypoints.cpu().numpy()

@@ -12,6 +12,9 @@ from torch import nn
 
 from simlingo_training.config import NUM_PATH_POINTS, NUM_SPEED_WAYPOINTS
 
+WAYPOINT_SECONDS = 0.25
+"""Time between two waypoints, seconds; the points of the path are 1 m apart, the first at the ego."""
+
 
 class NumberEncoder(nn.Module):
     """Numbers to embeddings. SimLingo feeds target points in metres, not normalised."""
@@ -40,11 +43,19 @@ class DrivingHeads(nn.Module):
     """Learned queries that follow the text, and what is read from their hidden states.
 
     The order is path queries, then speed queries. Heads predict the step from one point to the next; the outputs are the
-    running sums, starting at the ego vehicle.
+    running sums, starting at the ego vehicle. With ``straight_prior`` they predict how the steps differ from holding wheel
+    and speed, beginning with no difference: a small network then need not learn to read the speed from text first.
     """
 
-    def __init__(self, width: int, with_path: bool = True, path_hidden: tuple[int, ...] = (512, 256)) -> None:
+    def __init__(
+        self,
+        width: int,
+        with_path: bool = True,
+        path_hidden: tuple[int, ...] = (512, 256),
+        straight_prior: bool = False,
+    ) -> None:
         super().__init__()
+        self.straight_prior = straight_prior
         self.num_path = NUM_PATH_POINTS if with_path else 0
         self.num_speed = NUM_SPEED_WAYPOINTS
         self.speed_queries = nn.Parameter(0.02 * torch.randn(1, self.num_speed, width))
@@ -52,6 +63,9 @@ class DrivingHeads(nn.Module):
         if with_path:
             self.path_queries = nn.Parameter(0.02 * torch.randn(1, self.num_path, width))
             self.path_head = perceptron((width, *path_hidden, 2), nn.SiLU, last_bias=False)
+        if straight_prior:
+            for head in (self.speed_head, *([self.path_head] if with_path else [])):
+                nn.init.zeros_(head[-1].weight)  # type: ignore[arg-type]
 
     @property
     def num_queries(self) -> int:
@@ -63,12 +77,22 @@ class DrivingHeads(nn.Module):
         parts = [self.path_queries[0]] if self.num_path else []
         return torch.cat([*parts, self.speed_queries[0]])
 
-    def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """Hidden states (B, Q, D) of the queries to path (B, 20, 2) or None and waypoints (B, 10, 2), ego frame, metres,
-        float32."""
+    def forward(self, hidden: torch.Tensor, speed: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Read the queries.
+
+        Args:
+            hidden: (B, Q, D) hidden states of the queries.
+            speed: (B,) speed now, m/s; used by the straight prior only.
+
+        Returns:
+            Path (B, 20, 2) or None and waypoints (B, 10, 2), ego frame, metres, float32.
+        """
         with torch.autocast(hidden.device.type, enabled=False):
             states = hidden.to(next(self.speed_head.parameters()).dtype)
-            waypoints = self.speed_head(states[:, self.num_path :]).float().cumsum(1)
-            if not self.num_path:
-                return None, waypoints
-            return self.path_head(states[:, : self.num_path]).float().cumsum(1), waypoints
+            waypoint_steps = self.speed_head(states[:, self.num_path :]).float()
+            path_steps = self.path_head(states[:, : self.num_path]).float() if self.num_path else None
+            if self.straight_prior:
+                waypoint_steps[..., 0] += WAYPOINT_SECONDS * speed.float()[:, None]
+                if path_steps is not None:
+                    path_steps[:, 1:, 0] += 1.0
+            return None if path_steps is None else path_steps.cumsum(1), waypoint_steps.cumsum(1)

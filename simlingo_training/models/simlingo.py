@@ -27,6 +27,7 @@ class ModelInput:
         ids: (B, L) token ids, padded on the right.
         lengths: (B,) tokens of each row.
         target_points: (B, 2, 2) ego frame, metres.
+        speed: (B,) m/s.
         supervised: (2, n) row and position of the tokens that predict a supervised one; empty at inference.
         targets: (n,) ids of the tokens to predict there.
     """
@@ -35,6 +36,7 @@ class ModelInput:
     ids: torch.Tensor
     lengths: torch.Tensor
     target_points: torch.Tensor
+    speed: torch.Tensor
     supervised: torch.Tensor
     targets: torch.Tensor
 
@@ -81,7 +83,7 @@ class SimLingo(nn.Module):
         if settings.freeze_vision:
             self.backbone.vision_modules()[0].requires_grad_(False)
         self.point_encoder = NumberEncoder(self.backbone.width)
-        self.heads = DrivingHeads(self.backbone.width, settings.path_queries)
+        self.heads = DrivingHeads(self.backbone.width, settings.path_queries, straight_prior=settings.straight_prior)
         self.image_token = image_token
         self.point_token = point_token
 
@@ -125,7 +127,7 @@ class SimLingo(nn.Module):
         """Teacher-forced pass."""
         text = self.embed_text(batch.ids, batch.tiles, batch.target_points)
         hidden = self.backbone.decode(self.append_queries(text, batch.lengths))
-        path, speed_waypoints = self.heads(self.query_states(hidden, batch.lengths))
+        path, speed_waypoints = self.heads(self.query_states(hidden, batch.lengths), batch.speed)
         logits = self.backbone.output_layer()(hidden[batch.supervised[0], batch.supervised[1]])
         return ModelOutput(path, speed_waypoints, logits, hidden)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,6 +82,8 @@ def executor(config: EvalConfig) -> Executor:
 
 def make_fleet(config: EvalConfig) -> Fleet:
     """The supervisor of this evaluation, resumed if the output folder holds an earlier run."""
+    # Several models that each want every core slow each other down many times over.
+    threads = max(1, (os.cpu_count() or 1) // config.workers)
     fleet_config = FleetConfig(
         out=Path(config.out),
         workers=config.workers,
@@ -89,7 +92,7 @@ def make_fleet(config: EvalConfig) -> Fleet:
         server=server_spec(config),
         hang_timeout_s=config.hang_timeout_s,
         wall_timeout_s=config.wall_timeout_s,
-        environment={"SAVE_PATH": "{folder}/drive"},
+        environment={"SAVE_PATH": "{folder}/drive", "OMP_NUM_THREADS": str(threads)},
         gpus=config.gpus,
     )
     return Fleet(fleet_config, read_tasks(config), client_command(config), executor(config))

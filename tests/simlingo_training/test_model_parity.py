@@ -67,6 +67,7 @@ def batch(arrays, tiles, checkpoint):
         torch.from_numpy(ids).long(),
         torch.from_numpy(lengths),
         torch.from_numpy(collate["target_point"]),
+        torch.from_numpy(collate["vehicle_speed"]).reshape(-1),
         torch.from_numpy(supervised).long(),
         torch.from_numpy(forward["supervised_targets"]).long(),
     )
