@@ -6,13 +6,13 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jobs.executors import Executor, Handle
 from jobs.journal import Journal
-from jobs.results import Outcome, RouteResult, judge_missing, judge_record, last_progress, read_records
+from jobs.results import Outcome, RouteResult, judge_missing, judge_record, last_progress, read_records, route_id_of
 from jobs.servers import ServerSpec
 from jobs.worker import Exit, JobOutcome, JobSpec, read_outcome, write_json_atomically
 
@@ -82,12 +82,18 @@ class RunningJob:
     @property
     def progress(self) -> dict[str, Any] | None:
         """Last line of the client's progress file."""
-        return last_progress(results_path(self.folder).with_name("results.json" + PROGRESS_SUFFIX))
+        return last_progress(progress_path(self.folder))
 
 
 def results_path(folder: Path) -> Path:
     """The official results file of a job."""
     return folder / "results.json"
+
+
+def progress_path(folder: Path) -> Path:
+    """Where the client of a job leaves its signs of life."""
+    results = results_path(folder)
+    return results.with_name(results.name + PROGRESS_SUFFIX)
 
 
 class Fleet:
@@ -207,7 +213,7 @@ class Fleet:
             client=self._client(tasks, results),
             town=tasks[0].town,
             seed=tasks[0].seed,
-            progress=str(results.with_name(results.name + PROGRESS_SUFFIX)),
+            progress=str(progress_path(folder)),
             hang_timeout_s=self.config.hang_timeout_s,
             wall_timeout_s=self.config.wall_timeout_s,
             gpu=int(name) % self.config.gpus,
@@ -242,7 +248,7 @@ class Fleet:
     def _harvest(self, folder: Path, tasks: Sequence[RouteTask]) -> None:
         job = read_outcome(folder)
         records = read_records(results_path(folder))
-        progress = last_progress(results_path(folder).with_name("results.json" + PROGRESS_SUFFIX))
+        progress = last_progress(progress_path(folder))
         blamed = _blamed(tasks, records, progress, job)
         for task in tasks:
             if task.key in self.results:
@@ -287,11 +293,6 @@ def _blamed(
     return named or {missing[0].key}
 
 
-def route_id_of(name: str) -> str:
-    """The id in `RouteScenario_<id>_rep<k>`; a bare id is returned as it is."""
-    return name.removeprefix("RouteScenario_").rsplit("_rep", 1)[0]
-
-
 def record_of(out: Path, result: RouteResult, route_id: str) -> dict[str, Any] | None:
     """The official route record behind a result, or None when the route left none."""
     return read_records(results_path(out / "jobs" / result.job)).get(route_id) if result.job else None
@@ -300,11 +301,6 @@ def record_of(out: Path, result: RouteResult, route_id: str) -> dict[str, Any] |
 def summarise(results: Sequence[RouteResult]) -> dict[str, int]:
     """How many routes have each outcome; every outcome is named."""
     return {outcome.value: sum(result.outcome is outcome for result in results) for outcome in Outcome}
-
-
-def with_seed(task: RouteTask, seed: int) -> RouteTask:
-    """The same route under another seed, with a key of its own."""
-    return replace(task, key=f"seed{seed}/{task.route_id}", seed=seed)
 
 
 def write_outcomes(path: Path, results: Sequence[RouteResult]) -> None:

@@ -12,8 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jobs.fleet import Fleet, route_id_of
-from jobs.results import Outcome
+from jobs.fleet import Fleet
+from jobs.results import Outcome, route_id_of
 
 COLOURS = {
     Outcome.FINISHED: "green",

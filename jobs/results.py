@@ -54,6 +54,11 @@ class RouteResult:
     job: str
 
 
+def route_id_of(name: str) -> str:
+    """The id in `RouteScenario_<id>_rep<k>`; a bare id is returned as it is."""
+    return name.removeprefix("RouteScenario_").rsplit("_rep", 1)[0]
+
+
 def read_records(checkpoint: Path) -> dict[str, dict[str, Any]]:
     """Route records of an official results file by route id (the `<id>` of `RouteScenario_<id>_rep<k>`).
 
@@ -65,7 +70,7 @@ def read_records(checkpoint: Path) -> dict[str, dict[str, Any]]:
         records = value["_checkpoint"]["records"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return {}
-    return {record["route_id"].removeprefix("RouteScenario_").rsplit("_rep", 1)[0]: record for record in records}
+    return {route_id_of(record["route_id"]): record for record in records}
 
 
 def judge_record(record: dict[str, Any]) -> tuple[Outcome, str]:
