@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from carla_server.process import ServerProcess, start_server, stop_server
 
 EXIT_STATUS = pytest.StashKey[int]()
+START_SLURM = Path(__file__).resolve().parents[1] / ".ci" / "start_slurm.sh"
 
 __all__ = ["ServerProcess", "start_server", "stop_server", "synchronous", "wait_until"]
 
@@ -63,6 +67,21 @@ def carla_client(carla_server_process: Callable[..., ServerProcess]) -> Any:
     """A client connected to our own server on Mini01."""
     pytest.importorskip("carla")
     return carla_server_process("Mini01").client()
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> None:
+    """A SLURM cluster that takes jobs: the one this machine belongs to, else one of a single node started here."""
+    if not shutil.which("sbatch"):
+        pytest.skip("SLURM is not installed (Debian: slurm-wlm, munge)")
+    state = subprocess.run(["sinfo", "--noheader", "--format", "%T"], capture_output=True, text=True, check=False)
+    if state.returncode == 0 and any(word in state.stdout for word in ("idle", "mix")):
+        return
+    if os.geteuid() != 0:
+        pytest.skip("no SLURM node is up, and starting one needs root")
+    started = subprocess.run([str(START_SLURM)], capture_output=True, text=True, timeout=150, check=False)
+    assert started.returncode == 0, started.stderr
+    os.environ["SLURM_CONF"] = started.stdout.splitlines()[-1]
 
 
 @contextlib.contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -14,23 +12,8 @@ from jobs.executors import SlurmExecutor
 from jobs.results import Outcome
 from tests.jobs.run_fleet import make_fleet, server_spec
 
-START = Path(__file__).resolve().parents[2] / ".ci" / "start_slurm.sh"
 
-
-@pytest.fixture(scope="module")
-def cluster() -> None:
-    """A cluster that takes jobs: the one that runs, or one started here."""
-    if not shutil.which("sbatch"):
-        pytest.skip("SLURM is not installed (Debian: slurm-wlm, munge)")
-    state = subprocess.run(["sinfo", "--noheader", "--format", "%T"], capture_output=True, text=True, check=False)
-    if state.returncode == 0 and "idle" in state.stdout:
-        return
-    if os.geteuid() != 0:
-        pytest.skip("no SLURM node is up, and starting one needs root")
-    subprocess.run([str(START)], check=True, timeout=90)
-
-
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("slurm_cluster")
 def test_routes_run_as_slurm_jobs_and_a_killed_job_is_retried(tmp_path: Path) -> None:
     parameters = {"time": 5, "cpus_per_task": 1}
     executor = SlurmExecutor(tmp_path / "slurm", parameters, missing_grace_s=3.0)

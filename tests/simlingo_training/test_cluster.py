@@ -1,10 +1,6 @@
 """A run as a job on a real one-node SLURM cluster; skipped where SLURM is not installed."""
 
-import os
-import shutil
-import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +8,6 @@ from simlingo_training import run
 from simlingo_training.cluster import slurm_parameters, submit
 from simlingo_training.config import ClusterSettings
 from tests.simlingo_training.test_training import small_run
-
-START = Path(__file__).resolve().parents[2] / ".ci" / "start_slurm.sh"
 
 
 def test_one_task_per_gpu():
@@ -27,19 +21,7 @@ def test_unknown_clusters_are_refused():
         ClusterSettings(kind="pbs")
 
 
-@pytest.fixture
-def cluster():
-    if not shutil.which("sbatch"):
-        pytest.skip("SLURM is not installed (Debian: slurm-wlm, munge)")
-    state = subprocess.run(["sinfo", "--noheader", "--format", "%T"], capture_output=True, text=True)
-    if state.returncode == 0 and any(word in state.stdout for word in ("idle", "mix")):
-        return
-    if os.geteuid() != 0 or not START.is_file():
-        pytest.skip("no SLURM node is up, and starting one needs root")
-    subprocess.run([str(START)], check=True, timeout=90)
-
-
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("slurm_cluster")
 def test_a_tiny_run_finishes_as_a_job(data_root, tmp_path):
     settings = small_run(data_root, tmp_path)
     trainer = replace(settings.trainer, max_epochs=1)
