@@ -22,10 +22,11 @@ from typing import Any
 
 import psutil
 
+from carla_server import traffic
 from carla_server.process import ServerProcess, running_server
 from carla_server.world.towns import TownLibrary
 
-Result = dict[str, float | int | str]
+Result = dict[str, Any]
 STEP_S = 0.05
 
 
@@ -188,12 +189,22 @@ def bench_load(server: ServerProcess, options: argparse.Namespace) -> Result:
     return result
 
 
+def bench_traffic(server: ServerProcess, options: argparse.Namespace) -> Result:
+    """What goes wrong while a Traffic Manager drives the largest number of vehicles for some minutes."""
+    client = server.client()
+    with synchronous(client) as world:
+        cars = spawn_cars(client, world, max(options.vehicles))
+        found = traffic.drive(client, world, cars, server.port + 500, options.minutes, options.seed)
+    return traffic.report(TownLibrary.standard(options.maps).load(options.town), found)
+
+
 BENCHMARKS: dict[str, Callable[[ServerProcess, argparse.Namespace], Result]] = {
     "ticks": bench_ticks,
     "camera": bench_camera,
     "lidar": bench_lidar,
     "memory": bench_memory,
     "load": bench_load,
+    "traffic": bench_traffic,
 }
 
 
@@ -207,6 +218,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="benchmarks to run (default: all)")
     parser.add_argument("--town", default="Mini01", help="town (default %(default)s)")
     parser.add_argument("--vehicles", type=int, nargs="+", default=[1, 30, 100], help="numbers of vehicles")
+    parser.add_argument("--minutes", type=float, default=10.0, help="simulated time of `traffic` (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of `traffic` (default %(default)s)")
     parser.add_argument("--maps", type=Path, action="append", default=[], help="folder with more towns")
     options = parser.parse_args(arguments)
     folders = [word for folder in options.maps for word in ("--maps", str(folder))]

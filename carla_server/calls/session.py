@@ -8,8 +8,10 @@ from carla_server.calls.simulator import Session, Simulator
 from carla_server.calls.table import value, void
 from carla_server.wire import streams, values
 from carla_server.world.blueprints import definitions
+from carla_server.world.navigation import navigation_data, navigation_file
 from carla_server.world.settings import Settings
 from carla_server.world.towns import OPENDRIVE_MAP
+from carla_server.world.world import WorldError
 
 VERSION = "0.9.16"
 
@@ -83,20 +85,24 @@ def get_map_data(simulator: Simulator, session: Session) -> str:
 
 @value()
 def get_required_files(simulator: Simulator, session: Session, folder: Any = "") -> list[str]:
-    """Files the client should download; none, it gets the map by `get_map_data`."""
-    return []
+    """Files the client should download: the town's navigation mesh. It gets the map by `get_map_data`."""
+    name = navigation_file(simulator.world.road_map) if values.text(folder) == "Nav" else None
+    return [] if name is None else [name]
 
 
 @value()
 def request_file(simulator: Simulator, session: Session, name: Any) -> bytes:
-    """A file announced by `get_required_files`; there are none."""
-    return b""
+    """A file announced by `get_required_files`."""
+    town = simulator.world.road_map
+    if values.text(name) != navigation_file(town):
+        raise WorldError(f"there is no file {name!r}; get_required_files names those there are")
+    return navigation_data(town)
 
 
 @value()
 def get_navigation_mesh(simulator: Simulator, session: Session) -> bytes:
-    """Navigation mesh of the sidewalks; there is none, so the client's walker controllers stand still."""
-    return b""
+    """Navigation mesh of the town's sidewalks, crosswalks and roads; empty if it has none."""
+    return navigation_data(simulator.world.road_map)
 
 
 @value()

@@ -44,7 +44,7 @@ def set_walker_state(simulator: Simulator, session: Session, actor_id: Any, tran
     """Place a walker that is driven by the client's navigation, and note its speed, m/s."""
     world = simulator.world
     actor = _walker(simulator, actor_id)
-    world.place(actor, values.transform(transform))
+    world.guide(actor, values.transform(transform))
     world.rows.wire["speed"][actor.row] = values.number(speed)
 
 

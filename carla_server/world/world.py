@@ -57,6 +57,8 @@ TYRE_FRICTION = 3.5
 DEFAULT_LIMIT_KMH = 30.0
 #: Height of stop and yield signs' trigger boxes and their reach along the lane (half sizes), metres.
 SIGN_REACH = 1.5
+#: A walker that a client moves faster than this was put somewhere else, m/s.
+GUIDED_TOP_SPEED = 12.0
 #: Vegetation is hit at the trunk, not at the crown, metres.
 TRUNK = 0.25
 
@@ -146,6 +148,7 @@ class World:
         self.touched = self.contacts[:0]
         self.map_changed = True
         self._changed = True
+        self._guided: dict[int, tuple[float, ...]] = {}
         self.spectator = self._add("spectator", Kind.OTHER, Pose(0.0, 0.0, 10.0, 0.0, 0.0, 0.0))
         self._place_signals()
         self._index()
@@ -306,6 +309,7 @@ class World:
         if actor.parent is not None:
             actor.parent.children.remove(actor_id)
         del self.actors[actor_id]
+        self._guided.pop(actor.row, None)
         self.rows.release(actor.row)
         self._changed = True
         return True
@@ -371,6 +375,22 @@ class World:
         self.rows.motion[actor.row, :6] = pose
         self.rows.dynamic[actor.row, 4] = 0.0
 
+    def guide(self, walker: Actor, pose: Pose) -> None:
+        """Put a walker where a client's navigation has it: on the ground at (x, y), moving as far as it is moved."""
+        rows, row = self.rows, walker.row
+        self._guided.setdefault(row, tuple(rows.motion[row, :3].tolist()))
+        ground = self.ground.height(pose.x, pose.y, pose.z)
+        height = (pose.z if math.isnan(ground) else ground) + float(rows.body[row, FOOT])
+        self.place(walker, Pose(pose.x, pose.y, height, 0.0, pose.yaw, 0.0))
+
+    def _follow_guides(self, dt: float) -> None:
+        """Give guided walkers the velocity of their last move; a jump is no movement."""
+        for row, start in self._guided.items():
+            velocity = (self.rows.motion[row, :3] - start) / dt
+            if abs(velocity).max() < GUIDED_TOP_SPEED:
+                self.rows.motion[row, 6:9] = velocity
+        self._guided.clear()
+
     def set_velocity(self, actor: Actor, velocity: tuple[float, float, float]) -> None:
         """Give an actor a world velocity, m/s."""
         rows, row = self.rows, actor.row
@@ -427,6 +447,8 @@ class World:
             *(self.ground.field, self._vehicles, self._walkers, rows.motion, rows.control, rows.body, rows.dynamic),
             *(rows.imposed, rows.simulate, rows.weightless, dt),
         )
+        if self._guided:
+            self._follow_guides(dt)
 
     def _touch(self) -> None:
         """Resolve contacts and keep them for the collision sensors."""
