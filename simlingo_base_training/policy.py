@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from simlingo_base_training import training
 from simlingo_training.data.images import camera_to_tiles
-from simlingo_training.inference.policy import StageClock, choose_device, path_from_waypoints
+from simlingo_training.inference.policy import Session, StageClock, choose_device, path_from_waypoints
 from simlingo_training.inference.records import Observation, Prediction
 
 
@@ -32,17 +33,28 @@ class BasePolicy:
     def reset(self) -> None:
         """Nothing is remembered between ticks."""
 
-    @torch.inference_mode()
     def act(self, observation: Observation) -> Prediction:
         """Predict path and waypoints; the prompt of the observation is not read."""
+        return self.act_batch([observation])[0]
+
+    @torch.inference_mode()
+    def act_batch(self, observations: Sequence[Observation], sessions: Sequence[Session] = ()) -> list[Prediction]:
+        """Predict for several cars in one batch; ``sessions`` are not read, because nothing is remembered.
+
+        Raises:
+            ValueError: If an image cannot be tiled.
+        """
         clock = StageClock(self.device)
         with clock.stage("preprocess"):
-            tiles = torch.from_numpy(camera_to_tiles(observation.image, self.tiles, self.cut_bonnet)[None])
-            speed = torch.tensor([observation.speed], dtype=torch.float32)
-            points = torch.tensor(np.asarray(observation.target_points)[None], dtype=torch.float32)
+            images = [camera_to_tiles(o.image, self.tiles, self.cut_bonnet) for o in observations]
+            tiles = torch.from_numpy(np.stack(images))
+            speed = torch.tensor([o.speed for o in observations], dtype=torch.float32)
+            points = torch.tensor(np.stack([o.target_points for o in observations]), dtype=torch.float32)
         with clock.stage("action"):
             output = self.model(tiles.to(self.device), speed.to(self.device), points.to(self.device))
-        path = output.path if output.path is not None else path_from_waypoints(output.speed_waypoints)
-        return Prediction(
-            path[0].float().cpu().numpy(), output.speed_waypoints[0].float().cpu().numpy(), "", (), clock.milliseconds
-        )
+            path = output.path if output.path is not None else path_from_waypoints(output.speed_waypoints)
+            paths, waypoints = path.float().cpu().numpy(), output.speed_waypoints.float().cpu().numpy()
+        return [
+            Prediction(paths[number], waypoints[number], "", (), clock.milliseconds)
+            for number in range(len(observations))
+        ]

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import carla
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 
 from driving.camera import DRIVING_CAMERA, decode_jpeg, encode_jpeg
 from driving.commands import RoadOption
@@ -30,14 +31,21 @@ from driving.control.waypoints import WaypointController
 from driving.geometry import to_ego
 from leaderboard.autoagents.autonomous_agent import AutonomousAgent, Track
 from leaderboard.envs.sensor_interface import SensorData
+from leaderboard.utils.route_manipulation import downsample_route
 from simlingo_training.data import prompts
 from simlingo_training.inference import Observation, Policy, Prediction
+from team_code.agent_config import PROFILES, AgentConfig
 from team_code.drive_log import DriveFrame, DriveLog
+from team_code.latency import ReactionDelay
 from team_code.localisation import GeoReference, PositionFilter, estimate_reference, heading_from_compass
 from team_code.policy_server import RemotePolicy
+from team_code.requests import Instruction, Navigation
 from team_code.route_planner import PlanPoint, RoutePlanner
 
 TICKS_PER_SECOND = 20
+
+STANDING_MPS = 0.1
+"""Speed below which the car counts as standing, m/s."""
 
 
 def get_entry_point() -> str:
@@ -45,128 +53,47 @@ def get_entry_point() -> str:
     return "SimLingoAgent"
 
 
-@dataclass(frozen=True)
-class DriverProfile:
-    """Numbers of the driver that are not the model's.
+class DrivingPolicy(Protocol):
+    """What the agent needs of a model; `Policy`, `RemotePolicy` and SimLingo-Base's policy offer it."""
 
-    Attributes:
-        round_speed: Use the speed rounded to one decimal for control too, and let it be negative.
-        dropout: Leave the model's dropout on while driving.
-        filter_brake_ticks: Ticks at the start during which the position filter is told that the car brakes.
-        stuck_ticks: Ticks below 0.1 m/s after which the car creeps.
-        creep_ticks: How long it creeps.
-        creep_throttle: Least throttle while creeping.
-    """
+    def reset(self) -> None:
+        """Forget the route before."""
 
-    round_speed: bool
-    dropout: bool
-    filter_brake_ticks: int
-    stuck_ticks: int = 800
-    creep_ticks: int = 15
-    creep_throttle: float = 0.4
-
-
-PROFILES = {
-    "default": DriverProfile(round_speed=False, dropout=False, filter_brake_ticks=0),
-    "published": DriverProfile(round_speed=True, dropout=True, filter_brake_ticks=40),
-}
-
-
-@dataclass
-class AgentConfig:
-    """How the agent drives.
-
-    Attributes:
-        checkpoint: Checkpoint folder.
-        profile: `default`, or `published` for every number of the published agent.
-        commentary: Ask for a commentary before the waypoints.
-        route_as: `target_point` or `command`.
-        instruction: Text that replaces the question of the prompt, or None.
-        safety: With an instruction: True lets the model refuse, False asks it to obey, None sets no flag.
-        navigation: With an instruction: whether the navigation sentence stays in the prompt.
-        text_every: Generate text on every n-th tick; the last text stands in between.
-        device: `auto`, `cpu` or `cuda`.
-        images_per_second: Camera images kept in the log.
-        policy_server: ``host:port`` of a policy server that holds the model instead of this process, or empty.
-    """
-
-    checkpoint: str = ""
-    profile: str = "default"
-    commentary: bool = True
-    route_as: str = "target_point"
-    instruction: str | None = None
-    safety: bool | None = None
-    navigation: bool = True
-    text_every: int = 1
-    device: str = "auto"
-    images_per_second: int = 4
-    policy_server: str = ""
-
-    def __post_init__(self) -> None:
-        if self.profile not in PROFILES:
-            raise ValueError(f"profile is one of {sorted(PROFILES)}; got {self.profile!r}")
-        if self.route_as not in ("target_point", "command"):
-            raise ValueError(f"route_as is target_point or command; got {self.route_as!r}")
-        if self.text_every < 1:
-            raise ValueError(f"text_every counts ticks, so it is at least 1; got {self.text_every}")
-
-    @classmethod
-    def parse(cls, text: str) -> tuple[AgentConfig, str]:
-        """Read ``--agent-config``.
-
-        Args:
-            text: Checkpoint folder or YAML file, optionally followed by ``+<save name>``.
-
-        Returns:
-            The configuration and the save name, which may be empty.
-
-        Raises:
-            FileNotFoundError: If the file or folder does not exist.
-        """
-        source, _, save_name = text.partition("+")
-        if not Path(source).exists():
-            raise FileNotFoundError(
-                f"--agent-config names a checkpoint folder or a YAML file; {source!r} does not exist"
-            )
-        if source.endswith((".yaml", ".yml")):
-            merged = OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.load(source))
-            config = OmegaConf.to_object(merged)
-            assert isinstance(config, cls)
-            return config, save_name
-        return cls(checkpoint=source), save_name
-
-
-@dataclass
-class Navigation:
-    """Turns the commands of the plan into the sentence of the prompt; remembers the command before the current one."""
-
-    route_as: str
-    current: RoadOption = RoadOption.VOID
-    previous: RoadOption = RoadOption.VOID
-
-    def sentence(self, target: PlanPoint, following: PlanPoint, distance: float) -> str:
-        """The navigation sentence for the two next plan points, the first ``distance`` metres away."""
-        if target.command != self.current:
-            self.previous, self.current = self.current, target.command
-        if self.route_as == "target_point":
-            return prompts.points_sentence()
-        turning = self.previous in (RoadOption.LEFT, RoadOption.RIGHT, RoadOption.STRAIGHT)
-        if turning and target.command == RoadOption.LANEFOLLOW:
-            turn, follow = prompts.command_phrase(self.previous), prompts.command_phrase(target.command)
-            return f"Command: {turn} then {follow}."
-        return prompts.command_sentence(target.command, following.command, distance)
+    def act(self, observation: Observation) -> Prediction:
+        """Predict for one tick."""
 
 
 @dataclass
 class TickInput:
-    """What the sensors say in one tick, in the agent's units."""
+    """What the sensors say in one tick, in the agent's units.
 
-    jpeg: bytes
+    Attributes:
+        image_bgr: (512, 1024, 3) camera image.
+        speed: m/s.
+        heading: Radians in the world, clockwise seen from above.
+        position: (2,) in the plan's frame, metres.
+        targets: The next two plan points.
+        target_points: (2, 2) the same in the ego frame, metres.
+        jpeg: The camera image as the model gets it, once it was asked.
+    """
+
+    image_bgr: NDArray[np.uint8]
     speed: float
     heading: float
     position: NDArray[np.float64]
     targets: tuple[PlanPoint, PlanPoint]
     target_points: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 2)))
+    jpeg: bytes = b""
+
+
+@dataclass(frozen=True)
+class Thought:
+    """One answer of the model and what it was asked."""
+
+    prompt: str
+    prediction: Prediction
+    control: carla.VehicleControl
+    delay_s: float
 
 
 @lru_cache(maxsize=1)
@@ -176,34 +103,43 @@ def load_policy_once(checkpoint: str, device: str, dropout: bool, text_every: in
 
 
 class SimLingoAgent(AutonomousAgent):
-    """Drives with a SimLingo checkpoint. The first tick only initialises and brakes."""
+    """Drives with a SimLingo checkpoint. The first tick only initialises and brakes.
+
+    Attributes:
+        instruction: What it is told to do instead of being asked for a commentary; may change between ticks.
+        stage_ms: Wall time of each stage of the last tick, milliseconds.
+    """
 
     def setup(self, path_to_conf_file: str) -> None:
         """See `AutonomousAgent.setup`."""
         self.track = Track.SENSORS
         self.config, save_name = AgentConfig.parse(path_to_conf_file)
-        self.profile = PROFILES[self.config.profile]
+        config = self.config
+        self.profile = PROFILES[config.profile]
         self.policy = self._load_policy()
+        self.policy.reset()
         self.controller = WaypointController()
         self.filter = PositionFilter()
-        self.navigation = Navigation(self.config.route_as)
+        self.navigation = Navigation(config.route_as)
+        self.instruction: Instruction | None = None
+        if config.instruction:
+            self.instruction = Instruction(config.instruction, config.safety, config.navigation)
         self.planner: RoutePlanner | None = None
         self.reference: GeoReference | None = None
         self.log = self._open_log(save_name)
+        self.delay: ReactionDelay[carla.VehicleControl] = ReactionDelay.parse(config.latency)
         self.last_control = carla.VehicleControl(steer=0.0, throttle=0.0, brake=1.0)
         self.step = -1
+        self.last_image = 0
         self.stuck_ticks = self.creep_left = 0
+        self.stage_ms: dict[str, float] = {}
 
-    def _load_policy(self) -> Policy | RemotePolicy:
+    def _load_policy(self) -> DrivingPolicy:
         """The model in this process, or the policy server that holds it."""
         config = self.config
-        policy: Policy | RemotePolicy
         if config.policy_server:
-            policy = RemotePolicy(config.policy_server)
-        else:
-            policy = load_policy_once(config.checkpoint, config.device, self.profile.dropout, config.text_every)
-        policy.reset()
-        return policy
+            return RemotePolicy(config.policy_server)
+        return load_policy_once(config.checkpoint, config.device, config.keeps_dropout, config.text_every)
 
     @staticmethod
     def _open_log(save_name: str) -> DriveLog | None:
@@ -227,26 +163,27 @@ class SimLingoAgent(AutonomousAgent):
     def run_step(self, input_data: SensorData, timestamp: float) -> carla.VehicleControl:
         """See `AutonomousAgent.run_step`."""
         self.step += 1
+        self.stage_ms = {}
         if self.planner is None:
             self._start_route()
-        started = time.perf_counter()
-        tick = self._read_sensors(input_data)
+        with self._stage("localise"):
+            tick = self._read_sensors(input_data)
         if self.step == 0:
             return self.last_control
-        sensed = time.perf_counter()
-        prompt = self._prompt(tick)
-        prediction = self._predict(tick, prompt)
-        thought = time.perf_counter()
-        control = self._control(prediction, tick.speed)
-        ended = time.perf_counter()
-        stages = {
-            "localise": (sensed - started) * 1e3,
-            **prediction.stage_ms,
-            "policy": (thought - sensed) * 1e3,
-            "control": (ended - thought) * 1e3,
-        }
-        self._write(tick, prompt, prediction, control, stages)
+        thought = None if self.delay.is_thinking(timestamp) else self._think(tick, timestamp)
+        with self._stage("control"):
+            control = self._act(timestamp, tick.speed)
+        if thought is not None:
+            with self._stage("disk"):
+                self._write(tick, thought, control)
         return control
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Add the wall time of the block to a stage of this tick."""
+        started = time.perf_counter()
+        yield
+        self.stage_ms[name] = self.stage_ms.get(name, 0.0) + (time.perf_counter() - started) * 1e3
 
     def _start_route(self) -> None:
         """Learn where the map lies and take over the plan.
@@ -255,11 +192,16 @@ class SimLingoAgent(AutonomousAgent):
         """
         gps, transform = self._global_plan[0][0], self._global_plan_world_coord[0][0]
         self.reference = estimate_reference(gps["lat"], gps["lon"], transform.location.x, transform.location.y)
-        plan = [
-            PlanPoint(self.reference.to_metres(point["lat"], point["lon"]), RoadOption(command))
-            for point, command in self._global_plan
-        ]
-        self.planner = RoutePlanner(plan)
+        plan = self._global_plan
+        if self.config.plan_spacing_m is not None:
+            kept = downsample_route(self.org_dense_route_world_coord, self.config.plan_spacing_m)
+            plan = [self.org_dense_route_gps[index] for index in kept]
+        self.planner = RoutePlanner(
+            [
+                PlanPoint(self.reference.to_metres(point["lat"], point["lon"]), RoadOption(command))
+                for point, command in plan
+            ]
+        )
 
     def _read_sensors(self, input_data: SensorData) -> TickInput:
         assert self.reference is not None
@@ -276,61 +218,78 @@ class SimLingoAgent(AutonomousAgent):
         )
         targets = self.planner.targets(position)
         points = to_ego(np.stack([point.position for point in targets]), position, heading)
-        jpeg = encode_jpeg(np.ascontiguousarray(input_data["rgb_0"][1][:, :, :3]))
-        return TickInput(jpeg, speed, heading, position, targets, points)
+        image = np.ascontiguousarray(input_data["rgb_0"][1][:, :, :3])
+        return TickInput(image, speed, heading, position, targets, points)
 
     def _prompt(self, tick: TickInput) -> str:
         distance = float(np.linalg.norm(tick.target_points[0]))
         navigation = self.navigation.sentence(*tick.targets, distance)
-        config = self.config
-        if config.instruction:
-            kept = navigation if config.navigation else None
-            return prompts.instruction_prompt(tick.speed, kept, config.instruction, config.safety)
-        ask = prompts.commentary_prompt if config.commentary else prompts.driving_prompt
+        if self.instruction is not None:
+            return self.instruction.prompt(tick.speed, navigation)
+        ask = prompts.commentary_prompt if self.config.commentary else prompts.driving_prompt
         return ask(tick.speed, navigation)
 
-    def _predict(self, tick: TickInput, prompt: str) -> Prediction:
-        image = np.ascontiguousarray(decode_jpeg(tick.jpeg)[:, :, ::-1])
-        return self.policy.act(Observation(image, tick.speed, tick.target_points, prompt))
+    def _think(self, tick: TickInput, now: float) -> Thought:
+        """Ask the model and turn its answer into a control that acts once the reaction delay is over."""
+        prompt = self._prompt(tick)
+        started = time.perf_counter()
+        with self._stage("preprocess"):
+            observation = self._observe(tick, prompt)
+        prediction = self.policy.act(observation)
+        for name, milliseconds in prediction.stage_ms.items():
+            self.stage_ms[name] = self.stage_ms.get(name, 0.0) + milliseconds
+        with self._stage("control"):
+            steer, throttle, brake = self.controller.step(prediction.path, prediction.speed_waypoints, tick.speed)
+            control = carla.VehicleControl(steer=steer, throttle=throttle, brake=brake)
+        delay = self.delay.decide(now, control, time.perf_counter() - started)
+        return Thought(prompt, prediction, control, delay)
 
-    def _control(self, prediction: Prediction, speed: float) -> carla.VehicleControl:
-        steer, throttle, brake = self.controller.step(prediction.path, prediction.speed_waypoints, speed)
-        self.stuck_ticks = self.stuck_ticks + 1 if speed < 0.1 else 0
+    def _observe(self, tick: TickInput, prompt: str) -> Observation:
+        tick.jpeg = encode_jpeg(tick.image_bgr)
+        image = np.ascontiguousarray(decode_jpeg(tick.jpeg)[:, :, ::-1])
+        return Observation(image, tick.speed, tick.target_points, prompt)
+
+    def _act(self, now: float, speed: float) -> carla.VehicleControl:
+        """The control of this tick: what was decided long enough ago, or creeping after standing for long."""
+        decided = self.delay.acting(now)
+        if decided is None:
+            return self.last_control
+        throttle, brake = decided.throttle, decided.brake
+        self.stuck_ticks = self.stuck_ticks + 1 if speed < STANDING_MPS else 0
         if self.stuck_ticks > self.profile.stuck_ticks:
             self.creep_left = self.profile.creep_ticks
         if self.creep_left > 0:
             self.creep_left -= 1
             throttle, brake = max(self.profile.creep_throttle, throttle), 0.0
-        self.last_control = carla.VehicleControl(steer=steer, throttle=throttle, brake=brake)
+        self.last_control = carla.VehicleControl(steer=decided.steer, throttle=throttle, brake=brake)
         return self.last_control
 
-    def _write(
-        self,
-        tick: TickInput,
-        prompt: str,
-        prediction: Prediction,
-        control: carla.VehicleControl,
-        stages: dict[str, float],
-    ) -> None:
+    def _write(self, tick: TickInput, thought: Thought, control: carla.VehicleControl) -> None:
         if self.log is None:
             return
         every = max(1, TICKS_PER_SECOND // max(1, self.config.images_per_second))
+        prediction = thought.prediction
         frame = DriveFrame(
             step=self.step,
             position=(round(float(tick.position[0]), 3), round(float(tick.position[1]), 3)),
             heading=round(tick.heading, 5),
             speed=round(tick.speed, 3),
             target_points=np.round(tick.target_points, 3).tolist(),
-            prompt=prompt,
+            prompt=thought.prompt,
             text=prediction.text,
             path=np.round(np.asarray(prediction.path, dtype=np.float64), 3).tolist(),
             waypoints=np.round(np.asarray(prediction.speed_waypoints, dtype=np.float64), 3).tolist(),
             steer=round(control.steer, 3),
             throttle=round(control.throttle, 3),
             brake=round(control.brake, 3),
-            stage_ms={name: round(value, 2) for name, value in stages.items()},
+            stage_ms={name: round(value, 2) for name, value in self.stage_ms.items()},
+            instruction=self.instruction.text if self.instruction else "",
+            delay_s=round(thought.delay_s, 4),
         )
-        self.log.append(frame, tick.jpeg if self.step % every == 0 else None)
+        is_due = self.step - self.last_image >= every
+        if is_due:
+            self.last_image = self.step - self.step % every
+        self.log.append(frame, tick.jpeg if is_due else None)
 
     def destroy(self) -> None:
         """See `AutonomousAgent.destroy`."""

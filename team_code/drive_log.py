@@ -28,7 +28,9 @@ class DriveFrame:
         path: 20 (x, y) in the ego frame, 1 m apart.
         waypoints: 10 (x, y) in the ego frame, 0.25 s apart.
         steer, throttle, brake: Control given.
-        stage_ms: Wall time of each stage of the tick, milliseconds.
+        stage_ms: Wall time of each stage of the tick before this line was written, milliseconds.
+        instruction: What the driver was told to do, or empty.
+        delay_s: Simulated time after which the decision acts, seconds.
         image: Name of the camera image in ``frames/``, or None.
     """
 
@@ -45,6 +47,8 @@ class DriveFrame:
     throttle: float
     brake: float
     stage_ms: dict[str, float] = field(default_factory=dict)
+    instruction: str = ""
+    delay_s: float = 0.0
     image: str | None = None
 
 

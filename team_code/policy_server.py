@@ -18,18 +18,25 @@ import struct
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 import msgpack
 import numpy as np
 
+from simlingo_base_training.policy import BasePolicy
+from simlingo_base_training.training import KIND as BASE_KIND
 from simlingo_training.inference import Observation, Policy, Prediction, Session
+from simlingo_training.models import checkpoint as checkpoints
 
 LENGTH = struct.Struct(">I")
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+RECONNECT_PAUSE_S = 0.1
 READY = "policy_server ready"
 """Start of the line that the server prints when it answers."""
+
+T = TypeVar("T")
 
 
 class BatchPolicy(Protocol):
@@ -158,24 +165,31 @@ class BatchingServer:
         return pack_prediction(prediction)
 
     async def _answer_batches(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             batch = await self._collect()
             self.batches[len(batch)] += 1
-            observations = [request.observation for request in batch]
-            started = time.perf_counter()
-            try:
-                predictions = await loop.run_in_executor(
-                    None, self.policy.act_batch, observations, [request.session for request in batch]
-                )
-            except (ValueError, RuntimeError) as error:
+            await self._answer_batch(batch)
+
+    async def _answer_batch(self, batch: list[_Request]) -> None:
+        """Answer requests together; when that fails, one by one, so that a bad request spoils no other's."""
+        observations = [request.observation for request in batch]
+        sessions = [request.session for request in batch]
+        started = time.perf_counter()
+        try:
+            loop = asyncio.get_running_loop()
+            predictions = await loop.run_in_executor(None, self.policy.act_batch, observations, sessions)
+        except (ValueError, RuntimeError) as error:
+            if len(batch) > 1:
                 for request in batch:
-                    request.answer.set_exception(type(error)(str(error)))
-                continue
-            for request, prediction in zip(batch, predictions, strict=True):
-                prediction.stage_ms["queue"] = (started - request.arrived) * 1e3
-                if not request.answer.done():
-                    request.answer.set_result(prediction)
+                    await self._answer_batch([request])
+            elif not batch[0].answer.done():
+                batch[0].answer.set_exception(type(error)(str(error)))
+            return
+        for request, prediction in zip(batch, predictions, strict=True):
+            # The stages of a batch are shared by its cars, so each gets a record of its own.
+            waited = (started - request.arrived) * 1e3
+            if not request.answer.done():
+                request.answer.set_result(replace(prediction, stage_ms={"queue": waited, **prediction.stage_ms}))
 
     async def _collect(self) -> list[_Request]:
         """The next batch: the first request, then what comes within the patience."""
@@ -197,47 +211,90 @@ def _frame(message: dict[str, Any]) -> bytes:
 class RemotePolicy:
     """A policy that asks a policy server; used like `Policy` with one session.
 
+    A server that goes away in the middle of a drive may come back: the last request is sent again to the new one. Answers do
+    not depend on what the lost session remembered (drafts only save time), unless text is generated on some ticks only.
+
     Args:
         address: ``host:port`` of the server.
         timeout_s: Longest wait for an answer, seconds of wall clock.
+        reconnect_s: How long a server that went away is waited for, seconds of wall clock.
 
     Raises:
         PolicyServerError: If nobody answers there.
     """
 
-    def __init__(self, address: str, timeout_s: float = 120.0) -> None:
-        host, _, port = address.rpartition(":")
+    def __init__(self, address: str, timeout_s: float = 120.0, reconnect_s: float = 120.0) -> None:
         self._address = address
+        self._timeout_s = timeout_s
+        self._reconnect_s = reconnect_s
         try:
-            self._socket = socket.create_connection((host or "127.0.0.1", int(port)), timeout=timeout_s)
+            self._socket = self._connect()
         except (OSError, ValueError) as error:
             raise PolicyServerError(
                 f"no policy server at {address!r} ({error}); start one with `python -m team_code.policy_server --checkpoint …`"
             ) from error
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _connect(self) -> socket.socket:
+        host, _, port = self._address.rpartition(":")
+        connection = socket.create_connection((host or "127.0.0.1", int(port)), timeout=self._timeout_s)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
 
     def reset(self) -> None:
-        """Forget the previous answer; call it when a new route starts."""
-        self._socket.sendall(_frame({"reset": True}))
+        """Forget the previous answer; call it when a new route starts.
+
+        Raises:
+            PolicyServerError: If the server went away and did not come back.
+        """
+        self._persist(lambda: self._socket.sendall(_frame({"reset": True})))
 
     def act(self, observation: Observation) -> Prediction:
         """Predict for one tick.
 
         Raises:
-            PolicyServerError: If the server went away, did not answer in time, or could not predict.
+            PolicyServerError: If the server went away for good, did not answer in time, or could not predict.
         """
         started = time.perf_counter()
-        try:
-            self._socket.sendall(_frame(pack_observation(observation)))
-            (length,) = LENGTH.unpack(self._receive(LENGTH.size))
-            message = msgpack.unpackb(self._receive(length))
-        except OSError as error:
-            raise PolicyServerError(f"the policy server at {self._address} is gone or too slow: {error}") from error
+        request = _frame(pack_observation(observation))
+        message = self._persist(lambda: self._exchange(request))
         if "error" in message:
             raise PolicyServerError(f"the policy server at {self._address} could not answer: {message['error']}")
         prediction = unpack_prediction(message)
-        prediction.stage_ms["round_trip"] = (time.perf_counter() - started) * 1e3
+        elsewhere = sum(prediction.stage_ms.values())
+        prediction.stage_ms["transfer"] = max(0.0, (time.perf_counter() - started) * 1e3 - elsewhere)
         return prediction
+
+    def _exchange(self, request: bytes) -> dict[str, Any]:
+        self._socket.sendall(request)
+        (length,) = LENGTH.unpack(self._receive(LENGTH.size))
+        message: dict[str, Any] = msgpack.unpackb(self._receive(length))
+        return message
+
+    def _persist(self, attempt: Callable[[], T]) -> T:
+        """Do something over the connection, again over a new one if the server went away."""
+        deadline = time.monotonic() + self._reconnect_s
+        while True:
+            try:
+                return attempt()
+            except TimeoutError as error:
+                raise PolicyServerError(
+                    f"the policy server at {self._address} did not answer within {self._timeout_s:g} s"
+                ) from error
+            except OSError as error:
+                self._socket.close()
+                self._reconnect(deadline, error)
+
+    def _reconnect(self, deadline: float, cause: OSError) -> None:
+        while time.monotonic() < deadline:
+            time.sleep(RECONNECT_PAUSE_S)
+            try:
+                self._socket = self._connect()
+            except OSError:
+                continue
+            return
+        raise PolicyServerError(
+            f"the policy server at {self._address} is gone and did not come back within {self._reconnect_s:g} s: {cause}"
+        ) from cause
 
     def _receive(self, size: int) -> bytes:
         parts = bytearray()
@@ -247,6 +304,17 @@ class RemotePolicy:
                 raise ConnectionError("the connection was closed")
             parts += part
         return bytes(parts)
+
+
+def load_batch_policy(checkpoint: str, device: str, dropout: bool, text_every: int) -> BatchPolicy:
+    """Load a checkpoint of either model.
+
+    Raises:
+        simlingo_training.models.checkpoint.CheckpointError: If it is neither a SimLingo nor a SimLingo-Base checkpoint.
+    """
+    if checkpoints.read_config(checkpoint)["kind"] == BASE_KIND:
+        return BasePolicy.load(checkpoint, device)
+    return Policy.load(checkpoint, device=device, dropout=dropout, text_every=text_every)
 
 
 def main() -> int:
@@ -259,13 +327,16 @@ def main() -> int:
     parser.add_argument(
         "--text-every", type=int, default=1, help="generate text every n-th tick (default: %(default)s)"
     )
+    parser.add_argument(
+        "--dropout", action="store_true", help="leave the adapters' dropout on, as the published agent does"
+    )
     parser.add_argument("--max-batch", type=int, default=16, help="most cars answered together (default: %(default)s)")
     parser.add_argument(
         "--patience-ms", type=float, default=4.0, help="longest wait for more cars (default: %(default)s)"
     )
     arguments = parser.parse_args()
     try:
-        policy = Policy.load(arguments.checkpoint, device=arguments.device, text_every=arguments.text_every)
+        policy = load_batch_policy(arguments.checkpoint, arguments.device, arguments.dropout, arguments.text_every)
         server = BatchingServer(policy, arguments.max_batch, arguments.patience_ms / 1e3)
         asyncio.run(server.serve(arguments.host, arguments.port))
     except (OSError, ValueError) as error:

@@ -90,6 +90,11 @@ class EvalConfig:
         ):
             if number < 1:
                 raise ValueError(f"{name} is at least 1; got {number}")
+        if self.policy_server and self.cluster == "slurm":
+            raise ValueError(
+                "policy_server=true serves this machine only; on a cluster start `python -m team_code.policy_server "
+                "--host 0.0.0.0 …` on a node and pass +agent_options.policy_server=<node>:<port>"
+            )
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds lists each seed once, at least one; got {self.seeds}")
 

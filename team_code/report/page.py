@@ -19,6 +19,7 @@ from team_code.drive_log import DriveFrame, read_drive_log
 from team_code.evaluation.config import REPOSITORY
 from team_code.evaluation.summary import INFRACTION_NAMES, RouteRow, Table
 from team_code.report import figures, video
+from team_code.requests import spoken
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 IMAGES_PER_SECOND = 4
@@ -133,7 +134,7 @@ def quotes(frames: Sequence[DriveFrame], most: int = 40) -> list[tuple[float, fl
     """(game time s, speed km/h, sentence) at every change of the commentary, the first ``most``."""
     said: list[tuple[float, float, str]] = []
     for frame in frames:
-        sentence = frame.text.removesuffix("Waypoints:").strip()
+        sentence = spoken(frame.text)
         if sentence and (not said or said[-1][2] != sentence):
             said.append((frame.step / 20, frame.speed * 3.6, sentence))
     return said[:most]

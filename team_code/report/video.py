@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from driving.camera import DRIVING_CAMERA
 from team_code.drive_log import DriveFrame
+from team_code.requests import spoken
 
 Image = NDArray[np.uint8]
 
@@ -65,7 +66,7 @@ def compose(image: Image, frame: DriveFrame) -> Image:
     height = round(WIDTH * image.shape[0] / image.shape[1] / 2) * 2
     picture = cv2.resize(drawn, (WIDTH, height), interpolation=cv2.INTER_AREA)
     panel = np.full((PANEL_HEIGHT, WIDTH, 3), 24, dtype=np.uint8)
-    told = frame.text.removesuffix("Waypoints:").strip() or "(no commentary)"
+    told = spoken(frame.text) or "(no commentary)"
     status = (
         f"{frame.step / 20:6.1f} s   {frame.speed * 3.6:5.1f} km/h   steer {frame.steer:+.2f}   "
         f"throttle {frame.throttle:.2f}   {'BRAKE' if frame.brake else ''}"

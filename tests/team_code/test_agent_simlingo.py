@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 
 from driving.commands import RoadOption
+from leaderboard.utils.route_manipulation import GpsPlan
 from simlingo_training.inference import Observation, Prediction
+from srunner.scenarioconfigs.scenario_configuration import RoutePlan
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 from team_code import agent_simlingo
-from team_code.agent_simlingo import AgentConfig, Navigation, SimLingoAgent
+from team_code.agent_config import AgentConfig
+from team_code.agent_simlingo import SimLingoAgent
 from team_code.drive_log import read_drive_log
 from team_code.localisation import GeoReference
+from team_code.requests import Navigation, Verdict, verdict
 from team_code.route_planner import PlanPoint
 
 ORIGIN = GeoReference(0.0, 0.0)
@@ -53,10 +57,15 @@ def make_agent(tmp_path: Path, options: str = "") -> SimLingoAgent:
     (tmp_path / "agent.yaml").write_text(f"checkpoint: {tmp_path}\n{options}")
     agent = SimLingoAgent("localhost", 2000)
     agent.setup(f"{tmp_path / 'agent.yaml'}+save")
-    commands = {0: RoadOption.LANEFOLLOW, 40: RoadOption.LEFT, 90: RoadOption.LANEFOLLOW, 200: RoadOption.LANEFOLLOW}
-    agent._global_plan = [({"lat": 0.0, "lon": x / METRES_PER_DEGREE, "z": 0.0}, c) for x, c in commands.items()]
-    agent._global_plan_world_coord = [(carla.Transform(carla.Location(x, 0, 0)), c) for x, c in commands.items()]
+    agent._global_plan, agent._global_plan_world_coord = route_plan()
     return agent
+
+
+def route_plan() -> tuple[GpsPlan, RoutePlan]:
+    """A plan of 200 m along +x with a left turn in the middle: GPS and world."""
+    commands = {0: RoadOption.LANEFOLLOW, 40: RoadOption.LEFT, 90: RoadOption.LANEFOLLOW, 200: RoadOption.LANEFOLLOW}
+    gps = [({"lat": 0.0, "lon": x / METRES_PER_DEGREE, "z": 0.0}, c) for x, c in commands.items()]
+    return gps, [(carla.Transform(carla.Location(x, 0, 0)), c) for x, c in commands.items()]
 
 
 def sensors(x: float, speed: float) -> dict[str, tuple[int, Any]]:
@@ -128,7 +137,9 @@ def test_turn_is_remembered_inside_the_junction() -> None:
 def test_standing_for_forty_seconds_makes_the_car_creep(tmp_path: Path, policy: StraightPolicy) -> None:
     agent = make_agent(tmp_path)
     standing = Prediction(np.zeros((20, 2), np.float32), np.zeros((10, 2), np.float32), "")
-    controls = [agent._control(standing, 0.0) for _ in range(agent.profile.stuck_ticks + 1)]
+    policy.act = lambda observation: standing  # type: ignore[method-assign]
+    agent.run_step(sensors(0, 0.0), 0.0)
+    controls = [agent.run_step(sensors(0, 0.0), 0.05 * tick) for tick in range(1, agent.profile.stuck_ticks + 2)]
     assert all(control.brake == 1 for control in controls[:-1])
     assert (controls[-1].throttle, controls[-1].brake) == (pytest.approx(0.4), 0.0)
 
@@ -152,12 +163,65 @@ def test_drive_is_logged_where_the_benchmark_expects_it(
     assert [frame.step for frame in frames] == list(range(1, 12))
     assert [frame.step for frame in frames if frame.image] == [5, 10]
     assert (tmp_path / "out" / "save" / "frames" / "000005.jpg").stat().st_size > 1000
-    assert {"localise", "vision", "policy", "control"} <= frames[0].stage_ms.keys()
+    assert {"localise", "preprocess", "vision", "control"} <= frames[0].stage_ms.keys()
+
+
+def test_a_decision_acts_after_the_delay(tmp_path: Path, policy: StraightPolicy) -> None:
+    """With 0.2 s of latency the model is asked in every fourth tick, and the first decision acts four ticks later."""
+    agent = make_agent(tmp_path, "latency: 0.2")
+    controls = [agent.run_step(sensors(0.1 * tick, 1.0), 0.05 * tick) for tick in range(13)]
+    assert len(policy.seen) == 3
+    assert [control.brake for control in controls[:5]] == [1.0] * 5
+    assert all(control.throttle > 0 for control in controls[5:])
+    undelayed = make_agent(tmp_path)
+    direct = [undelayed.run_step(sensors(0.1 * tick, 1.0), 0.05 * tick) for tick in range(2)]
+    assert controls[5].throttle == direct[1].throttle
+
+
+def test_plan_can_be_thinned_as_in_the_recorded_data(tmp_path: Path, policy: StraightPolicy) -> None:
+    agent = make_agent(tmp_path, "plan_spacing_m: 200")
+    dense = range(0, 201, 2)
+    agent.org_dense_route_gps = [
+        ({"lat": 0.0, "lon": x / METRES_PER_DEGREE, "z": 0.0}, RoadOption.LANEFOLLOW) for x in dense
+    ]
+    agent.org_dense_route_world_coord = [
+        (carla.Transform(carla.Location(x, 0, 0)), RoadOption.LANEFOLLOW) for x in dense
+    ]
+    for _ in range(2):
+        agent.run_step(sensors(10, 4.0), 0.0)
+    np.testing.assert_allclose(policy.seen[0].target_points, [[190, 0], [190, 0]], atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("option", "dropout"),
+    [("", False), ("profile: published", True), ("profile: published\ndropout: false", False), ("dropout: true", True)],
+)
+def test_dropout_follows_the_profile_unless_set(tmp_path: Path, option: str, dropout: bool) -> None:
+    (tmp_path / "agent.yaml").write_text(option)
+    assert AgentConfig.parse(str(tmp_path / "agent.yaml"))[0].keeps_dropout is dropout
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Following the given instruction. Waypoints:", Verdict.FOLLOWED),
+        ("I cannot do that because of the red light. Waypoints:", Verdict.REFUSED),
+        ("Waypoints:", Verdict.NO_ANSWER),
+    ],
+)
+def test_answers_to_instructions_are_read(answer: str, expected: Verdict) -> None:
+    assert verdict(answer) is expected
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("profile: fast", "profile is one of"), ("route_as: map", "route_as is"), ("text_every: 0", "at least 1")],
+    [
+        ("latency: soon", "latency is"),
+        ("plan_spacing_m: 0", "above 0"),
+        ("profile: fast", "profile is one of"),
+        ("route_as: map", "route_as is"),
+        ("text_every: 0", "at least 1"),
+    ],
 )
 def test_wrong_options_are_named(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "agent.yaml").write_text(text)

@@ -79,7 +79,7 @@ def test_cars_are_answered_together_and_each_gets_its_own(
     for number, predictions in enumerate(answers):
         assert [p.text for p in predictions] == [f"car {number} {turn}" for turn in range(1, 6)]
         assert all(np.all(p.path == number) for p in predictions)
-        assert {"vision", "queue", "round_trip"} <= predictions[0].stage_ms.keys()
+        assert {"vision", "queue", "transfer"} <= predictions[0].stage_ms.keys()
     assert sum(size * count for size, count in batching.batches.items()) == 20
     assert max(batching.batches) == 4
 
