@@ -28,6 +28,8 @@ class RouteConfig:
         light_look_radius: Distance at which a point counts as affected by a light, metres (profile `simlingo`).
         speed_limit_stride: Points between two look-ups of the speed limit.
         leading_points, trailing_points: Points searched ahead and behind for vehicles on the route.
+        leading_margin: Who leaves less room than this beside the way of the ego leads it, metres; infinite counts all whose
+            centre is within 2.5 m, so that the published expert stays behind whom it could pass.
         trailing_reach, trailing_reach_lane_change: Distance from the route within which a vehicle behind follows, metres.
         true_start: Start at the ego instead of always 50 m after the first point.
         true_stop_lines: Measure distances to lights up to their stop line.
@@ -43,6 +45,7 @@ class RouteConfig:
     speed_limit_stride: int = 50
     leading_points: int = 800
     trailing_points: int = 800
+    leading_margin: float = 0.35
     trailing_reach: float = 1.75
     trailing_reach_lane_change: float = 3.0
     true_start: bool = True
@@ -178,6 +181,7 @@ _SIMLINGO = replace(
     _CORRECTED,
     profile="simlingo",
     route=RouteConfig(
+        leading_margin=float("inf"),
         trailing_reach=3.0,
         trailing_reach_lane_change=6.0,
         true_start=False,

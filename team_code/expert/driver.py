@@ -194,8 +194,7 @@ class Expert:
         if np.cos(scene.vehicles.yaw[i] - scene.ego.yaw) > SAME_DIRECTION_COSINE:  # a queue, not a deadlock
             return
         offset = self.planner.lateral_offset(scene.vehicles.xy[i])
-        turn = scene.vehicles.yaw[i] - scene.ego.yaw
-        half_width = abs(np.cos(turn)) * scene.vehicles.extent[i, 1] + abs(np.sin(turn)) * scene.vehicles.extent[i, 0]
+        half_width = scene.vehicles.half_width(i, scene.ego.yaw)
         needed = half_width + float(scene.ego.extent[1]) + NUDGE_RESERVE_M - abs(offset)
         if 0.0 < needed <= config.max_nudge:
             self.planner.give_way(-np.sign(offset) * needed)

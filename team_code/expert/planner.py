@@ -12,11 +12,13 @@ from driving.commands import RoadOption
 from driving.geometry import wrap_angle
 from team_code.expert.config import ExpertConfig
 from team_code.expert.route import Route, bend_speeds, blend, blend_weights, route_yaws
+from team_code.expert.scene import ActorBatch
 
 Array = NDArray[np.float64]
 
 LANE_CHANGES = (RoadOption.CHANGELANELEFT, RoadOption.CHANGELANERIGHT)
 MAX_SIDE_LANES = 3
+LEADING_REACH = 2.5
 DEVIATION_LATITUDE = 1.5
 DRIVABLE = (
     carla.LaneType.Driving,
@@ -134,11 +136,12 @@ class RoutePlanner:
         commands = self.route.commands[max(0, self.index - before) : self.index + after]
         return bool(np.isin(commands, LANE_CHANGES).any())
 
-    def leading(self, xy: Array, yaw: Array) -> NDArray[np.bool_]:
-        """Which of N vehicles (positions (N, 2), headings (N,), radians) drive on the route ahead."""
+    def leading(self, vehicles: ActorBatch, half_width: float) -> NDArray[np.bool_]:
+        """Which of N vehicles drive on the route ahead of an ego of this half width, metres, (N,)."""
         end = self.index + self.config.leading_points
-        near, turned = self._nearest(xy, yaw, self.index, end)
-        return (near < 2.5) & (turned < np.radians(35))
+        near, turned = self._nearest(vehicles.xy, vehicles.yaw, self.index, end)
+        reach = np.minimum(LEADING_REACH, half_width + vehicles.extent[:, 1] + self.config.leading_margin)
+        return (near < reach) & (turned < np.radians(35))
 
     def trailing(self, xy: Array, yaw: Array) -> NDArray[np.bool_]:
         """Which of N vehicles follow on the route behind; wider while a lane change has just been made."""
@@ -267,6 +270,16 @@ class RoutePlanner:
         self.route.points[begin:end, :2] += right * offsets[: end - begin, None]
         self._refresh_yaws()
 
+    def inner_edge(self, vehicles: ActorBatch, i: int, left: bool, points: int = 800) -> float:
+        """How far the side of a vehicle that is to be passed on the left, or right, lies from the route, metres.
+
+        Positive where it leaves the route free.
+        """
+        ahead = self.route.points[self.index : self.index + points, :2]
+        yaw = self.route.yaws[self.index + int(np.argmin(np.sum((ahead - vehicles.xy[i]) ** 2, axis=1)))]
+        offset = self.lateral_offset(vehicles.xy[i], points)
+        return (offset if left else -offset) - vehicles.half_width(i, yaw)
+
     def lateral_offset(self, xy: Array, points: int = 300) -> float:
         """Distance of a place (2,) from the route ahead, metres, positive to the right."""
         ahead = self.route.points[self.index : self.index + points, :2]
@@ -291,7 +304,7 @@ class RoutePlanner:
         self.route.commands[begin:] = self.route.original_commands[begin:]
         self._refresh_yaws()
 
-    def extend_shift(self, previous_end: int, new_end: int, left: bool, length: int) -> None:
+    def extend_shift(self, previous_end: int, new_end: int, left: bool, length: int, factor: float = 1.0) -> None:
         """Hold a running shift from ``previous_end`` to ``new_end`` and blend back over the last ``length`` points."""
         begin, end = max(previous_end, 0), min(new_end, len(self.route) - 1)
         if end <= begin:
@@ -299,7 +312,7 @@ class RoutePlanner:
         weights = np.ones(end - begin)
         tail = min(length, end - begin)
         weights[-tail:] = blend_weights(2 * tail + 1, tail)[-tail:]
-        share, span = weights[:, None], slice(begin, end)
+        share, span = factor * weights[:, None], slice(begin, end)
         original = self.route.original_points[span]
         self.route.points[span] = share * self.side_points(begin, end, left) + (1 - share) * original
         commands = self.route.original_commands[span].copy()

@@ -29,6 +29,12 @@ BLEND_TIME_S = 2.0
 LANE_WIDTH_M = 3.5
 PATIENCE_TICKS = 400
 STANDING_MPS, STANDING_ROOM_M = 0.5, 10.0
+BORDER_RESERVE_M, ONCOMING_RESERVE_M = 0.2, 0.3
+"""Who keeps to the own lane keeps its centre this far from the border, and its side this far from oncoming cars."""
+WIDE_CAR_M = 1.05
+"""Half width that an oncoming car may have."""
+REACTION_TICKS = 105
+"""The scenarios hold off oncoming traffic, and let the oncoming lane be used, five seconds after the ego has come near."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,9 @@ class Deviation:
         before, after: Points added before the first and after the last obstacle.
         factor: Share of the way to the centre of the other lane.
         max_speed: On the oncoming lane, m/s.
+        clearance: Metres kept free beside vehicles that leave room to pass with the ego's centre in its own lane; None always
+            moves over by ``factor``.
+        notice: The oncoming lane is used only after five seconds within this distance of the obstacle, metres; 0 at once.
     """
 
     scenario: str
@@ -53,6 +62,8 @@ class Deviation:
     after: int = 0
     factor: float = 1.0
     max_speed: float = 50 * KMH
+    clearance: float | None = None
+    notice: float = 0.0
 
 
 _PUBLISHED = (
@@ -72,14 +83,23 @@ _CORRECTED = (
     Deviation("Accident", "pass_obstacle", reach=60.0, blend=110, before=15, after=15),
     Deviation("ParkedObstacle", "pass_obstacle", reach=60.0, blend=110, before=10, after=10),
     Deviation("ConstructionObstacle", "pass_obstacle", reach=60.0, blend=110, before=15, after=15),
-    Deviation("AccidentTwoWays", "overtake", blend=60, before=5, after=5),
-    Deviation("ConstructionObstacleTwoWays", "overtake", blend=60, before=25, after=25),
-    Deviation("ParkedObstacleTwoWays", "overtake", blend=60, before=5, after=5, factor=0.9),
-    Deviation("VehicleOpensDoorTwoWays", "overtake", blend=60, before=5, after=5, factor=0.9, max_speed=40 * KMH),
+    Deviation("AccidentTwoWays", "overtake", blend=90, before=5, after=5, clearance=0.4),
+    Deviation("ConstructionObstacleTwoWays", "overtake", blend=90, before=10, after=10, notice=28.0),
+    Deviation("ParkedObstacleTwoWays", "overtake", blend=90, before=5, after=5, factor=0.9, clearance=0.4),
+    Deviation(
+        "VehicleOpensDoorTwoWays",
+        "overtake",
+        blend=90,
+        before=10,
+        after=10,
+        factor=0.9,
+        max_speed=40 * KMH,
+        clearance=1.4,
+    ),
     Deviation("HazardAtSideLane", "pass_bicycles", reach=60.0),
-    Deviation("HazardAtSideLaneTwoWays", "overtake_bicycles", reach=10.0, after=135),
+    Deviation("HazardAtSideLaneTwoWays", "overtake_bicycles", reach=30.0, after=100, max_speed=40 * KMH, clearance=0.7),
     Deviation("InvadingTurn", "hug_edge", before=150, after=100),
-    Deviation("YieldToEmergencyVehicle", "make_way", before=300, after=200),
+    Deviation("YieldToEmergencyVehicle", "make_way", before=50, after=200),
 )
 
 
@@ -107,6 +127,10 @@ class Progress:
         done: Nothing more to do.
         waited: Ticks spent waiting for a gap.
         blend: Points over which the path moves over; more at speed.
+        factor: Share of the way to the centre of the other lane.
+        keeps_lane: Whether the ego's centre stays in its own lane.
+        has_room: Whether oncoming cars have room beside the shifted path.
+        near_ticks: Ticks spent within the distance of the obstacle at which its scenario takes notice.
         actor: First obstacle.
     """
 
@@ -118,6 +142,10 @@ class Progress:
     done: bool = False
     waited: int = 0
     blend: int = 80
+    factor: float = 1.0
+    keeps_lane: bool = False
+    has_room: bool = False
+    near_ticks: int = 0
     actor: carla.Actor | None = None
 
 
@@ -159,6 +187,12 @@ class Situation:
         """The last one; the first again if there is only one."""
         return self.info.last_actor or self.info.first_actor
 
+    @property
+    def vehicles(self) -> list[carla.Actor]:
+        """The vehicles to get past."""
+        actors = {actor.id: actor for actor in (*self.info.actors.values(), self.first, self.last)}
+        return [actor for actor in actors.values() if actor.type_id.startswith("vehicle.")]
+
     def free(self) -> ScenarioDecision:
         """No restriction."""
         return ScenarioDecision(self.cruise, False, Cause(self.cruise))
@@ -187,19 +221,24 @@ def overtake(at: Situation, progress: Progress) -> ScenarioDecision:
 
 
 def overtake_bicycles(at: Situation, progress: Progress) -> ScenarioDecision:
-    """Overtake moving bicycles over the oncoming lane as soon as there is a gap."""
+    """Overtake moving bicycles: within the own lane where that leaves room for oncoming cars, else when there is a gap."""
     planner, row = at.planner, at.row
     if not progress.changed:
+        _choose_side_step(at, progress, left=True)
         end = planner.closest_index(at.last.get_location(), planner.index) + row.after
-        if not _lane_is_free(at, end, left=True):
+        if not progress.has_room and not (_is_noticed(at, progress) and _lane_is_free(at, end, left=True)):
             return at.free()
+        progress.blend = row.blend
         progress.begin, progress.end = planner.index, min(end, len(planner.route) - 1)
-        planner.shift_smoothly(progress.begin, progress.end, True, row.blend, row.factor)
+        planner.shift_smoothly(progress.begin, progress.end, True, row.blend, progress.factor)
+        progress.end -= row.blend if at.config.gap_check else 0
         progress.changed = True
+    if at.config.gap_check:
+        _hold_beside(at, progress, planner.closest_index(at.last.get_location(), planner.index) + row.after)
     if planner.index >= progress.end:
         progress.done = True
         return at.free()
-    return ScenarioDecision(row.max_speed, True, Cause(row.max_speed, "overtake"))
+    return _pass(at, progress)
 
 
 def pass_bicycles(at: Situation, progress: Progress) -> ScenarioDecision:
@@ -212,20 +251,22 @@ def pass_bicycles(at: Situation, progress: Progress) -> ScenarioDecision:
         _shift_around(at, progress, left=True)
         progress.end -= progress.blend
     obstacle = planner.closest_index(at.last.get_location(), planner.index)
-    end = max(obstacle + int(10 * at.last.bounding_box.extent.x) + 2 * progress.blend, progress.end + progress.blend)
     if planner.index > progress.end:
         progress.done = True
         return at.free()
-    planner.extend_shift(progress.end, end, True, progress.blend)
-    progress.end = end - progress.blend
+    _hold_beside(at, progress, obstacle + int(10 * at.last.bounding_box.extent.x) + progress.blend)
     return at.free()
 
 
 def hug_edge(at: Situation, progress: Progress) -> ScenarioDecision:
     """Drive to the right of cones that take part of the own lane in a bend."""
     planner, row, offset = at.planner, at.row, at.info.numbers["offset"]
-    first = planner.closest_index(at.first.get_location(), planner.index)
-    last = planner.closest_index(at.last.get_location(), first + 100)
+    if at.config.gap_check and "sink" in at.info.places:  # oncoming cars keep aside on more of the way than has cones
+        first = planner.nearest_index(at.info.places["sink"].location)
+        last = planner.nearest_index(at.info.places["source"].location)
+    else:
+        first = planner.closest_index(at.first.get_location(), planner.index)
+        last = planner.closest_index(at.last.get_location(), first + 100)
     begin, end = max(first - row.before, 0), min(last + row.after, len(planner.route) - 1)
     shifts = np.array([_edge_shift(waypoint, offset) for waypoint in planner.route.waypoints[begin:end]])
     if at.config.route.true_start and len(shifts):
@@ -265,10 +306,44 @@ def _place_and_size(actor: carla.Actor) -> tuple[carla.Location, float]:
     return actor.get_location(), actor.bounding_box.extent.x
 
 
+def _hold_beside(at: Situation, progress: Progress, until: int) -> None:
+    """Stay beside the lane up to route index ``until`` at least, and come back over the points that follow."""
+    end = max(until, progress.end) + progress.blend
+    at.planner.extend_shift(progress.end, end, True, progress.blend, progress.factor)
+    progress.end = end - progress.blend
+
+
+def _choose_side_step(at: Situation, progress: Progress, left: bool) -> None:
+    """Decide how far to move over: as far as the vehicles need where the ego's centre then stays in its own lane."""
+    ego_half = float(at.scene.ego.extent[1])
+    progress.factor, progress.keeps_lane, progress.has_room = at.row.factor, False, False
+    rows = [i for i in map(at.scene.vehicles.index_of, (actor.id for actor in at.vehicles)) if i is not None]
+    if at.row.clearance is None or not rows:
+        return
+    planner, vehicles = at.planner, at.scene.vehicles
+    beside = planner.route.waypoints[planner.closest_index(at.first.get_location(), planner.index)]
+    other = planner.side_waypoint(beside, left)
+    step = max(ego_half + at.row.clearance - planner.inner_edge(vehicles, i, left) for i in rows)
+    if other is None or step > beside.lane_width / 2 - BORDER_RESERVE_M:
+        return
+    lane_distance = float(other.transform.location.distance(beside.transform.location))
+    progress.factor, progress.keeps_lane = max(step, 0.0) / lane_distance, True
+    progress.has_room = lane_distance - WIDE_CAR_M - step - ego_half > ONCOMING_RESERVE_M
+
+
+def _is_noticed(at: Situation, progress: Progress) -> bool:
+    """Whether the ego may use the oncoming lane: at once where it keeps to its own, else after a time near the obstacle."""
+    place = at.info.places["obstacle"].location if "obstacle" in at.info.places else at.first.get_location()
+    if float(np.linalg.norm(at.scene.ego.xyz - [place.x, place.y, place.z])) < at.row.notice:
+        progress.near_ticks += 1
+    return progress.keeps_lane or at.row.notice == 0.0 or progress.near_ticks > REACTION_TICKS
+
+
 def _shift_around(at: Situation, progress: Progress, left: bool) -> None:
     row, last, first = at.row, at.info.last_actor, _place_and_size(at.first)
     progress.blend = row.blend
-    if at.config.gap_check:
+    _choose_side_step(at, progress, left)
+    if at.config.gap_check and row.manoeuvre != "overtake":
         room = at.planner.nearest_index(first[0]) - at.planner.index - int(10 * first[1]) - row.before
         progress.blend = max(row.blend, min(int(BLEND_TIME_S * 10 * at.scene.ego.speed), room))
     progress.begin, progress.end = at.planner.shift_around(
@@ -276,7 +351,7 @@ def _shift_around(at: Situation, progress: Progress, left: bool) -> None:
         _place_and_size(last) if last is not None else None,
         left,
         progress.blend,
-        row.factor,
+        progress.factor,
         row.before,
         row.after,
     )
@@ -298,16 +373,23 @@ def _taper(values: np.ndarray, length: int) -> np.ndarray:
 
 
 def _use_oncoming_lane(at: Situation, progress: Progress, left: bool) -> ScenarioDecision:
-    planner, row = at.planner, at.row
+    planner = at.planner
     if planner.index >= progress.end - 20:
         progress.done = True
         return at.free()
+    noticed = _is_noticed(at, progress)
     if not progress.clear and progress.begin - planner.index < 80:
-        progress.clear = _lane_is_free(at, progress.end, left, progress.waited)
+        progress.clear = progress.has_room or (noticed and _lane_is_free(at, progress.end, left, progress.waited))
         progress.waited += 1
-    if progress.clear:
-        return ScenarioDecision(row.max_speed, True, Cause(row.max_speed, "overtake"))
-    return _wait_before(at, progress)
+    return _pass(at, progress) if progress.clear else _wait_before(at, progress)
+
+
+def _pass(at: Situation, progress: Progress) -> ScenarioDecision:
+    """Drive past; where oncoming cars have no room, without stopping and faster than usual."""
+    if progress.has_room:
+        speed = min(at.cruise, at.row.max_speed)
+        return ScenarioDecision(speed, False, Cause(speed, "overtake"))
+    return ScenarioDecision(at.row.max_speed, True, Cause(at.row.max_speed, "overtake"))
 
 
 def _wait_before(at: Situation, progress: Progress) -> ScenarioDecision:
@@ -432,7 +514,7 @@ class ScenarioManager:
         for _, info, row in in_range:
             progress = self._progress[info.id]
             progress.actor = info.first_actor
-            if progress.changed or _trigger_distance(info, row, scene) < row.reach:
+            if progress.changed or _trigger_distance(info, row, scene, self._config) < row.reach:
                 at = Situation(self._planner, self._speed, self._config, self._map, scene, cruise, info, row)
                 result = _stricter(result, MANOEUVRES[row.manoeuvre](at, progress))
         return result
@@ -467,10 +549,12 @@ def _distance(info: ScenarioInfo, scene: Scene) -> float:
     return float(np.linalg.norm(scene.ego.xyz - [place.x, place.y, place.z]))
 
 
-def _trigger_distance(info: ScenarioInfo, row: Deviation, scene: Scene) -> float:
+def _trigger_distance(info: ScenarioInfo, row: Deviation, scene: Scene, config: ExpertConfig) -> float:
     """Distance that starts the manoeuvre: horizontal, to the last bicycle for bicycles beside, else to the first actor."""
     actor = info.last_actor if row.manoeuvre == "pass_bicycles" and info.last_actor else info.first_actor
     place = actor.get_location()  # type: ignore[union-attr]
+    if config.gap_check and row.manoeuvre == "hug_edge" and "sink" in info.places:
+        place = info.places["sink"].location
     offset = [place.x - scene.ego.xyz[0], place.y - scene.ego.xyz[1]]
     if row.manoeuvre in ("hug_edge", "make_way"):  # an emergency vehicle waits far below the road until it is sent
         offset.append(place.z - scene.ego.xyz[2])

@@ -100,6 +100,11 @@ class ActorBatch:
             self.is_bicycle[index],
         )
 
+    def half_width(self, i: int, yaw: float) -> float:
+        """Half of what an actor takes of the road's width, metres, for a road that runs at ``yaw``, radians."""
+        turn = self.angles[i, 1] - yaw
+        return float(abs(np.cos(turn)) * self.extent[i, 1] + abs(np.sin(turn)) * self.extent[i, 0])
+
     def index_of(self, actor_id: int) -> int | None:
         """Position of an actor in the arrays, None if it is not among them."""
         found = np.flatnonzero(self.ids == actor_id)

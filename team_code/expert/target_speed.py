@@ -187,7 +187,7 @@ class SpeedPlanner:
         near = np.linalg.norm(scene.vehicles.xyz - ego.xyz, axis=1) < f.radius
         vehicles = scene.vehicles.select(near)
         walkers = scene.walkers.select(np.linalg.norm(scene.walkers.xyz - ego.xyz, axis=1) < f.radius)
-        leading = self._planner.leading(vehicles.xy, vehicles.yaw)
+        leading = self._planner.leading(vehicles, float(ego.extent[1]))
         trailing = self._planner.trailing(vehicles.xy, vehicles.yaw)
         distance = np.linalg.norm(vehicles.xyz - ego.xyz, axis=1)
         if not near_lane_change:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import carla
@@ -130,6 +130,47 @@ def test_the_expert_waits_while_somebody_comes(town):
     route = drive.expert.planner.route
     lateral = np.abs(route.points - route.original_points)[drive.expert.planner.index].max()
     assert lateral < 1.0
+
+
+def beside_lane(plan, index, right):
+    """A point ``right`` metres to the right of a plan's point."""
+    pose = plan[index][0]
+    aside = pose.get_right_vector()
+    return pose.location.x + right * aside.x, pose.location.y + right * aside.y, pose.location.z
+
+
+@pytest.mark.parametrize(("kind", "right"), [("VehicleOpensDoorTwoWays", 2.6), ("HazardAtSideLaneTwoWays", 1.9)])
+def test_what_leaves_room_in_the_own_lane_is_passed_in_spite_of_oncoming_cars(town, kind, right):
+    plan = long_lane(town, two_way=True)
+    info = scenario(kind, plan, 60, two_way=True)
+    place = beside_lane(plan, 60, right)
+    info = replace(info, first_actor=Obstacle(50, place), last_actor=Obstacle(50, place))
+    rows = [(50, *place[:2], np.radians(plan[60][0].rotation.yaw), 0.0)]
+    for index in range(20, 105, 12):
+        left = town.get_waypoint(plan[index][0].location).get_left_lane().transform
+        rows.append((60 + index, left.location.x, left.location.y, np.radians(left.rotation.yaw), 8.0))
+    drive = simulation.Drive(town, plan)
+    here, gap = drive_past(drive, info, 95, simulation.batch(rows), limit=500)
+    lane = np.array([(pose.location.x, pose.location.y) for pose, _ in plan])
+    aside = np.min(np.linalg.norm(here[:, None] - lane[None], axis=2), axis=1)
+    assert gap > 1.0 + simulation.MKZ_EXTENT[1] + 0.4
+    assert aside.max() < town.get_waypoint(plan[60][0].location).lane_width / 2
+
+
+def test_the_oncoming_lane_is_used_only_after_the_scenario_has_taken_notice(town):
+    plan = long_lane(town, two_way=True)
+    info = scenario("ConstructionObstacleTwoWays", plan, 60, two_way=True)
+    car = simulation.batch([(50, *standing(info), np.radians(plan[60][0].rotation.yaw), 0.0)])
+    drive = simulation.Drive(town, plan)
+    near_since, lane = None, np.array([(pose.location.x, pose.location.y) for pose, _ in plan])
+    for tick in range(1500):
+        drive.tick(vehicles=car, infos=[info])
+        here = np.array(drive.pose[:2])
+        if near_since is None and np.linalg.norm(here - standing(info)) < 30.0:
+            near_since = tick
+        if np.min(np.linalg.norm(lane - here, axis=1)) > 1.75:
+            break
+    assert tick - near_since > 100
 
 
 def test_the_route_returns_to_its_lane_and_commands_say_so(town):
