@@ -9,17 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from simlingo_training.config import NUM_PATH_POINTS, NUM_SPEED_WAYPOINTS, WAYPOINT_STEP_S
+from simlingo_training.models.losses import point_loss
 
 Array = NDArray[np.float64]
 
 INSTRUCTED = "dreamer"
 """Start of the task names of instructed alternatives."""
 
-METRICS = ("path_ade", "path_fde", "waypoint_ade", "waypoint_fde", "speed_error")
-"""Metres for the first four, m/s for the last."""
+METRICS = ("loss", "path_ade", "path_fde", "waypoint_ade", "waypoint_fde", "speed_error")
+"""The driving terms of the training loss together; metres for the next four; m/s for the last."""
 
 
 def displacement(prediction: Array, label: Array) -> tuple[Array, Array]:
@@ -53,10 +55,16 @@ def _on_x(x: Array) -> Array:
     return np.stack([x, np.zeros_like(x)], axis=-1)
 
 
+def driving_loss(prediction: Array, label: Array) -> Array:
+    """The training loss (n,) of points (n, F, 2), see `point_loss`."""
+    return point_loss(torch.from_numpy(prediction), torch.from_numpy(label)).mean(-1).double().numpy()
+
+
 def errors(path: Array | None, waypoints: Array, path_label: Array, waypoint_label: Array) -> dict[str, Array]:
     """All metrics of n samples; those of the path are left out when none was predicted."""
-    result = {}
+    result = {"loss": driving_loss(waypoints, waypoint_label)}
     if path is not None:
+        result["loss"] += driving_loss(path, path_label)
         result["path_ade"], result["path_fde"] = displacement(path, path_label)
     result["waypoint_ade"], result["waypoint_fde"] = displacement(waypoints, waypoint_label)
     result["speed_error"] = np.abs(waypoint_speed(waypoints) - waypoint_speed(waypoint_label))

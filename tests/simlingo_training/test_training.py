@@ -29,7 +29,13 @@ from simlingo_training.config import (
 )
 from simlingo_training.data import prompts
 from simlingo_training.data.images import TileSpec
-from simlingo_training.evaluation.openloop import displacement, straight_at_constant_speed, table, waypoint_speed
+from simlingo_training.evaluation.openloop import (
+    displacement,
+    errors,
+    straight_at_constant_speed,
+    table,
+    waypoint_speed,
+)
 from simlingo_training.inference import Observation, Policy
 from simlingo_training.models import checkpoint as checkpoints
 from simlingo_training.models.released import compare_keys
@@ -380,6 +386,13 @@ def test_errors_of_known_offsets():
     np.testing.assert_allclose(path[0, :, 0], np.arange(20))
     np.testing.assert_allclose(waypoint_speed(waypoints @ rotation_2d(0.7)), 8.0)
     assert "waypoint_ade" in table({"model": {"waypoint_ade": 1.0}})
+
+
+def test_validation_loss_of_the_straight_driver_is_the_training_loss_of_its_points():
+    """By hand: 3 m too far costs 2.5 (linear part), half a metre aside 0.125 (quadratic part)."""
+    path, waypoints = straight_at_constant_speed(np.array([8.0]))
+    found = errors(path + [0.0, 0.5], waypoints + [3.0, 0.0], path, waypoints)
+    np.testing.assert_allclose(found["loss"], 2.5 + 0.125)
 
 
 def test_narrow_weights_follow_their_float32_masters():
