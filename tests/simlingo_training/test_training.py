@@ -391,7 +391,7 @@ def test_errors_of_known_offsets():
 def test_validation_loss_of_the_straight_driver_is_the_training_loss_of_its_points():
     """By hand: 3 m too far costs 2.5 (linear part), half a metre aside 0.125 (quadratic part)."""
     path, waypoints = straight_at_constant_speed(np.array([8.0]))
-    found = errors(path + [0.0, 0.5], waypoints + [3.0, 0.0], path, waypoints)
+    found = errors(path + np.array([0.0, 0.5]), waypoints + np.array([3.0, 0.0]), path, waypoints)
     np.testing.assert_allclose(found["loss"], 2.5 + 0.125)
 
 
