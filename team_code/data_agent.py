@@ -160,7 +160,9 @@ class DataAgent(AutoPilot):
             ]
             signs = [Governed(s, trigger_centre(s), [trigger_centre(s)]) for s in world.get_actors().filter("*stop*")]
             ego = CarlaDataProvider.get_hero_actor()
-            self._boxes = BoxRecorder(world, ego, book, lights, signs, self._next_action)
+            self._boxes = BoxRecorder(
+                world, ego, book, CarlaDataProvider.state().extent, lights, signs, self._next_action
+            )
         return self._boxes
 
     def _next_action(self, vehicle: carla.Vehicle) -> str | None:

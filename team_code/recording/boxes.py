@@ -114,6 +114,7 @@ class BoxRecorder:
         world: The `carla.World`.
         ego: The ego vehicle.
         book: Lane relations.
+        extent_of: Half sizes of an actor, metres.
         lights, stop_signs: Of the whole town.
         next_action: Function from a vehicle to the traffic manager's next action, None where it has none.
     """
@@ -123,14 +124,15 @@ class BoxRecorder:
         world: carla.World,
         ego: carla.Vehicle,
         book: LaneBook,
+        extent_of: Callable[[carla.Actor], carla.Vector3D],
         lights: Sequence[Governed],
         stop_signs: Sequence[Governed],
         next_action: Callable[[carla.Vehicle], str | None] = lambda vehicle: None,
     ) -> None:
         self._world, self._ego, self._book = world, ego, book
         self._lights, self._stop_signs = lights, stop_signs
-        self._next_action = next_action
-        self._hazards = LaneHazards(book)
+        self._extent_of, self._next_action = extent_of, next_action
+        self._hazards = LaneHazards(book, extent_of)
 
     def record(self, actors: Sequence[carla.Actor], facts: FrameFacts) -> list[Box]:
         """All boxes of the current tick, in published order."""
@@ -209,12 +211,16 @@ class BoxRecorder:
     def _count(self, pose: _Pose, extent: Sequence[float]) -> int:
         return self._facts.points.count(np.array(pose.position), np.array(extent), pose.yaw)
 
+    def _extent(self, actor: carla.Actor) -> list[float]:
+        extent = self._extent_of(actor)
+        return [extent.x, extent.y, extent.z]
+
     # ---- one function per class -----------------------------------------------------------------------------
 
     def _ego_box(self) -> EgoCarBox:
         pose, control = self._pose(self._ego), self._ego.get_control()
         return EgoCarBox(
-            extent=_extent(self._ego),
+            extent=self._extent(self._ego),
             position=[0.0, 0.0, 0.0],
             yaw=0.0,
             distance=-1,
@@ -225,7 +231,7 @@ class BoxRecorder:
         )
 
     def _car_box(self, vehicle: carla.Vehicle) -> CarBox:
-        pose, control, extent = self._pose(vehicle), vehicle.get_control(), _extent(vehicle)
+        pose, control, extent = self._pose(vehicle), vehicle.get_control(), self._extent(vehicle)
         waypoint = self._book.waypoint(vehicle.get_location()) or self._book.map.get_waypoint(vehicle.get_location())
         following = self._book.after(waypoint)
         colour = vehicle.attributes.get("color")
@@ -267,7 +273,7 @@ class BoxRecorder:
         )
 
     def _walker_box(self, walker: carla.Walker) -> WalkerBox:
-        pose, extent = self._pose(walker), _extent(walker)
+        pose, extent = self._pose(walker), self._extent(walker)
         waypoint = self._book.waypoint(walker.get_location())
         return WalkerBox(
             role_name=walker.attributes.get("role_name", ""),
@@ -310,7 +316,7 @@ class BoxRecorder:
         )
 
     def _vqa_keys(self, sign: Governed) -> dict[str, Any]:
-        pose, extent = self._pose(sign.actor), _extent(sign.actor)
+        pose, extent = self._pose(sign.actor), self._extent(sign.actor)
         waypoint = self._book.map.get_waypoint(sign.trigger)
         relation = self._relation(waypoint)
         return {
@@ -337,7 +343,7 @@ class BoxRecorder:
         return StopSignVqaBox(**self._vqa_keys(sign))
 
     def _prop_box(self, prop: carla.Actor) -> Box:
-        pose, true_extent = self._pose(prop), _extent(prop)
+        pose, true_extent = self._pose(prop), self._extent(prop)
         mesh = prop.attributes.get("mesh_path")
         keys: dict[str, Any] = {
             "extent": [true_extent[1], true_extent[0], true_extent[2]],
@@ -373,11 +379,6 @@ class BoxRecorder:
             identifier = int(mark.id) if mark.id.isdigit() else -1
             boxes.append(LandmarkBox(name=mark.name, **place, id=identifier, text=mark.text, value=mark.value))
         return boxes
-
-
-def _extent(actor: carla.Actor) -> list[float]:
-    extent = actor.bounding_box.extent
-    return [extent.x, extent.y, extent.z]
 
 
 def _set_bits(flags: int) -> list[int]:

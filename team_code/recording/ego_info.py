@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import carla
@@ -16,10 +16,15 @@ MIN_SHOULDER_WIDTH_M = 1.0
 
 
 class LaneHazards:
-    """Finds the first vehicle ahead on the ego lane."""
+    """Finds the first vehicle ahead on the ego lane.
 
-    def __init__(self, book: LaneBook) -> None:
-        self._book = book
+    Args:
+        book: Lane relations.
+        extent_of: Half sizes of an actor, metres.
+    """
+
+    def __init__(self, book: LaneBook, extent_of: Callable[[carla.Actor], carla.Vector3D]) -> None:
+        self._book, self._extent_of = book, extent_of
 
     def find(self, ego: carla.Vehicle, vehicles: Sequence[carla.Vehicle]) -> tuple[int, float] | None:
         """Id of, and bumper distance (metres) to, the nearest vehicle in front on the same lane; None inside junctions
@@ -37,7 +42,7 @@ class LaneHazards:
             lane = self._book.map.get_waypoint(place)
             if lane is None or (lane.road_id, lane.lane_id) != (own.road_id, own.lane_id):
                 continue
-            gap = float(np.hypot(offset.x, offset.y)) - ego.bounding_box.extent.x - vehicle.bounding_box.extent.x
+            gap = float(np.hypot(offset.x, offset.y)) - self._extent_of(ego).x - self._extent_of(vehicle).x
             if best is None or gap < best[1]:
                 best = (vehicle.id, gap)
         return best

@@ -27,6 +27,9 @@ LOOK_AHEAD_BASE, LOOK_AHEAD_PER_MPS = 3.0, 0.5
 ONCOMING_COS = -0.2
 """Vehicles turned against our path by more than this cosine come towards us."""
 
+LONGEST_HALF = 15.0
+"""Half the length of the longest vehicles, metres, with room to spare."""
+
 CORRIDOR_MARGIN = 0.25
 """Free space wanted beside the vehicle, metres."""
 
@@ -195,16 +198,20 @@ class PathAgent:
     def _find_leader(self, here: Motion) -> Motion | None:
         """A vehicle in the corridor ahead that does not come towards us."""
         reach = self.options.base_threshold + self.options.threshold_per_mps * here.speed
-        extent = self.vehicle.bounding_box.extent
+        extent = self.state.extent(self.vehicle)
+        near = self.state.vehicles_near(here.location, reach + extent.x + LONGEST_HALF + 2.0)
+        near = [other for other in near if other.id != self.vehicle.id]
+        if not near:
+            return None
         corridor = self._corridor(here.location, reach + extent.x)
         steps = np.diff(corridor, axis=0)
         headings = np.arctan2(steps[:, 1], steps[:, 0])
         headings = np.append(headings, headings[-1])
-        for other in self.state.vehicles():
+        for other in near:
             there = self.state.motion(other)
-            size = other.bounding_box.extent
+            size = self.state.extent(other)
             way = here.location.distance(there.location)
-            if other.id == self.vehicle.id or way > reach + extent.x + size.x + 2.0:
+            if way > reach + extent.x + size.x + 2.0:
                 continue
             if ahead_of(here.transform, there.location) <= 0.0:
                 continue

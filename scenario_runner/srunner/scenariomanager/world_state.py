@@ -14,7 +14,9 @@ from functools import lru_cache
 from typing import Any
 
 import carla
+import numpy as np
 
+from driving.geometry import Array
 from srunner.tools.route_planner import GlobalRoutePlanner
 
 LOG = logging.getLogger(__name__)
@@ -108,6 +110,9 @@ class WorldState:
         self._fresh: dict[int, carla.Transform] = {}
         self._motions: dict[int, Motion] = {}
         self._all_actors: list[Any] | None = None
+        self._vehicles: list[Any] | None = None
+        self._places: Array | None = None
+        self._extents: dict[int, carla.Vector3D] = {}
         self._planners: dict[float, GlobalRoutePlanner] = {}
         self._library = world.get_blueprint_library()
         self._candidates = lru_cache(maxsize=None)(self._find_candidates)
@@ -124,7 +129,7 @@ class WorldState:
         """Forget what was read in the last tick, and actors that the simulator removed."""
         self._motions.clear()
         self._fresh.clear()
-        self._all_actors = None
+        self._list_anew()
         for actor_id in [key for key, actor in self._pool.items() if not actor.is_alive]:
             self._forget(actor_id)
 
@@ -154,11 +159,19 @@ class WorldState:
         """Horizontal speed of an actor, m/s."""
         return self.motion(actor).speed
 
+    def extent(self, actor: Any) -> carla.Vector3D:
+        """Half sizes of an actor, metres; asked once, because the simulator answers every question over the network."""
+        extent = self._extents.get(actor.id)
+        if extent is None:
+            extent = self._extents[actor.id] = actor.bounding_box.extent
+        return extent
+
     def move(self, actor: Any, transform: carla.Transform) -> None:
         """Set an actor's pose and let this tick's readers see it."""
         actor.set_transform(transform)
         self._fresh[actor.id] = transform
         self._motions.pop(actor.id, None)
+        self._places = None
 
     def actors(self) -> list[Any]:
         """All actors of the simulator, listed once per tick, in order of their ids."""
@@ -168,7 +181,22 @@ class WorldState:
 
     def vehicles(self) -> list[Any]:
         """All vehicles of the simulator, in order of their ids."""
-        return [actor for actor in self.actors() if actor.type_id.startswith("vehicle.")]
+        if self._vehicles is None:
+            self._vehicles = [actor for actor in self.actors() if actor.type_id.startswith("vehicle.")]
+        return self._vehicles
+
+    def vehicles_near(self, location: carla.Location, radius: float) -> list[Any]:
+        """Vehicles whose origin is at most ``radius`` metres from a place, in order of their ids."""
+        vehicles = self.vehicles()
+        if self._places is None:
+            places = [self.location(vehicle) for vehicle in vehicles]
+            self._places = np.array([(place.x, place.y, place.z) for place in places]).reshape(-1, 3)
+        offset = self._places - (location.x, location.y, location.z)
+        near = np.flatnonzero(np.einsum("ij,ij->i", offset, offset) <= radius * radius)
+        return [vehicles[index] for index in near.tolist()]
+
+    def _list_anew(self) -> None:
+        self._all_actors = self._vehicles = self._places = None
 
     def hero(self) -> Any | None:
         """The vehicle whose role is ``hero``, if there is one."""
@@ -239,7 +267,7 @@ class WorldState:
         if actor is not None:
             self._pool[actor.id] = actor
             self._fresh[actor.id] = pose
-            self._all_actors = None
+            self._list_anew()
         return actor
 
     def is_alive(self, actor: Any) -> bool:
@@ -271,4 +299,5 @@ class WorldState:
         self._pool.pop(actor_id, None)
         self._fresh.pop(actor_id, None)
         self._motions.pop(actor_id, None)
-        self._all_actors = None
+        self._extents.pop(actor_id, None)
+        self._list_anew()

@@ -257,6 +257,7 @@ class RunningRedLightTest(Criterion):
         self._lights = [TrafficLightLines(light, self._map) for light in sorted(lights, key=lambda light: light.id)]
         centers = [(row.center.x, row.center.y, row.center.z) for row in self._lights]
         self._centers = np.array(centers, dtype=np.float64).reshape(-1, 3)
+        self._half_length = actor.bounding_box.extent.x
         self._last_id: int | None = None
 
     def judge(self, location: carla.Location) -> Status:
@@ -278,9 +279,8 @@ class RunningRedLightTest(Criterion):
     def _crossed(self, row: TrafficLightLines) -> bool:
         transform = CarlaDataProvider.get_transform(self.actor)
         forward, location = transform.get_forward_vector(), transform.location
-        half_length = self.actor.bounding_box.extent.x
-        near = location - 0.8 * half_length * forward
-        far = location - (half_length + 1.0) * forward
+        near = location - 0.8 * self._half_length * forward
+        far = location - (self._half_length + 1.0) * forward
         tail = self._map.get_waypoint(far)
         for line in row.lines:
             same_lane = (tail.road_id, tail.lane_id) == (line.road_id, line.lane_id)

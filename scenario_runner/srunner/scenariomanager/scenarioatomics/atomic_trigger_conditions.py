@@ -65,7 +65,7 @@ def overtook(state: WorldState, actor: Any, other: Any, within: float | None = N
     def done() -> bool:
         if not state.is_alive(other):
             return False
-        lengths = actor.bounding_box.extent.x + other.bounding_box.extent.x
+        lengths = state.extent(actor).x + state.extent(other).x
         lead = ahead_of(state.transform(other), state.location(actor))
         close = state.location(actor).distance(state.location(other)) < lengths + (within or 0.0)
         return lead > lengths and (within is None or close)

@@ -24,6 +24,9 @@ SINK_RADIUS = 2.0
 CONTACT_MARGIN = 0.1
 """Boxes that come nearer than this count as a collision, metres."""
 
+CONTACT_REACH = 30.0
+"""Vehicles whose origins are farther apart cannot touch, whatever their models, metres."""
+
 
 @dataclass(frozen=True)
 class FlowRule:
@@ -150,17 +153,21 @@ class Flow(Behaviour):
         if self._collided or not self._rule.options.constant_velocity:
             return
         own = {agent.vehicle.id for agent in self._agents}
-        others = [vehicle for vehicle in self._state.vehicles() if vehicle.id not in own]
-        if any(touches(self._state, agent.vehicle, other) for agent in self._agents for other in others):
+        if any(self._touches_any(agent.vehicle, own) for agent in self._agents):
             self._collided = True
             for agent in self._agents:
                 agent.drive_normally()
+
+    def _touches_any(self, vehicle: Any, own: set[int]) -> bool:
+        """Whether a vehicle touches one that is not of this flow."""
+        near = self._state.vehicles_near(self._state.location(vehicle), CONTACT_REACH)
+        return any(touches(self._state, vehicle, other) for other in near if other.id not in own)
 
 
 def touches(state: WorldState, a: Any, b: Any) -> bool:
     """Whether the boxes of two actors overlap in the plane, with a small margin."""
     here, there = state.transform(a), state.transform(b)
-    size_a, size_b = a.bounding_box.extent, b.bounding_box.extent
+    size_a, size_b = state.extent(a), state.extent(b)
     if here.location.distance(there.location) > math.hypot(size_a.x, size_a.y) + math.hypot(size_b.x, size_b.y) + 1.0:
         return False
     corners = [
