@@ -398,17 +398,22 @@ class LeaderboardEvaluator:
         options = self.options
         if self._shape is AgentShape.COLLECTION:
             return self._agent_class(options.agent_config, run.config.index)
+        if self._shape is AgentShape.FIRST:
+            return self._agent_class(self._agent_config(run))
         return self._agent_class(options.host, options.port, bool(options.debug))
 
-    def _call_setup(self, agent: AutonomousAgent, run: RouteRun) -> None:
+    def _agent_config(self, run: RouteRun) -> str:
+        """The text that `setup` gets; Bench2Drive adds the name of the route's output folder."""
         config = self.options.agent_config
-        if self.rules.benchmark_record_fields:
-            config = f"{config}+{run.save_name}"
+        return f"{config}+{run.save_name}" if self.rules.benchmark_record_fields else config
+
+    def _call_setup(self, agent: AutonomousAgent, run: RouteRun) -> None:
+        config = self._agent_config(run)
         if self._shape is AgentShape.COLLECTION:
             stem, stamp = self.options.routes.stem, run.started.strftime("%m_%d_%H_%M_%S")
             name = f"{stem}_route{run.config.index}_{stamp}"
             agent.setup(config, name, self._traffic_manager)  # type: ignore[call-arg]
-        else:
+        elif self._shape is AgentShape.OFFICIAL:
             agent.setup(config)
 
     def _drive(self, run: RouteRun) -> None:
@@ -512,6 +517,7 @@ class LeaderboardEvaluator:
             }
         if run.manager is not None:
             notes["ticks"] = run.manager.ticks
+            notes["stage_ms"] = run.manager.ledger.summary()
         return notes
 
     # ---- the end of a route -------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +37,8 @@ class AgentShape(Enum):
 
     OFFICIAL = "official"
     """CARLA Leaderboard 2 and Bench2Drive: constructor (host, port, debug), ``setup(config)``."""
+    FIRST = "first"
+    """CARLA Leaderboard 1: constructor (config), which calls ``setup(config)`` itself; the plan comes afterwards."""
     COLLECTION = "collection"
     """PDM-Lite: constructor (config, route index), ``setup(config, route date string, traffic manager)``."""
 
@@ -84,10 +86,18 @@ def _import(file: Path) -> ModuleType:
 
 
 def agent_shape(agent_class: type) -> AgentShape:
-    """Recognise an agent's shape: only in the collection shape does ``setup`` take three arguments."""
+    """Recognise an agent's shape by its arguments.
+
+    Only in the collection shape does ``setup`` take three; only in that of Leaderboard 1 does the constructor take one. An agent
+    of Leaderboard 1 without a constructor of its own fits the official shape.
+    """
     parameters = list(inspect.signature(agent_class.setup).parameters.values())[1:]  # type: ignore[attr-defined]
     is_variadic = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
-    return AgentShape.COLLECTION if len(parameters) >= 3 and not is_variadic else AgentShape.OFFICIAL
+    if len(parameters) >= 3 and not is_variadic:
+        return AgentShape.COLLECTION
+    constructor = list(inspect.signature(agent_class).parameters.values())
+    takes_one = len(constructor) == 1 and constructor[0].kind is not inspect.Parameter.VAR_POSITIONAL
+    return AgentShape.FIRST if takes_one else AgentShape.OFFICIAL
 
 
 class AgentWrapper:
@@ -132,6 +142,17 @@ class AgentWrapper:
             value = self._read_pseudo(spec["type"])
             self.agent.sensor_interface.update_sensor(spec["id"], value, GameTime.get_frame())
         return self.agent(self._sensors) if self._shape is AgentShape.COLLECTION else self.agent()
+
+    @property
+    def waited_ms(self) -> float:
+        """Wall time for which the last call waited for sensor data, milliseconds."""
+        return self.agent.sensor_interface.waited_ms
+
+    @property
+    def stage_ms(self) -> Mapping[str, float]:
+        """Stages of the last call in the agent's own words, milliseconds; empty for agents that do not tell."""
+        told = getattr(self.agent, "stage_ms", None)
+        return told if isinstance(told, Mapping) else {}
 
     def _read_pseudo(self, sensor_type: str) -> dict[str, Any]:
         if sensor_type == MAP_SENSOR:

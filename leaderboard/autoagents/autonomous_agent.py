@@ -39,11 +39,17 @@ class AutonomousAgent:
 
     plan_sampling_m: float = 200.0
 
-    def __init__(self, carla_host: str, carla_port: int, debug: bool = False):
+    def __init__(self, carla_host: str, carla_port: int | None = None, debug: bool = False):
+        """Take over where the simulator is.
+
+        Agents of CARLA Leaderboard 1 call this with one argument, their configuration; it then calls `setup` as it did there.
+        """
         self.track = Track.SENSORS
         self.debug = debug
         self._carla_host, self._carla_port = carla_host, carla_port
         self._prepare()
+        if carla_port is None:
+            self.setup(carla_host)
 
     def _prepare(self) -> None:
         """Everything that does not depend on the constructor's shape."""

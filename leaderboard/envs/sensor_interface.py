@@ -87,6 +87,8 @@ class SensorInterface:
     def __init__(self, wait_s: float = 10.0):
         """Args: wait_s: Longest wait for the data of one tick, seconds of wall clock."""
         self.wait_s = wait_s
+        self.waited_ms = 0.0
+        """Wall time that the last `get_data` took, milliseconds."""
         self._tags: dict[str, Any] = {}
         self._periods: dict[str, int] = {}
         self._first_frames: dict[str, int] = {}
@@ -138,7 +140,8 @@ class SensorInterface:
             SensorReceivedNoData: If that takes longer than ``wait_s``; the message names the missing sensors.
         """
         received: SensorData = {}
-        deadline = time.monotonic() + self.wait_s
+        started = time.monotonic()
+        deadline = started + self.wait_s
         while not self._due(frame) <= received.keys():
             try:
                 tag, data_frame, data = self._queue.get(timeout=max(deadline - time.monotonic(), 0.001))
@@ -149,6 +152,7 @@ class SensorInterface:
                 ) from None
             if data_frame == frame:
                 received[tag] = (data_frame, data)
+        self.waited_ms = (time.monotonic() - started) * 1e3
         return received
 
 

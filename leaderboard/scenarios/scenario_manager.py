@@ -15,6 +15,7 @@ from leaderboard.scenarios.recorders import MetricRecorder, TraceRecorder
 from leaderboard.scenarios.route_scenario import RouteScenario
 from leaderboard.scenarios.watchdog import Stage, Watchdog
 from leaderboard.utils.checkpoint_tools import Heartbeat
+from leaderboard.utils.stage_ledger import SCENARIO, SIMULATOR, StageLedger
 from srunner.scenariomanager import blackboard
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 from srunner.scenariomanager.timer import GameTime
@@ -41,6 +42,7 @@ class ScenarioManager:
         ticks: Ticks driven.
         duration_game: Seconds of game time.
         trace: The driven path.
+        ledger: Wall time of the stages of a tick.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class ScenarioManager:
         self.scenario = scenario
         self.ticks = 0
         self.trace = TraceRecorder()
+        self.ledger = StageLedger()
         self._agent = agent
         self._rules = rules
         self._watchdog = watchdog
@@ -103,7 +106,8 @@ class ScenarioManager:
         """One tick; returns whether the route goes on."""
         world = CarlaDataProvider.get_world()
         self._watchdog.enter(Stage.SIMULATION)
-        world.tick(self._timeout_s)
+        with self.ledger.stage(SIMULATOR):
+            world.tick(self._timeout_s)
         GameTime.on_carla_tick(world.get_snapshot().timestamp)
         CarlaDataProvider.on_carla_tick()
         self.ticks += 1
@@ -114,7 +118,8 @@ class ScenarioManager:
         ego = self.scenario.ego
         ego.apply_control(control)
         blackboard.set(blackboard.CONTROL, control)
-        is_running = self.scenario.tick()
+        with self.ledger.stage(SCENARIO):
+            is_running = self.scenario.tick()
         self.trace.record(self.ticks, self.duration_game, ego, control)
         if self._metric is not None:
             self._metric.record(ego)
@@ -124,12 +129,15 @@ class ScenarioManager:
 
     def _ask_agent(self) -> carla.VehicleControl:
         self._watchdog.enter(Stage.AGENT)
+        started = time.perf_counter()
         try:
-            return self._agent()
+            control = self._agent()
         except SensorReceivedNoData:
             raise
         except Exception as error:
             raise AgentError(f"{type(error).__name__}: {error}") from error
+        self.ledger.add_agent((time.perf_counter() - started) * 1e3, self._agent.waited_ms, self._agent.stage_ms)
+        return control
 
     def _follow_with_spectator(self) -> None:
         transform = CarlaDataProvider.get_transform(self.scenario.ego)

@@ -194,6 +194,25 @@ def test_agent_in_collection_shape_gets_what_it_expects(evaluation: Evaluation) 
     assert list(content["record"])[:3] == ["timestamp", "index", "route_id"]
 
 
+@pytest.mark.parametrize("rules", ["leaderboard_2_0", "bench2drive"])
+def test_agent_of_the_first_leaderboard_drives(evaluation: Evaluation, rules: str) -> None:
+    config = str(evaluation.folder)
+    options = ("--agent-config", config, "--routes-subset", "1", "--rules", rules)
+    assert evaluation.run("first", AGENTS / "first_interface_agent.py", *options) == 0
+    told = json.loads((evaluation.folder / "told.json").read_text())
+    assert told["config"].startswith(config)
+    assert ("+" in told["config"]) == (rules == "bench2drive")
+    assert told["points_at_setup"] == 0
+    assert told["points"] >= 2
+    assert told["keys"] == ["Center", "GPS", "speed"]
+    assert told["speed"] > 3
+    (record,) = evaluation.records("first")
+    assert record["status"] == "Failed - Agent crashed"
+    stages = evaluation.manifest("first")["routes"]["RouteScenario_1_rep0"]["stage_ms"]
+    assert {"simulator", "render", "agent", "scenario"} == stages.keys()
+    assert stages["simulator"]["ticks"] == told["steps"] == 60
+
+
 def test_bench2drive_agents_get_the_name_of_their_route(evaluation: Evaluation) -> None:
     """``<config>+<save name>``, fresh for every route, so that both the first and the last ``+`` field name it."""
     told = evaluation.folder / "told.txt"
