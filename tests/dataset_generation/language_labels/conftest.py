@@ -117,18 +117,19 @@ def red_car():
     return RED_CAR
 
 
+def frame_of(measurement=None, road=None, boxes=(), speed=8.0):
+    """A calm frame with other values of the expert's record and of the road, and with boxes."""
+    values = replace(CALM_MEASUREMENT, **{"speed": speed, **(measurement or {})})
+    ego = EgoCarBox(
+        extent=[2.4, 1.0, 0.75], position=[0.0, 0.0, 0.0], distance=-1, speed=speed, brake=0.0, id=1, matrix=()
+    )
+    return Frame(20, values, [ego, *boxes, replace(CALM_ROAD, **(road or {}))])
+
+
 @pytest.fixture
 def make_frame():
     """Make a frame: ``make_frame(measurement={...}, road={...}, boxes=[...], speed=...)``."""
-
-    def make(measurement=None, road=None, boxes=(), speed=8.0):
-        values = replace(CALM_MEASUREMENT, **{"speed": speed, **(measurement or {})})
-        ego = EgoCarBox(
-            extent=[2.4, 1.0, 0.75], position=[0.0, 0.0, 0.0], distance=-1, speed=speed, brake=0.0, id=1, matrix=()
-        )
-        return Frame(20, values, [ego, *boxes, replace(CALM_ROAD, **(road or {}))])
-
-    return make
+    return frame_of
 
 
 @pytest.fixture
