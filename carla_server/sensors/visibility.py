@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carla_server.map import RoadMap
+from carla_server.sensors import store
 from carla_server.sensors.actors import ActorDraws, TriangleTables, actor_draws, signal_lamp
 from carla_server.sensors.fixtures import light_head
-from carla_server.sensors.ground import draw_ground
+from carla_server.sensors.ground import GroundImage, draw_ground
 from carla_server.sensors.raster import NO_TRIANGLE, rasterize
-from carla_server.sensors.scenery import chunked, is_flat, lane_meshes, terrain_mesh
-from carla_server.sensors.town import Placement, build_town, placed_parts
+from carla_server.sensors.scenery import Chunks, chunked, is_flat, lane_meshes, terrain_mesh
+from carla_server.sensors.town import Placement, Town, build_town, placed_parts
 from carla_server.sensors.views import ActorView
 
 Array = NDArray[np.float64]
@@ -116,17 +117,39 @@ class Seen:
     plane: NDArray[np.float32]
 
 
+@dataclass(eq=False)
+class BuiltTown:
+    """What never changes in a town.
+
+    Attributes:
+        town: What stands in it; its meshes are in the chunks.
+        ground: Image of the ground.
+        chunks: All triangles.
+    """
+
+    town: Town
+    ground: GroundImage
+    chunks: Chunks
+
+
+def build(road_map: RoadMap) -> BuiltTown:
+    """Build and draw a town. Takes seconds."""
+    town, ground = build_town(road_map), draw_ground(road_map)
+    lanes, walls = lane_meshes(road_map)
+    walls_reach = WALL_REACH if is_flat(road_map) else ROAD_REACH
+    parts = [(lanes, Placement(reach=ROAD_REACH)), (walls, Placement(reach=walls_reach))]
+    parts.append((terrain_mesh(road_map), Placement()))
+    chunks = chunked([row for row in (*parts, *placed_parts(town)) if len(row[0])])
+    town.placements.clear()
+    return BuiltTown(town, ground, chunks)
+
+
 class Stage:
     """The town and its cast of shapes."""
 
     def __init__(self, road_map: RoadMap) -> None:
-        self.town = build_town(road_map)
-        self.ground = draw_ground(road_map)
-        lanes, walls = lane_meshes(road_map)
-        walls_reach = WALL_REACH if is_flat(road_map) else ROAD_REACH
-        ground = [(lanes, Placement(reach=ROAD_REACH)), (walls, Placement(reach=walls_reach))]
-        ground.append((terrain_mesh(road_map), Placement()))
-        self.chunks = chunked([row for row in (*ground, *placed_parts(self.town)) if len(row[0])])
+        built = store.kept(road_map.name, road_map.xodr, lambda: build(road_map)) if road_map.xodr else build(road_map)
+        self.town, self.ground, self.chunks = built.town, built.ground, built.chunks
         self.tables = TriangleTables(self.chunks.shape)
         self._head = self.tables.add_mesh(light_head())
         self._head_points = np.array([head.matrix[:, 3] for head in self.town.heads]).reshape(-1, 3)
