@@ -103,6 +103,8 @@ class BicycleModel:
         control: ArrayLike,
         steps: int,
         partial_brake: bool = True,
+        gained: ArrayLike | None = None,
+        gaining_s: float = 1.0,
     ) -> tuple[Array, Array, Array]:
         """Predict other vehicles that hold their control.
 
@@ -116,6 +118,9 @@ class BicycleModel:
             steps: Number of steps T.
             partial_brake: Brake in proportion to the pedal. The published expert casts the pedal to an integer, so that
                 anything below 1 does not brake; False reproduces it.
+            gained: (N,) accelerations seen, m/s², that last for ``gaining_s`` seconds on top of what the pedals do; the
+                published throttle acceleration is far below that of a car that drives off.
+            gaining_s: Seconds.
 
         Returns:
             (T, N, 2) positions, (T, N) headings and (T, N) speeds after steps 1 to T.
@@ -128,7 +133,8 @@ class BicycleModel:
         coasting = throttle * self.throttle_acceleration
         acceleration = np.where(brake > 0, brake * self.brake_acceleration, coasting)
         time = self.dt * np.arange(steps + 1)[:, None]
-        speeds = np.maximum(v0 + time * acceleration, 0.0)
+        extra = 0.0 if gained is None else np.minimum(time, gaining_s) * np.asarray(gained, dtype=np.float64)
+        speeds = np.maximum(v0 + time * acceleration + extra, 0.0)
         speeds[0] = v0
         travelled = speeds[:-1] * self.dt
         beta = self.slip(steer)

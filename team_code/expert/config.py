@@ -71,6 +71,8 @@ class ForecastConfig:
         min_walker_extent: Least half length and half width of a walker, metres.
         min_walker_speed: Speed assumed of a standing walker, m/s.
         partial_brake: See `BicycleModel.roll_out_others`.
+        gained_speed: Let others go on gaining speed for a second; the published throttle acceleration is 0.56 m/s², with
+            which a car that pulls out of a parking space seems to stay there.
         box_centers: Centre forecast boxes on the bounding box rather than on the actor's origin.
     """
 
@@ -89,6 +91,7 @@ class ForecastConfig:
     min_walker_extent: float = 1.5
     min_walker_speed: float = 0.5
     partial_brake: bool = True
+    gained_speed: bool = True
     box_centers: bool = True
 
 
@@ -188,7 +191,9 @@ _SIMLINGO = replace(
         true_stop_lines=False,
         lane_types_checked=False,
     ),
-    forecast=ForecastConfig(partial_brake=False, box_centers=False, horizon_junction=2.0, radius=50.0),
+    forecast=ForecastConfig(
+        partial_brake=False, gained_speed=False, box_centers=False, horizon_junction=2.0, radius=50.0
+    ),
     relevant_distance=float("inf"),
     lateral_acceleration=float("inf"),
     dilemma_deceleration=float("inf"),

@@ -83,11 +83,12 @@ def forecast_vehicles(
     config: ExpertConfig,
     is_impatient: bool = False,
     ego_yaw: float | None = None,
+    gained: Array | None = None,
 ) -> BoxTracks:
     """Boxes of other vehicles that hold their control; they grow with speed and time, unless the driver is impatient.
 
     With ``ego_yaw`` (radians), vehicles that do not drive in the ego's direction are not trusted to go on braking: a short
-    touch of the brake must not look like a gap.
+    touch of the brake must not look like a gap. ``gained`` (N,) are accelerations, m/s², see `BicycleModel.roll_out_others`.
 
     Returns:
         Tracks (steps, N).
@@ -98,7 +99,7 @@ def forecast_vehicles(
         control = control.copy()
         control[np.cos(vehicles.yaw - ego_yaw) < SAME_DIRECTION_COSINE, 2] = 0.0
     xy, yaw, speed = config.bicycle.roll_out_others(
-        vehicles.xy, vehicles.yaw, vehicles.speed, control, steps, f.partial_brake
+        vehicles.xy, vehicles.yaw, vehicles.speed, control, steps, f.partial_brake, gained
     )
     share = (np.arange(steps) / max(steps, 1))[:, None]
     least = f.length_factor_lane_change if near_lane_change else f.length_factor

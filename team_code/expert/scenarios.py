@@ -26,6 +26,10 @@ KMH = 1 / 3.6
 FAR = 10**9
 TIME_GAP_S = 0.2
 BLEND_TIME_S = 2.0
+PASSED_M = 8.0
+"""So far ahead an emergency vehicle leaves room to come back behind it."""
+CLEARING_SHARE = 0.75
+"""Share of the cruise speed driven while the lanes beside are taken, so that those on them get ahead."""
 LANE_WIDTH_M = 3.5
 PATIENCE_TICKS = 400
 STANDING_MPS, STANDING_ROOM_M = 0.5, 10.0
@@ -280,20 +284,41 @@ def make_way(at: Situation, progress: Progress) -> ScenarioDecision:
     """Clear the lane for an emergency vehicle from behind and come back when it has passed."""
     planner, row, ego = at.planner, at.row, at.scene.ego
     place = at.first.get_location()
-    ahead = float(np.dot([place.x - ego.xyz[0], place.y - ego.xyz[1]], ego.forward)) > 0
-    if ahead and progress.changed:
+    ahead = float(np.dot([place.x - ego.xyz[0], place.y - ego.xyz[1]], ego.forward))
+    if ahead > (PASSED_M if at.config.gap_check else 0.0) and progress.changed:
         progress.done = True
+        if at.config.gap_check:
+            planner.return_to_lane(_blend_at_speed(at, row.blend))
         return at.free()
     if not progress.changed:
         begin = min(planner.index + row.before, len(planner.route) - 1)
-        progress.to_left = planner.route.waypoints[begin].lane_change != carla.LaneChange.Right
-        progress.begin, progress.end = begin, begin + row.after - row.blend
-        planner.shift_smoothly(begin, begin + row.after, progress.to_left, row.blend, row.factor)
+        side = _side_to_clear(at, planner.route.waypoints[begin])
+        if side is None:
+            slower = CLEARING_SHARE * at.cruise
+            return ScenarioDecision(slower, False, Cause(slower, "make_way", at.first.type_id, at.first.id))
+        progress.to_left, progress.blend = side, _blend_at_speed(at, row.blend)
+        end = begin + max(row.after, 2 * progress.blend)
+        progress.begin, progress.end = begin, end - progress.blend
+        planner.shift_smoothly(begin, end, progress.to_left, progress.blend, row.factor)
         progress.changed = True
-    end = max(planner.index + 200 + 2 * row.blend, progress.end + row.blend)
-    planner.extend_shift(progress.end, end, progress.to_left, row.blend)
-    progress.end = end - row.blend
+    _hold_beside(at, progress, planner.index + 200 + progress.blend)
     return at.free()
+
+
+def _side_to_clear(at: Situation, waypoint: carla.Waypoint) -> bool | None:
+    """Whether to move to the left; None while the lanes beside are taken."""
+    if not at.config.gap_check:
+        return bool(waypoint.lane_change != carla.LaneChange.Right)
+    for left in (True, False):
+        other = at.planner.side_waypoint(waypoint, left)
+        if other is not None and other.lane_id * waypoint.lane_id > 0 and _side_is_free(at, left, 0):
+            return left
+    return None
+
+
+def _blend_at_speed(at: Situation, least: int) -> int:
+    """Points over which to move over: more at speed, as the published expert does not."""
+    return max(least, int(BLEND_TIME_S * 10 * at.scene.ego.speed)) if at.config.gap_check else least
 
 
 MANOEUVRES: dict[str, Callable[[Situation, Progress], ScenarioDecision]] = {
@@ -309,7 +334,7 @@ def _place_and_size(actor: carla.Actor) -> tuple[carla.Location, float]:
 def _hold_beside(at: Situation, progress: Progress, until: int) -> None:
     """Stay beside the lane up to route index ``until`` at least, and come back over the points that follow."""
     end = max(until, progress.end) + progress.blend
-    at.planner.extend_shift(progress.end, end, True, progress.blend, progress.factor)
+    at.planner.extend_shift(progress.end, end, progress.to_left, progress.blend, progress.factor)
     progress.end = end - progress.blend
 
 
@@ -345,7 +370,7 @@ def _shift_around(at: Situation, progress: Progress, left: bool) -> None:
     _choose_side_step(at, progress, left)
     if at.config.gap_check and row.manoeuvre != "overtake":
         room = at.planner.nearest_index(first[0]) - at.planner.index - int(10 * first[1]) - row.before
-        progress.blend = max(row.blend, min(int(BLEND_TIME_S * 10 * at.scene.ego.speed), room))
+        progress.blend = max(row.blend, min(_blend_at_speed(at, row.blend), room))
     progress.begin, progress.end = at.planner.shift_around(
         first,
         _place_and_size(last) if last is not None else None,
@@ -527,7 +552,7 @@ class ScenarioManager:
         for key, progress in self._progress.items():
             gone = key not in there and (progress.actor is None or not progress.actor.is_alive)
             if gone and progress.changed and not progress.done and self._planner.index < progress.end:
-                self._planner.return_to_lane(80)
+                self._planner.return_to_lane(max(80, progress.blend))
                 progress.done = True
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import carla
 import numpy as np
+from numpy.typing import NDArray
 
 from driving.control.expert import LateralPid, LongitudinalRegression
 from team_code.expert.collision import BoxTracks, first_conflict, first_overlaps
@@ -99,6 +100,32 @@ class StopSignMemory:
             self.standing_ticks = 0
 
 
+class Accelerations:
+    """How fast others gain speed, from the speeds of successive ticks.
+
+    Args:
+        dt: Seconds between ticks.
+    """
+
+    LARGEST = 5.0
+    WEIGHT = 0.4
+    """Of the newest difference in the running mean."""
+
+    def __init__(self, dt: float) -> None:
+        self._dt = dt
+        self._seen: dict[int, tuple[float, float]] = {}
+
+    def update(self, vehicles: ActorBatch) -> NDArray[np.float64]:
+        """Accelerations (N,), m/s², of those who drive off or speed up without braking; zero for others and for newcomers."""
+        seen: dict[int, tuple[float, float]] = {}
+        for number, speed in zip(vehicles.ids.tolist(), vehicles.speed.tolist()):
+            before, mean = self._seen.get(number, (speed, 0.0))
+            seen[number] = speed, mean + self.WEIGHT * ((speed - before) / self._dt - mean)
+        self._seen = seen
+        means = np.array([mean for _, mean in seen.values()])
+        return np.where(vehicles.control[:, 2] > 0, 0.0, np.clip(means, 0.0, self.LARGEST))
+
+
 class SpeedPlanner:
     """Takes the minimum over the driver model towards everything in the way.
 
@@ -116,6 +143,7 @@ class SpeedPlanner:
         self._driver = IntelligentDriver(config.idm)
         self._is_impatient = False
         self._road_speed = 0.0
+        self._accelerations = Accelerations(config.bicycle.dt)
         self.stop_memory = StopSignMemory()
 
     def near_lane_change(self, speed: float) -> bool:
@@ -186,6 +214,7 @@ class SpeedPlanner:
         steps = int(horizon / config.bicycle.dt)
         near = np.linalg.norm(scene.vehicles.xyz - ego.xyz, axis=1) < f.radius
         vehicles = scene.vehicles.select(near)
+        gained = self._accelerations.update(vehicles) if f.gained_speed else None
         walkers = scene.walkers.select(np.linalg.norm(scene.walkers.xyz - ego.xyz, axis=1) < f.radius)
         leading = self._planner.leading(vehicles, float(ego.extent[1]))
         trailing = self._planner.trailing(vehicles.xy, vehicles.yaw)
@@ -199,7 +228,7 @@ class SpeedPlanner:
             return
         track = forecast_ego(ego, self._planner, self._lateral, self._longitudinal, self._road_speed, steps, config)
         yaw = ego.yaw if config.conflict is not None else None
-        others = forecast_vehicles(vehicles, steps, near_lane_change, config, self._is_impatient, yaw)
+        others = forecast_vehicles(vehicles, steps, near_lane_change, config, self._is_impatient, yaw, gained)
         hits = first_overlaps(track, others) >= 0
         if not near_lane_change:
             hits &= ~(leading | trailing)

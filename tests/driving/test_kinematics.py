@@ -51,6 +51,12 @@ def test_partial_brake_is_kept_or_dropped_by_choice():
     assert MODEL.roll_out_others(*arguments)[2][-1, 0] == pytest.approx(8.0 - 4 * 0.05 * 0.7 * 4.952399)
 
 
+def test_others_gain_speed_for_a_second_as_they_were_seen_to():
+    speeds = MODEL.roll_out_others([[0, 0]], [0.0], [1.0], [[0, 0, 0]], steps=40, gained=[3.0])[2][:, 0]
+    assert speeds[19] == pytest.approx(4.0)
+    assert speeds[-1] == pytest.approx(4.0)
+
+
 def test_roll_out_equals_repeated_steps():
     rng = np.random.default_rng(0)
     xy, yaw, speed = rng.normal(0, 30, (5, 2)), rng.uniform(-3, 3, 5), rng.uniform(0, 4, 5)

@@ -33,6 +33,14 @@ LONGEST_HALF = 15.0
 CORRIDOR_MARGIN = 0.25
 """Free space wanted beside the vehicle, metres."""
 
+BEND_ACCELERATION, BEND_DECELERATION, BEND_SPAN = 5.0, 3.0, 4.0
+"""Sideways acceleration in bends and braking before them, m/s², and the length over which a path's turn is measured, metres.
+
+Beyond that a car leaves its lane: tyres hold little more, and steering towards a point ahead cuts the bend.
+"""
+SLOWEST_BEND = 5.0
+"""Bends are not taken slower than this, m/s: paths of lane changes have corners."""
+
 
 class Pid:
     """A discrete PID controller over the last ten errors, one tick apart."""
@@ -79,6 +87,22 @@ def path_of(places: Sequence[Any], offset: float = 0.0) -> Array:
     return np.array(points, dtype=np.float64).reshape(-1, 2)
 
 
+def bend_speeds(path: Array) -> Array:
+    """(N,) speeds, m/s, at which a car can be at the points of a path (N, 2), metres, and take the bends that follow."""
+    steps = np.diff(path, axis=0)
+    lengths = np.maximum(np.hypot(steps[:, 0], steps[:, 1]), 1e-3)
+    along = np.concatenate([[0.0], np.cumsum(lengths)])
+    headings = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
+    middles = (along[1:] + along[:-1]) / 2
+    first, last = np.maximum(along - BEND_SPAN, middles[0]), np.minimum(along + BEND_SPAN, middles[-1])
+    turned = np.interp(last, middles, headings) - np.interp(first, middles, headings)
+    curvature = np.maximum(np.abs(turned) / np.maximum(last - first, 1.0), 1e-6)
+    speeds = np.maximum(np.sqrt(BEND_ACCELERATION / curvature), SLOWEST_BEND)
+    for i in range(len(speeds) - 2, -1, -1):
+        speeds[i] = min(speeds[i], math.sqrt(speeds[i + 1] ** 2 + 2 * BEND_DECELERATION * lengths[i]))
+    return speeds
+
+
 class PathAgent:
     """Drives one vehicle along a path.
 
@@ -103,6 +127,7 @@ class PathAgent:
         self.path = path
         self.speed = speed
         self.options = options or AgentOptions()
+        self._bend_speeds = bend_speeds(path)
         self._index = 0
         self._steer = 0.0
         self._lateral = Pid(1.95, 0.05, 0.2)
@@ -117,6 +142,7 @@ class PathAgent:
     def extend(self, points: Array) -> None:
         """Append (N, 2) points to the path."""
         self.path = np.concatenate([self.path, points])
+        self._bend_speeds = bend_speeds(self.path)
 
     def step(self) -> None:
         """Drive for one tick: sends one control, and the enforced velocity where that is in use."""
@@ -189,7 +215,7 @@ class PathAgent:
             return 0.0
         leader = None if self.options.ignore_vehicles else self._find_leader(here)
         if leader is None:
-            return self.speed
+            return self.speed if self.options.constant_velocity else min(self.speed, self._bend_speeds[self._index])
         if not self.options.constant_velocity:
             return 0.0
         turned = math.radians(leader.transform.rotation.yaw - here.transform.rotation.yaw)

@@ -200,6 +200,35 @@ def test_invading_turn_moves_to_the_right_only(town):
     assert 0.2 < shift.max() < 0.7
 
 
+@dataclass
+class Emergency(Obstacle):
+    """A vehicle that comes from behind."""
+
+    type_id: str = "vehicle.dodge.charger_police_2020"
+
+
+def test_the_lane_is_cleared_for_an_emergency_vehicle_and_taken_again(town):
+    plan = long_lane(town, two_way=False)
+    drive = simulation.Drive(town, plan)
+    lane = np.array([(pose.location.x, pose.location.y) for pose, _ in plan])
+    aside, slowest = [], np.inf
+    for tick in range(400):
+        index = int(np.argmin(np.linalg.norm(lane - drive.pose[:2], axis=1)))
+        behind = max(index - 15, 0) if tick < 160 else min(index + 10, len(plan) - 1)
+        place = plan[behind][0].location
+        info = replace(
+            scenario("YieldToEmergencyVehicle", plan, 0, None), first_actor=Emergency(50, (place.x, place.y, place.z))
+        )
+        drive.tick(infos=[info])
+        aside.append(np.min(np.linalg.norm(lane - drive.pose[:2], axis=1)))
+        slowest = min(slowest, drive.pose[3]) if tick > 60 else np.inf
+        if index > 95:
+            break
+    assert max(aside) > 3.0
+    assert aside[-1] < 0.8
+    assert slowest > 5.0
+
+
 def test_every_row_has_its_manoeuvre_and_geometry_decides_the_way():
     for table in DEVIATIONS.values():
         assert {row.manoeuvre for row in table.values()} == set(MANOEUVRES)
