@@ -77,6 +77,8 @@ GRIP = 3.5 * GRAVITY
 SPIN_DECAY = 6.0
 #: A vehicle higher above the ground than this falls, metres; deeper below than this, it is under the world and falls.
 CONTACT, BURIED = 0.03, 1.5
+#: Wheels that are on the ground follow it down slopes up to this, metres per metre.
+CLING = 0.2
 #: How fast walkers turn towards where they walk, degrees per second.
 WALKER_TURN = 540.0
 
@@ -180,7 +182,8 @@ def stand(field, motion, body, dynamic, weightless, dt):
         # Off the network the land goes on at the height the vehicle had.
         ground = z if dynamic[SETTLED] > 0.0 else 0.0
     gap = z - ground
-    if weightless or gap < -BURIED or gap > CONTACT:
+    reach_down = CONTACT + (CLING * abs(dynamic[SPEED]) * dt if dynamic[SETTLED] > 0.0 else 0.0)
+    if weightless or gap < -BURIED or gap > reach_down:
         dynamic[SETTLED] = 0.0
         if not weightless:
             dynamic[VERTICAL] -= GRAVITY * dt
