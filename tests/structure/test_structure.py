@@ -6,9 +6,11 @@ import ast
 import importlib
 import re
 import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -174,3 +176,11 @@ def test_tests_with_servers_have_processes_of_their_own() -> None:
         if path != Path(__file__).resolve() and fixtures.search(path.read_text(encoding="utf-8"))
     }
     assert using == listed
+
+
+def test_no_module_beside_an_agent_hides_an_installed_one() -> None:
+    """The evaluator puts an agent's folder first on the import path, so `requests.py` there would be everyone's `requests`."""
+    installed = set(sys.stdlib_module_names) | set(packages_distributions())
+    beside = {path.stem for folder in ("team_code", "leaderboard/autoagents") for path in (ROOT / folder).glob("*.py")}
+    beside |= {path.parent.name for path in (ROOT / "team_code").glob("*/__init__.py")}
+    assert not (beside - {"__init__"}) & installed
