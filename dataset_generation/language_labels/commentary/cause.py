@@ -13,10 +13,8 @@ from driving.records import (
     Box,
     CarBox,
     PlacedBox,
-    StaticBox,
     StopSignBox,
     TrafficLightBox,
-    TrafficWarningBox,
     WalkerBox,
 )
 
@@ -70,10 +68,6 @@ def appearance(box: Box, profile: Profile) -> str:
         return f"{box.state.lower()} traffic light"
     if isinstance(box, StopSignBox):
         return "stop sign"
-    if isinstance(box, TrafficWarningBox) or (
-        isinstance(box, StaticBox) and box.type_id == "static.prop.trafficwarning"
-    ):
-        return "construction site"
     if isinstance(box, WalkerBox):
         return "child" if box.age == "child" else "pedestrian"
     if isinstance(box, CarBox):

@@ -212,18 +212,16 @@ class _Speaker:
         return f" to {verb} the <OBJECT>{self._optional('in')}."
 
     def _reason_of_object(self) -> str:
-        distance = self.cause.distance
+        # Whatever has a type has a distance, see `find_cause`.
+        distance = self.cause.distance or 0.0
         if self.accelerates:
-            if distance is None:
-                return " to drive closer to the <OBJECT>."
-            if 5 < distance < 15:
-                return f" to drive closer to the <OBJECT>{self._optional('in')}."
-            return " to reach the speed limit."
-        if distance is None:
-            return " due to the <OBJECT>."
-        if distance < 20:
-            return f" due to the <OBJECT>{self._optional('in')}."
-        return " to drive according to the speed limit."
+            near = 5 < distance < 15
+            return f" to drive closer to the <OBJECT>{self._optional('in')}." if near else " to reach the speed limit."
+        return (
+            f" due to the <OBJECT>{self._optional('in')}."
+            if distance < 20
+            else " to drive according to the speed limit."
+        )
 
     def _reason_without_object(self) -> str:
         note = self.note

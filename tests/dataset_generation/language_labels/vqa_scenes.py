@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import hypot
 from typing import Any
 
@@ -25,6 +25,7 @@ HIGHWAY = {"speed_limit": 25.0}
 ON_HIGHWAY = {"num_lanes_same_direction": 3, "num_lanes_opposite_direction": 0}
 IN_JUNCTION = {"is_in_junction": True, "junction_id": 5}
 BESIDE_ROUTE = [[x, 3.5] for x, _ in ROUTE]
+PARKED = {"lane_type_str": "Parking"}
 DEVIATING = {"changed_route": True, "route_original": BESIDE_ROUTE}
 
 
@@ -155,6 +156,12 @@ def signs_and_lights() -> Iterator[Scene]:
     yield Scene("no sign and no light", [(1, 0), (1, 1), (2, 0), (2, 1), (2, 2)])
     yield Scene("no sign near", ST, boxes=[sign(45.0)])
     TL = [(2, 0), (2, 1), (2, 2)]
+    yield Scene(
+        "light of another lane",
+        TL,
+        boxes=[replace(head(18.0, "Red"), affects_ego=False)],
+        road={"traffic_light_state": "Red"},
+    )
     for st in ("Red", "Yellow", "Green", "Off", "Unknown"):
         yield Scene(f"{st.lower()} light ahead", TL, boxes=[head(18.0, st)], road={"traffic_light_state": st})
     yield Scene(
@@ -215,6 +222,8 @@ def road() -> Iterator[Scene]:
         steered(5, 15.0, -3.5, next_command=1),
         near(60.0),
     )
+    yield Scene("turning right in an interurban scenario", [(3, 1)], "InterurbanActorFlow", steered(2), near())
+    yield Scene("no command", [(3, 1)], measurement={"command": -1})
     yield Scene("turning left from the turning lane", [(3, 1)], "InterurbanActorFlow", steered(1), near())
     yield Scene("acceleration lane", [(3, 0), (3, 1), (0, 0)], "EnterActorFlow", HIGHWAY, near(**ON_HIGHWAY))
     yield Scene(
@@ -305,6 +314,8 @@ def road() -> Iterator[Scene]:
             [(3, 4, 0), (3, 4)],
             road={"left_lane_marking_type": n, "right_lane_marking_type": n, "right_lane_marking_color_str": "Other"},
         )
+    for n in (0, 7, 8):
+        yield Scene(f"rare marking {n}", [(3, 4, 0)], road={"left_lane_marking_type": n})
     yield Scene(
         "curb and nothing",
         [(3, 4, 0), (3, 4)],
@@ -365,6 +376,15 @@ def obstructions() -> Iterator[Scene]:
     yield Scene("obstacle passed", OB, "ParkedObstacleTwoWays", DEVIATING)
     yield Scene("invading turn ahead", OB, "InvadingTurn", {}, {}, [cone()])
     yield Scene("invading turn, shifted", OB, "InvadingTurn", DEVIATING, {}, [cone()])
+    yield Scene("invading turn with a warning sign", OB, "InvadingTurn", boxes=[cone(), warning()])
+    yield Scene(
+        "leaving a parking space between two cars",
+        OB,
+        "ParkingExit",
+        {},
+        {"lane_type_str": "Parking"},
+        [parked(x, lane_type_str="Parking") for x in (8.0, 14.0)],
+    )
     yield Scene(
         "leaving a parking space",
         OB,
@@ -494,6 +514,8 @@ def places_of_vehicles() -> Iterator[Scene]:
     )
     yield Scene("bicycle on its lane", W, boxes=[bicycle(20.0, 3.5, lane_relative_to_ego=1, lane_type_str="Biking")])
     yield Scene("oncoming on the ego lane", W, boxes=[car(same_direction_as_ego=False, yaw=3.1)])
+    yield Scene("slow traffic on the way to the highway", W, "MergerIntoSlowTraffic", HIGHWAY, near(60.0), [crossing()])
+    yield Scene("own road under another number", W, boxes=[car(road_id=77)])
     yield Scene("none of the cases", W, boxes=[elsewhere(road_id=20, yaw=0.0)])
 
 
@@ -545,6 +567,13 @@ def crossing_paths() -> Iterator[Scene]:
         boxes=[elsewhere(30.0, 3.0, **IN_JUNCTION, yaw=3.1, next_road_ids=[88])],
     )
     yield Scene("towards the junction", X, road=near(), boxes=[elsewhere(28.0, -12.0, yaw=1.57, next_road_ids=[88])])
+    yield Scene("hazard without an actor", X, road={"hazard_detected_20": True}, boxes=[car()])
+    for c in (5, 6):
+        yield Scene(f"lane change {c} without a shift", X, measurement=steered(c), boxes=[car()])
+        yield Scene(
+            f"lane change {c} without a shift before a junction", X, measurement=steered(c), road=near(), boxes=[car()]
+        )
+    yield Scene("vehicle while there is no command", X, measurement=steered(-1), boxes=[car()])
     yield Scene(
         "out of the parking space",
         X,
@@ -659,6 +688,7 @@ def pedestrians() -> Iterator[Scene]:
     P = [(5, 0)]
     yield Scene("nobody walks", P)
     yield Scene("one pedestrian", P, boxes=[walker(10.0)])
+    yield Scene("pedestrian without LiDAR points", P, boxes=[walker(10.0, num_points=4)])
     yield Scene("two pedestrians", [*P, (0, 0)], boxes=[walker(10.0), walker(30.0, -3.0)])
 
 
@@ -755,6 +785,28 @@ def braking() -> Iterator[Scene]:
         [bicycle(18.0, role_name="scenario")],
     )
     yield Scene("stop sign ahead, not braking yet", B, boxes=[sign(20.0)])
+    slow = slowed_by(CAR, control_brake=False, target_speed=5.0)
+    yield Scene("faster than wanted behind a leader", B, measurement=slow, boxes=[car()])
+    yield Scene("hazard by a pedestrian without a box", B, measurement=slowed_by(WT, walker_hazard=True))
+    yield Scene("braking for a vehicle nobody sees", B, measurement=hz, boxes=[car(num_points=2)])
+    yield Scene("leader without a box", B, road={"affects_ego_40": 99})
+    unseen = {"measurement": {"throttle": 0.5}, "road": {"affects_ego_40": 101}}
+    yield Scene("leader that nobody sees", B, boxes=[car(num_points=2)], **unseen)
+    yield Scene(
+        "blocked by a vehicle that nobody sees", B, "BlockedIntersection", boxes=[parked(12.0, num_points=2)], **unseen
+    )
+    yield Scene("braking with the obstacle far away", B, "Accident", {"control_brake": True}, boxes=[police(60.0)])
+    yield Scene("braking in another scenario", B, "ControlLoss", {"control_brake": True})
+    yield Scene(
+        "braking with two warnings",
+        B,
+        "ConstructionObstacle",
+        {"control_brake": True},
+        boxes=[warning(), warning(25.0)],
+    )
+    yield Scene("two red cars nearby", [(0, 0)], boxes=[car(12.0), car(14.0, id=102)])
+    outside = parked(5.0, -20.0, type_id=POLICE)
+    yield Scene("accident outside the image", B, "AccidentTwoWays", slowed_by(POLICE), boxes=[outside])
     yield Scene("important objects", [(0, 0)], boxes=[car(), car(id=102), sign(20.0), walker(10.0)])
 
 
