@@ -25,6 +25,8 @@ from team_code.expert.target_speed import Cause, SpeedPlanner
 KMH = 1 / 3.6
 FAR = 10**9
 TIME_GAP_S = 0.2
+LEAST_RESERVE = 0.5
+"""Share of the reserve of time that is kept however long the ego has waited."""
 BLEND_TIME_S = 2.0
 PASSED_M = 8.0
 """So far ahead an emergency vehicle leaves room to come back behind it."""
@@ -33,7 +35,7 @@ CLEARING_SHARE = 0.75
 LANE_WIDTH_M = 3.5
 PATIENCE_TICKS = 400
 STANDING_MPS, STANDING_ROOM_M = 0.5, 10.0
-BORDER_RESERVE_M, ONCOMING_RESERVE_M = 0.2, 0.3
+BORDER_RESERVE_M, ONCOMING_RESERVE_M = 0.1, 0.3
 """Who keeps to the own lane keeps its centre this far from the border, and its side this far from oncoming cars."""
 WIDE_CAR_M = 1.05
 """Half width that an oncoming car may have."""
@@ -87,9 +89,11 @@ _CORRECTED = (
     Deviation("Accident", "pass_obstacle", reach=60.0, blend=110, before=15, after=15),
     Deviation("ParkedObstacle", "pass_obstacle", reach=60.0, blend=110, before=10, after=10),
     Deviation("ConstructionObstacle", "pass_obstacle", reach=60.0, blend=110, before=15, after=15),
-    Deviation("AccidentTwoWays", "overtake", blend=90, before=5, after=5, clearance=0.4),
+    Deviation("AccidentTwoWays", "overtake", blend=90, before=10, after=5, clearance=0.5, notice=38.0),
     Deviation("ConstructionObstacleTwoWays", "overtake", blend=90, before=10, after=10, notice=28.0),
-    Deviation("ParkedObstacleTwoWays", "overtake", blend=90, before=5, after=5, factor=0.9, clearance=0.4),
+    Deviation(
+        "ParkedObstacleTwoWays", "overtake", blend=90, before=10, after=5, factor=0.9, clearance=0.5, notice=48.0
+    ),
     Deviation(
         "VehicleOpensDoorTwoWays",
         "overtake",
@@ -357,11 +361,11 @@ def _choose_side_step(at: Situation, progress: Progress, left: bool) -> None:
 
 
 def _is_noticed(at: Situation, progress: Progress) -> bool:
-    """Whether the ego may use the oncoming lane: at once where it keeps to its own, else after a time near the obstacle."""
+    """Whether the ego may use the oncoming lane: at once where others have room, else after a time near the obstacle."""
     place = at.info.places["obstacle"].location if "obstacle" in at.info.places else at.first.get_location()
     if float(np.linalg.norm(at.scene.ego.xyz - [place.x, place.y, place.z])) < at.row.notice:
         progress.near_ticks += 1
-    return progress.keeps_lane or at.row.notice == 0.0 or progress.near_ticks > REACTION_TICKS
+    return progress.has_room or at.row.notice == 0.0 or progress.near_ticks > REACTION_TICKS
 
 
 def _shift_around(at: Situation, progress: Progress, left: bool) -> None:
@@ -434,7 +438,9 @@ def _time_to_pass(at: Situation, end: int, goal: np.ndarray, waited: int) -> flo
     if at.config.profile == "simlingo":
         distance = float(np.linalg.norm(goal - ego.xyz)) + reserve
         return minimum_travel_time(distance, min(cap, at.cruise), ego.speed)
-    return at.planner.travel_time(end, ego.speed, cap) + max(0.0, 1.0 - waited / PATIENCE_TICKS) * reserve / cap
+    return (
+        at.planner.travel_time(end, ego.speed, cap) + max(LEAST_RESERVE, 1.0 - waited / PATIENCE_TICKS) * reserve / cap
+    )
 
 
 def _side_is_free(at: Situation, left: bool, waited: int) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import carla
 import numpy as np
 import pytest
 
-from srunner.agents.path_agent import BEND_ACCELERATION, BEND_DECELERATION, bend_speeds
+from driving.kinematics import BicycleModel
+from srunner.agents.path_agent import BEND_ACCELERATION, BEND_DECELERATION, PathAgent, bend_speeds
 
 
 def road(radius, before=60.0, angle=np.pi / 2, spacing=2.0):
@@ -30,3 +34,23 @@ def test_bends_are_taken_within_the_grip_and_braked_for_before(radius):
 def test_a_straight_path_limits_nothing():
     assert bend_speeds(road(1e6)).min() > 100.0
     assert bend_speeds(np.array([[0.0, 0.0], [1.0, 1.0]])).min() > 100.0
+
+
+def test_cars_keep_to_their_lane_in_bends():
+    path = road(30.0, angle=np.pi)
+    state, model = SimpleNamespace(), BicycleModel()
+    car = SimpleNamespace(id=1, bounding_box=carla.BoundingBox(carla.Location(), carla.Vector3D(2.4, 1.0, 0.7)))
+    agent = PathAgent(state, car, path, 13.0)
+    x, y, yaw, speed, aside = 0.0, 0.0, 0.0, 10.0, []
+    for _ in range(240):
+        place = carla.Transform(carla.Location(x, y, 0.0), carla.Rotation(yaw=np.degrees(yaw)))
+        agent._advance(place.location, speed)
+        steer = agent._steering(place, speed)
+        moved = model.roll_out_others([[x, y]], [yaw], [speed], [[steer, 0, 0]], steps=1)
+        (x, y), yaw = moved[0][0, 0], moved[1][0, 0]
+        aside.append(np.min(np.hypot(path[:, 0] - x, path[:, 1] - y)))
+        if x < 60.0 and y < -50.0:
+            break
+    assert max(aside) < 1.1  # the points are 2 m apart
+    radii = np.hypot(x - 60.0, y + 30.0)
+    assert abs(radii - 30.0) < 0.5
