@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from dataset_generation.dreaming.corrections import Corrections, DreamCorrection
 from dataset_generation.language_labels.route_data import Frame, LabelFailure
-from driving.geometry import to_ego, to_world
 from driving.records import Box, CarBox, WalkerBox
 
 Array = NDArray[np.float64]
@@ -75,7 +74,7 @@ def replay_agents(frames: Sequence[Frame], corrections: Corrections) -> list[Rep
                 seen.append((box, step if first_gap else pose, step))
             elif last_walker is not None:
                 seen.append((last_walker, step, step))
-    return [_replay(agent, seen, frames, corrections) for agent, seen in zip(agents, sightings, strict=True)]
+    return _replays(agents, sightings, frames, corrections)
 
 
 def _index_by_id(frame: Frame, corrections: Corrections) -> dict[int, Box]:
@@ -89,33 +88,55 @@ def _index_by_id(frame: Frame, corrections: Corrections) -> dict[int, Box]:
     return found
 
 
-def _replay(
-    agent: AgentBox, seen: list[tuple[AgentBox, int, int]], frames: Sequence[Frame], corrections: Corrections
-) -> Replay:
-    now = frames[0].measurement
-    position, extent, yaw = [], [], []
-    for index, (box, pose_index, _) in enumerate(seen):
-        pose = frames[pose_index].measurement
-        xy = to_ego(to_world(np.asarray(box.position[:2]), pose.pos_global, pose.theta), now.pos_global, now.theta)
-        turned = pose if DreamCorrection.GAP_POSES in corrections else frames[index].measurement
-        margin = WALKER_MARGIN_M if isinstance(box, WalkerBox) else 0.0
-        position.append((*xy, box.position[2]))
-        extent.append((box.extent[0] + margin, box.extent[1] + margin, box.extent[2]))
-        yaw.append(_wrap(box.yaw + turned.theta - now.theta))
+def _replays(
+    agents: Sequence[AgentBox],
+    sightings: Sequence[Sequence[tuple[AgentBox, int, int]]],
+    frames: Sequence[Frame],
+    corrections: Corrections,
+) -> list[Replay]:
+    """All agents at once: their boxes are moved from the ego poses they were recorded at to the one of now."""
+    if not agents:
+        return []
+    rows = [(box, pose, index) for seen in sightings for index, (box, pose, _) in enumerate(seen)]
+    boxes = [box for box, _, _ in rows]
+    pose = np.array([pose for _, pose, _ in rows])
+    turned = pose if DreamCorrection.GAP_POSES in corrections else np.array([index for _, _, index in rows])
+    origin = np.array([frame.measurement.pos_global for frame in frames], dtype=np.float64)
+    theta = np.array([frame.measurement.theta for frame in frames], dtype=np.float64)
+    place = np.array([box.position for box in boxes], dtype=np.float64)
+    world = _turn(place[:, :2], theta[pose]) + origin[pose]
+    place[:, :2] = _turn(world - origin[0], np.full(len(rows), -theta[0]))
+    extent = np.array([box.extent for box in boxes], dtype=np.float64)
+    extent[[isinstance(box, WalkerBox) for box in boxes], :2] += WALKER_MARGIN_M
+    yaw = _wrap(np.array([box.yaw for box in boxes], dtype=np.float64) + theta[turned] - theta[0])
+    ends = np.cumsum([len(seen) for seen in sightings])[:-1]
     # The published generator keeps these in the simulator's single-precision classes, degrees for the yaw.
-    single_yaw = np.radians(np.degrees(yaw).astype(np.float32).astype(np.float64))
-    return Replay(
-        id=agent.id,
-        box=agent,
-        sightings=tuple((box, step) for box, _, step in seen),
-        position=np.array(position).astype(np.float32).astype(np.float64),
-        extent=np.array(extent).astype(np.float32).astype(np.float64),
-        yaw=single_yaw,
-        follower_id=seen[1][0].id if len(seen) > 1 else None,
-    )
+    tables = [np.split(_single(values), ends) for values in (place, extent, np.degrees(yaw))]
+    return [
+        Replay(
+            id=agent.id,
+            box=agent,
+            sightings=tuple((box, step) for box, _, step in seen),
+            position=position,
+            extent=size,
+            yaw=np.radians(degrees),
+            follower_id=seen[1][0].id if len(seen) > 1 else None,
+        )
+        for agent, seen, position, size, degrees in zip(agents, sightings, *tables, strict=True)
+    ]
 
 
-def _wrap(angle: float) -> float:
+def _single(values: Array) -> Array:
+    return values.astype(np.float32).astype(np.float64)
+
+
+def _turn(points: Array, yaw: Array) -> Array:
+    """(N, 2) points turned by (N,) angles, radians."""
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    return np.stack([points[:, 0] * cos - points[:, 1] * sin, points[:, 0] * sin + points[:, 1] * cos], axis=1)
+
+
+def _wrap(angle: Array) -> Array:
     """Into (-pi, pi]."""
     wrapped = angle % (2 * np.pi)
-    return wrapped - 2 * np.pi if wrapped > np.pi else wrapped
+    return np.where(wrapped > np.pi, wrapped - 2 * np.pi, wrapped)

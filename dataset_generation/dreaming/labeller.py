@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dataset_generation.dreaming.contact import cross_track, touching
 from dataset_generation.dreaming.corrections import Corrections, DreamCorrection, corrections_of
 from dataset_generation.dreaming.instructions import CANONICAL_TEMPLATES, CONTINUE, Templates, Wording, instructions
 from dataset_generation.dreaming.modes import Option, dream_options
@@ -18,7 +19,6 @@ from dataset_generation.dreaming.verdicts import REFUSE_OBSTACLE, judge
 from dataset_generation.language_labels.profiles import Profile
 from dataset_generation.language_labels.route_data import RouteData, Skipped
 from dataset_generation.language_labels.runner import frame_random
-from driving.geometry import box_corners_2d, boxes_overlap_2d
 from driving.records import DREAMER, LabelKind, RunFolder, frame_name
 from driving.route import resample_path
 
@@ -29,8 +29,6 @@ EXPERT = "org"
 
 MAX_CROSS_TRACK_M = 5.0
 """Dreams that leave the expert's path further are dropped."""
-
-LEAST_NORMAL = 0.01
 
 
 @dataclass(frozen=True)
@@ -86,45 +84,12 @@ def _lost_by_name(run: RunFolder, frame: int) -> bool:
 def crash_steps(scene: Scene, option: Option) -> list[int]:
     """Waypoints at which the ego touches another agent, once per agent.
 
-    Boxes are compared from above, which is exact because both stand upright at the same height. A waypoint is compared with
-    the recorded frame of the same index.
+    A waypoint is compared with the recorded frame of the same time, in the published profile with that of the same index.
     """
-    extent = scene.now.ego_car.extent
     shift = 1 if DreamCorrection.FIRST_WAYPOINT in scene.corrections else 0
-    found = []
-    for index, (point, yaw) in enumerate(zip(option.dream.waypoints, option.dream.yaw, strict=True)):
-        at = index + shift
-        for agent in scene.agents:
-            if at >= len(agent.position):
-                continue
-            reach = np.hypot(extent[0], extent[1]) + np.hypot(agent.extent[at, 0], agent.extent[at, 1])
-            if np.linalg.norm(agent.position[at, :2] - point) > reach:
-                continue
-            ego = box_corners_2d(point, extent, yaw)
-            if boxes_overlap_2d(ego, box_corners_2d(agent.position[at, :2], agent.extent[at], agent.yaw[at])):
-                found.append(index)
-    return found
-
-
-def cross_track(path: Array, expert: Array) -> tuple[float, float]:
-    """Largest sideways distance between two paths.
-
-    Args:
-        path: (20, 2) ego frame, metres.
-        expert: (20, 2) path to compare with.
-
-    Returns:
-        The distance, and how far from the ego it occurs, metres.
-    """
-    errors = []
-    for point in path:
-        nearest = int(np.argmin(np.linalg.norm(expert - point, axis=1)))
-        before, after = expert[max(nearest - 1, 0)], expert[min(nearest + 1, len(expert) - 1)]
-        along = after - before
-        normal = np.array([-along[1], along[0]]) / max(float(np.linalg.norm(along)), LEAST_NORMAL)
-        errors.append(abs(float((point - expert[nearest]) @ normal)))
-    worst = int(np.argmax(errors))
-    return errors[worst], float(np.linalg.norm(path[worst]))
+    extent = np.array(scene.now.ego_car.extent, dtype=np.float64)
+    found = touching(option.dream.waypoints, option.dream.yaw, extent, *scene.agent_rectangles, shift)
+    return [int(index) for index in found]
 
 
 def make_sample(

@@ -172,13 +172,13 @@ def crash_objects(scene: Scene) -> tuple[list[CarBox | WalkerBox], list[PlacedBo
     for box in scene.now.boxes:
         if not isinstance(box, PlacedBox) or box.position[0] < CRASH_AHEAD_M or not is_in_image(box, CRASH_REGION):
             continue
-        place = np.array(box.position[:2])
-        if np.min(np.linalg.norm(scene.route - place, axis=1)) >= CRASH_ROUTE_DISTANCE_M:
-            continue
         is_agent = isinstance(box, CarBox) or (isinstance(box, WalkerBox) and box.distance < CRASH_WALKER_DISTANCE_M)
         if not (is_agent or _is_thing(box)):
             continue
-        if any(np.linalg.norm(place - np.array(other.position[:2])) < CRASH_APART_M for other in [*moving, *standing]):
+        place = box.position[:2]
+        if np.min(np.hypot(*(scene.route - place).T)) >= CRASH_ROUTE_DISTANCE_M:
+            continue
+        if any(math.dist(place, other.position[:2]) < CRASH_APART_M for other in [*moving, *standing]):
             continue
         if isinstance(box, (CarBox, WalkerBox)):
             moving.append(box)

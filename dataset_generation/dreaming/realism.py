@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +30,11 @@ class Dream:
     yaw: Array
     speed: Array
     positions: Array
+
+    @cached_property
+    def largest(self) -> dict[str, float]:
+        """Its largest values, see `measure`."""
+        return measure(self)
 
     @property
     def final_speed(self) -> float:
@@ -55,30 +62,37 @@ class Limits:
 
 
 LIMITS = Limits()
+LIMIT_NAMES = tuple(row.name for row in fields(Limits))
 WINDOW_STEPS = 5
 LEAST_MOVE_M = 0.05
 TOLERANCE = 0.02
 
 
+@numba.njit(cache=True)
+def _largest_values(positions: Array, speed: Array, window: float) -> tuple[float, float, float, float, float]:
+    """As `measure`, of (N, 2) positions and (N,) speeds ``window`` seconds apart, in the order of `Limits`."""
+    highest = lowest = lateral = jerk = curvature = 0.0
+    acceleration = length = heading = 0.0
+    for step in range(len(positions) - 1):
+        dx, dy = positions[step + 1, 0] - positions[step, 0], positions[step + 1, 1] - positions[step, 1]
+        next_length, next_heading = np.sqrt(dx * dx + dy * dy), np.arctan2(dy, dx)
+        next_acceleration = (speed[step + 1] - speed[step]) / window
+        highest, lowest = max(highest, next_acceleration), min(lowest, next_acceleration)
+        if step > 0:
+            jerk = max(jerk, abs(next_acceleration - acceleration) / window)
+            if length > LEAST_MOVE_M and next_length > LEAST_MOVE_M:
+                turn = abs((next_heading - heading + np.pi) % (2 * np.pi) - np.pi)
+                bend = turn / ((length + next_length) / 2)
+                curvature, lateral = max(curvature, bend), max(lateral, bend * speed[step] ** 2)
+        acceleration, length, heading = next_acceleration, next_length, next_heading
+    return highest, -lowest, lateral, jerk, curvature
+
+
 def measure(dream: Dream) -> dict[str, float]:
     """Largest values of a dream, names as in `Limits`; means over quarters of a second."""
-    dt = BicycleModel().dt
-    window = WINDOW_STEPS * dt
-    speed = dream.speed[::WINDOW_STEPS]
-    acceleration = np.diff(speed) / window
-    steps = np.diff(dream.positions[::WINDOW_STEPS], axis=0)
-    length = np.linalg.norm(steps, axis=1)
-    heading = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
-    moving = (length[1:] > LEAST_MOVE_M) & (length[:-1] > LEAST_MOVE_M)
-    between = np.maximum((length[1:] + length[:-1]) / 2, LEAST_MOVE_M)
-    curvature = np.where(moving, np.abs(np.diff(heading)) / between, 0.0)
-    return {
-        "acceleration": float(max(acceleration.max(), 0.0)),
-        "deceleration": float(max(-acceleration.min(), 0.0)),
-        "lateral": float(np.max(curvature * speed[1:-1] ** 2)),
-        "jerk": float(np.max(np.abs(np.diff(acceleration)) / window)),
-        "curvature": float(np.max(curvature)),
-    }
+    window = WINDOW_STEPS * BicycleModel.dt
+    values = _largest_values(dream.positions[::WINDOW_STEPS], dream.speed[::WINDOW_STEPS], window)
+    return dict(zip(LIMIT_NAMES, values, strict=True))
 
 
 def violations(dream: Dream, allowance: Mapping[str, float], limits: Limits = LIMITS) -> list[str]:
@@ -91,6 +105,6 @@ def violations(dream: Dream, allowance: Mapping[str, float], limits: Limits = LI
     """
     return [
         name
-        for name, value in measure(dream).items()
+        for name, value in dream.largest.items()
         if value > max(getattr(limits, name), allowance[name]) * (1 + TOLERANCE)
     ]

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from dataset_generation.dreaming.corrections import corrections_of
 from dataset_generation.dreaming.modes import dream_options
-from dataset_generation.dreaming.realism import LIMITS, measure, violations
+from dataset_generation.dreaming.realism import LIMITS, violations
 from dataset_generation.dreaming.scene import Scene
 from dataset_generation.language_labels.profiles import PROFILES, profile_named
 from dataset_generation.language_labels.route_data import LabelFailure, RouteData, Skipped
@@ -64,7 +64,7 @@ def report(data: Path, routes: Path, profile: str, every: int) -> dict[str, Mode
                 entry.broken += bool(broken)
                 entry.limits.update(broken)
                 if not broken:
-                    for name, value in measure(option.dream).items():
+                    for name, value in option.dream.largest.items():
                         entry.values[name].append(value)
             route.forget_before(frame)
     return dict(modes)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataset_generation.dreaming.agents import FUTURE_FRAMES, Replay, replay_agents
+from dataset_generation.dreaming.contact import replay_rectangles
 from dataset_generation.dreaming.corrections import Corrections, DreamCorrection
-from dataset_generation.dreaming.realism import LIMITS, Dream, measure, violations
+from dataset_generation.dreaming.realism import LIMITS, Dream, violations
 from dataset_generation.dreaming.rollout import STEPS, STEPS_PER_WAYPOINT, Rollout, SpeedCommand, Start, roll_out
 from dataset_generation.language_labels.route_data import Frame, RouteData, Skipped
 from driving.geometry import to_ego, to_world
@@ -49,6 +50,11 @@ class Scene:
     def agents(self) -> list[Replay]:
         """Other agents over the horizon."""
         return replay_agents(self.frames, self.corrections)
+
+    @cached_property
+    def agent_rectangles(self) -> tuple[Array, NDArray[np.int64]]:
+        """Their rectangles over time, see `replay_rectangles`."""
+        return replay_rectangles(self.agents)
 
     @cached_property
     def future_changed(self) -> bool:
@@ -119,7 +125,7 @@ class Scene:
     @cached_property
     def allowance(self) -> dict[str, float]:
         """What the expert itself needed; no dream is asked to be gentler."""
-        return measure(self.expert)
+        return self.expert.largest
 
     def is_drivable(self, dream: Dream) -> bool:
         """Whether a car could drive a dream. Always true in the published profile."""
