@@ -127,6 +127,16 @@ def decode_jpeg(content: bytes) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
+def rgb(image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A BGR image (H, W, 3) as RGB, in memory of its own."""
+    return np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def without_alpha(image_bgra: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A camera's BGRA image (H, W, 4) as BGR, in memory of its own."""
+    return np.asarray(cv2.cvtColor(image_bgra, cv2.COLOR_BGRA2BGR), dtype=np.uint8)
+
+
 def jpeg_round_trip(image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Encode and decode a BGR image, so that driving sees what training saw. Raises ValueError as `encode_jpeg`."""
     return decode_jpeg(encode_jpeg(image_bgr))

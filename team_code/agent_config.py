@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from omegaconf import OmegaConf
 
 from team_code.latency import ReactionDelay
+
+C = TypeVar("C", bound="AgentConfig")
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class AgentConfig:
         return PROFILES[self.profile].dropout if self.dropout is None else self.dropout
 
     @classmethod
-    def parse(cls, text: str) -> tuple[AgentConfig, str]:
+    def parse(cls: type[C], text: str) -> tuple[C, str]:
         """Read ``--agent-config``.
 
         Args:

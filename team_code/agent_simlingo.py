@@ -25,7 +25,7 @@ import carla
 import numpy as np
 from numpy.typing import NDArray
 
-from driving.camera import DRIVING_CAMERA, decode_jpeg, encode_jpeg
+from driving.camera import DRIVING_CAMERA, decode_jpeg, encode_jpeg, rgb, without_alpha
 from driving.commands import RoadOption
 from driving.control.waypoints import WaypointController
 from driving.geometry import to_ego
@@ -39,7 +39,7 @@ from team_code.drive_log import DriveFrame, DriveLog
 from team_code.latency import ReactionDelay
 from team_code.localisation import GeoReference, PositionFilter, estimate_reference, heading_from_compass
 from team_code.policy_server import RemotePolicy
-from team_code.requests import Instruction, Navigation
+from team_code.prompting import Instruction, Navigation
 from team_code.route_planner import PlanPoint, RoutePlanner
 
 TICKS_PER_SECOND = 20
@@ -110,11 +110,13 @@ class SimLingoAgent(AutonomousAgent):
         stage_ms: Wall time of each stage of the last tick, milliseconds.
     """
 
+    config_class: type[AgentConfig] = AgentConfig
+
     def setup(self, path_to_conf_file: str) -> None:
         """See `AutonomousAgent.setup`."""
         self.track = Track.SENSORS
-        self.config, save_name = AgentConfig.parse(path_to_conf_file)
-        config = self.config
+        config, self.save_name = self.config_class.parse(path_to_conf_file)
+        self.config = config
         self.profile = PROFILES[config.profile]
         self.policy = self._load_policy()
         self.policy.reset()
@@ -126,7 +128,7 @@ class SimLingoAgent(AutonomousAgent):
             self.instruction = Instruction(config.instruction, config.safety, config.navigation)
         self.planner: RoutePlanner | None = None
         self.reference: GeoReference | None = None
-        self.log = self._open_log(save_name)
+        self.log = self._open_log(self.save_name)
         self.delay: ReactionDelay[carla.VehicleControl] = ReactionDelay.parse(config.latency)
         self.last_control = carla.VehicleControl(steer=0.0, throttle=0.0, brake=1.0)
         self.step = -1
@@ -218,8 +220,7 @@ class SimLingoAgent(AutonomousAgent):
         )
         targets = self.planner.targets(position)
         points = to_ego(np.stack([point.position for point in targets]), position, heading)
-        image = np.ascontiguousarray(input_data["rgb_0"][1][:, :, :3])
-        return TickInput(image, speed, heading, position, targets, points)
+        return TickInput(without_alpha(input_data["rgb_0"][1]), speed, heading, position, targets, points)
 
     def _prompt(self, tick: TickInput) -> str:
         distance = float(np.linalg.norm(tick.target_points[0]))
@@ -246,8 +247,7 @@ class SimLingoAgent(AutonomousAgent):
 
     def _observe(self, tick: TickInput, prompt: str) -> Observation:
         tick.jpeg = encode_jpeg(tick.image_bgr)
-        image = np.ascontiguousarray(decode_jpeg(tick.jpeg)[:, :, ::-1])
-        return Observation(image, tick.speed, tick.target_points, prompt)
+        return Observation(rgb(decode_jpeg(tick.jpeg)), tick.speed, tick.target_points, prompt)
 
     def _act(self, now: float, speed: float) -> carla.VehicleControl:
         """The control of this tick: what was decided long enough ago, or creeping after standing for long."""
@@ -268,8 +268,15 @@ class SimLingoAgent(AutonomousAgent):
         if self.log is None:
             return
         every = max(1, TICKS_PER_SECOND // max(1, self.config.images_per_second))
+        is_due = self.step - self.last_image >= every
+        if is_due:
+            self.last_image = self.step - self.step % every
+        self.log.append(self._frame(tick, thought, control), tick.jpeg if is_due else None)
+
+    def _frame(self, tick: TickInput, thought: Thought, control: carla.VehicleControl) -> DriveFrame:
+        """The log entry of this tick."""
         prediction = thought.prediction
-        frame = DriveFrame(
+        return DriveFrame(
             step=self.step,
             position=(round(float(tick.position[0]), 3), round(float(tick.position[1]), 3)),
             heading=round(tick.heading, 5),
@@ -286,10 +293,6 @@ class SimLingoAgent(AutonomousAgent):
             instruction=self.instruction.text if self.instruction else "",
             delay_s=round(thought.delay_s, 4),
         )
-        is_due = self.step - self.last_image >= every
-        if is_due:
-            self.last_image = self.step - self.step % every
-        self.log.append(frame, tick.jpeg if is_due else None)
 
     def destroy(self) -> None:
         """See `AutonomousAgent.destroy`."""

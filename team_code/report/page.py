@@ -18,8 +18,8 @@ from jobs.results import Outcome
 from team_code.drive_log import DriveFrame, read_drive_log
 from team_code.evaluation.config import REPOSITORY
 from team_code.evaluation.summary import INFRACTION_NAMES, RouteRow, Table
+from team_code.prompting import spoken
 from team_code.report import figures, video
-from team_code.requests import spoken
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 IMAGES_PER_SECOND = 4

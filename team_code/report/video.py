@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from driving.camera import DRIVING_CAMERA
 from team_code.drive_log import DriveFrame
-from team_code.requests import spoken
+from team_code.prompting import spoken
 
 Image = NDArray[np.uint8]
 

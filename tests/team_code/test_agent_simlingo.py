@@ -20,7 +20,7 @@ from team_code.agent_config import AgentConfig
 from team_code.agent_simlingo import SimLingoAgent
 from team_code.drive_log import read_drive_log
 from team_code.localisation import GeoReference
-from team_code.requests import Navigation, Verdict, verdict
+from team_code.prompting import Navigation, Verdict, verdict
 from team_code.route_planner import PlanPoint
 
 ORIGIN = GeoReference(0.0, 0.0)

@@ -1,0 +1,1 @@
+"""Drive it yourself: a page on localhost where the agent drives live and listens."""
