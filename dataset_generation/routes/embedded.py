@@ -90,7 +90,7 @@ SETS: dict[str, RouteSet] = {
         ),
         RouteSet(
             "demo_collect",
-            dict.fromkeys(_DEMO_TYPES, 2),
+            {**dict.fromkeys(_DEMO_TYPES, 2), "": 6},
             ("Mini01",),
             first_id=100,
             seed=10,
