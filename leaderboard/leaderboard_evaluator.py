@@ -476,6 +476,18 @@ class LeaderboardEvaluator:
         meta = RouteMeta(length, run.manager.duration_game, run.manager.duration_system)
         return make_record(config.run_id, scenario.events(), reason, self.rules, meta, **extra)
 
+    def _record_data(self, index: int, run: RouteRun) -> dict[str, Any]:
+        """The record as JSON-ready data; besides the official fields it names scenarios with which something is wrong."""
+        data = self._make_record(run).to_json(index)
+        if run.scenario is not None:
+            trouble = {
+                "scenario_build_failures": run.scenario.build_failures,
+                "scenario_failures": run.scenario.scenario_failures,
+                "scenario_warnings": run.scenario.unread_parameters,
+            }
+            data |= {key: [vars(one) for one in found] for key, found in trouble.items() if found}
+        return data
+
     def _register(self, index: int, run: RouteRun) -> dict[str, Any]:
         """Close the books of a route and keep its record. Returns the record as JSON-ready data."""
         _say("Stopping the route" if run.failure is None else "Stopping the route after a failure")
@@ -483,14 +495,7 @@ class LeaderboardEvaluator:
             with self._harmless(run, "stopping the scenario"):
                 run.scenario.stop()
         _say("Registering the route statistics")
-        record = self._make_record(run)
-        data = record.to_json(index)
-        if run.scenario is not None:
-            trouble = {
-                "scenario_build_failures": run.scenario.build_failures,
-                "scenario_failures": run.scenario.scenario_failures,
-            }
-            data |= {key: [vars(failure) for failure in failures] for key, failures in trouble.items() if failures}
+        data = self._record_data(index, run)
         self.checkpoint.end(run.config.run_id, data, self._notes(run))
         self._write_trace(run)
         if run.scenario is not None and run.manager is not None:
@@ -513,7 +518,6 @@ class LeaderboardEvaluator:
                 "triggered": run.scenario.triggered,
                 "not_reached": run.scenario.not_reached,
                 "left_surface": run.scenario.left_surface,
-                "unread_parameters": run.scenario.unread_parameters,
             }
         if run.manager is not None:
             notes["ticks"] = run.manager.ticks
@@ -581,7 +585,7 @@ class LeaderboardEvaluator:
             reason = agent_failures.get(stage, FailureReason.SIMULATION_CRASHED)
             run.failure = RouteFailed(reason, message, ends_run=True)
             index = self.runs.index(run.config)
-            self.checkpoint.end(run.config.run_id, self._make_record(run).to_json(index), self._notes(run))
+            self.checkpoint.end(run.config.run_id, self._record_data(index, run), self._notes(run))
             self._write_trace(run)
             self.checkpoint.write(index + 1, EntryStatus.CRASHED)
         os._exit(EXIT_CRASHED)

@@ -73,12 +73,12 @@ class EgoSpawnError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class BuildFailure:
-    """A scenario of the route file that is missing from the drive.
+class ScenarioTrouble:
+    """What is wrong with a scenario of the route file.
 
     Attributes:
         name, type: As written in the file.
-        reason: Why, in words.
+        reason: In words.
     """
 
     name: str
@@ -139,7 +139,7 @@ class RouteScenario:
         planner = CarlaDataProvider.state().planner(1.0)
         self.gps_route, self.route = interpolate_trajectory(config.keypoints, CarlaDataProvider.get_map(), planner)
         CarlaDataProvider.set_ego_route(self.route)
-        self.build_failures: list[BuildFailure] = []
+        self.build_failures: list[ScenarioTrouble] = []
         self._waiting = self._usable_scenarios()
         self.ego = self._spawn_ego()
         self.length_m = route_length(self.route)
@@ -181,7 +181,7 @@ class RouteScenario:
         return usable
 
     def _fail(self, config: ScenarioConfiguration, reason: str) -> None:
-        self.build_failures.append(BuildFailure(config.name, config.type, reason))
+        self.build_failures.append(ScenarioTrouble(config.name, config.type, reason))
         LOG.warning("Skipping scenario '%s' (%s): %s", config.name, config.type, reason)
 
     def _spawn_ego(self) -> carla.Vehicle:
@@ -269,14 +269,14 @@ class RouteScenario:
         return tuple(self._scenarios)
 
     @property
-    def scenario_failures(self) -> list[BuildFailure]:
+    def scenario_failures(self) -> list[ScenarioTrouble]:
         """Scenarios that were built but ended early because something went wrong in them."""
-        return [BuildFailure(s.name, s.config.type, s.failure) for s in self._scenarios if s.failure]
+        return [ScenarioTrouble(s.name, s.config.type, s.failure) for s in self._scenarios if s.failure]
 
     @property
-    def unread_parameters(self) -> list[str]:
+    def unread_parameters(self) -> list[ScenarioTrouble]:
         """Elements of scenarios in the route file that nobody reads."""
-        return [f"{scenario.name}: {warning}" for scenario in self._scenarios for warning in scenario.warnings]
+        return [ScenarioTrouble(s.name, s.config.type, warning) for s in self._scenarios for warning in s.warnings]
 
     @property
     def not_reached(self) -> list[str]:
@@ -333,4 +333,4 @@ def _while_active(variable: str, criteria: Sequence[Criterion]) -> py_trees.beha
     return sequence
 
 
-__all__ = ["BuildFailure", "EgoSpawnError", "GpsPlan", "RouteScenario", "on_route"]
+__all__ = ["EgoSpawnError", "GpsPlan", "RouteScenario", "ScenarioTrouble", "on_route"]

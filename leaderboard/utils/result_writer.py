@@ -66,6 +66,7 @@ def console_report(scenario: RouteScenario, manager: ScenarioManager, record: Ma
     ]
     lines += [f"Scenario not built: {f.name} ({f.type}): {f.reason}" for f in scenario.build_failures]
     lines += [f"Scenario ended early: {f.name} ({f.type}): {f.reason}" for f in scenario.scenario_failures]
+    lines += [f"Scenario not fully understood: {f.name} ({f.type}): {f.reason}" for f in scenario.unread_parameters]
     return "\n".join(lines)
 
 

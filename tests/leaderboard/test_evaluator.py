@@ -21,6 +21,9 @@ from leaderboard.leaderboard_evaluator import main
 from leaderboard.utils.route_parser import default_weather, write_routes_file
 from srunner.scenarioconfigs.route_scenario_configuration import RouteScenarioConfiguration, WeatherKeypoint
 from srunner.scenarioconfigs.scenario_configuration import ScenarioConfiguration
+from srunner.scenariomanager.scenarioatomics import atomic_behaviors as steps
+from srunner.scenarios import registry
+from srunner.scenarios.basic_scenario import Draft, Plan, ScenarioType
 from srunner.tools.route_planner import GlobalRoutePlanner
 from tests.leaderboard.scripted import mini_map
 from tests.leaderboard.shared import CARLA_TOWNS, REPOSITORY, ROUTES_220, needs_shared
@@ -139,6 +142,50 @@ def test_run_writes_every_file(evaluation: Evaluation, monkeypatch: pytest.Monke
     beats = [json.loads(line) for line in (evaluation.folder / "r.json.progress.jsonl").read_text().splitlines()]
     assert beats[-1]["route"] == "RouteScenario_2_rep0"
     assert set(beats[-1]) == {"time", "route", "tick", "game_time", "ratio"}
+
+
+def test_trouble_with_scenarios_stands_in_the_record_and_on_the_console(
+    evaluation: Evaluation, places: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be built, what nobody reads and what breaks on the way: each is named with its reason, the route goes on."""
+
+    def explode() -> None:
+        raise ArithmeticError("a wheel came off")
+
+    def broken(draft: Draft) -> Plan:
+        return Plan(lambda stage: steps.sequence(steps.Idle(0.2), steps.Call("explode", explode)))
+
+    monkeypatch.setitem(registry.TYPES, "Broken", ScenarioType("Broken", broken))
+    keypoints = places.straight(60)
+    way = places.planner.trace_route(*keypoints)
+    here, beside = way[5][0].transform, carla.Transform(way[5][0].transform.location + carla.Location(x=9.0, y=9.0))
+
+    def scenario(type_: str, trigger: carla.Transform = here, **parameters: dict[str, str]) -> ScenarioConfiguration:
+        return ScenarioConfiguration(f"{type_}_1", type_, [trigger], dict(parameters))
+
+    scenarios = [
+        scenario("HardBreakRout"), scenario("ControlLoss", beside), scenario("Accident", direction={"value": "sideways"}),
+        scenario("EnterActorFlow"), scenario("T_Junction", distance={"value": "3"}), scenario("Broken"),
+    ]  # fmt: skip
+    write_routes_file(evaluation.routes, [route("1", keypoints, *scenarios)])
+    assert evaluation.run("r", CONSTANT, "--agent-config", "9", "--no-traffic") == 0
+    (record,) = evaluation.records("r")
+    assert record["scores"]["score_route"] == 100
+    found = {
+        key: {row["name"]: row["reason"] for row in record[key]}
+        for key in ("scenario_build_failures", "scenario_failures", "scenario_warnings")
+    }
+    failures = found["scenario_build_failures"]
+    assert set(failures) == {"HardBreakRout_1", "ControlLoss_1", "Accident_1", "EnterActorFlow_1"}
+    assert "did you mean HardBreakRoute?" in failures["HardBreakRout_1"]
+    assert "not on the route" in failures["ControlLoss_1"]
+    assert "expected one of left, right, got 'sideways'" in failures["Accident_1"]
+    assert "start_actor_flow is missing; end_actor_flow is missing" in failures["EnterActorFlow_1"]
+    assert found["scenario_failures"] == {"Broken_1": "ArithmeticError: a wheel came off"}
+    assert found["scenario_warnings"] == {"T_Junction_1": "parameter distance is not read"}
+    printed = capsys.readouterr().out
+    for reasons in found.values():
+        assert all(f"{name} " in printed and reason in printed for name, reason in reasons.items())
 
 
 @pytest.mark.parametrize(
