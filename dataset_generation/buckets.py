@@ -308,7 +308,7 @@ def write_buckets(folder: Path, buckets: RunBuckets, with_pickle: bool) -> None:
 
 
 def _plot(path: Path, sizes: dict[str, int], total: int) -> None:
-    figure, axes = plt.subplots(figsize=(8, 0.6 + 0.2 * len(sizes)), dpi=110)
+    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.2 * len(sizes)), dpi=110)
     shares = [100 * size / max(total, 1) for size in sizes.values()]
     axes.barh(list(sizes), shares, color="#0b5fa5")
     axes.invert_yaxis()

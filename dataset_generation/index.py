@@ -209,10 +209,15 @@ def build_index(root: Path, jobs: int = 2, show_progress: bool = True) -> tuple[
     ):
         tables.append(table)
         skipped += reasons
-    whole = _sorted(pa.concat_tables([SCHEMA.empty_table(), *tables]))
-    with atomic_writer(index) as stream:
-        pq.write_table(whole, stream, compression="zstd", row_group_size=65536)
-    return index, skipped, len(fresh)
+    return write_index(root, pa.concat_tables([SCHEMA.empty_table(), *tables])), skipped, len(fresh)
+
+
+def write_index(root: Path, table: pa.Table) -> Path:
+    """Write the index of a dataset, rows in the order of run and frame; returns its path."""
+    path = root / INDEX_NAME
+    with atomic_writer(path) as stream:
+        pq.write_table(_sorted(table), stream, compression="zstd", row_group_size=65536)
+    return path
 
 
 def _sorted(table: pa.Table) -> pa.Table:

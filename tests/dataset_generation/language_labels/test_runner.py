@@ -1,7 +1,6 @@
 """Labelling a dataset: resumable, equal however the work is divided, and clear about what it left out."""
 
 import gzip
-import json
 import random
 import sys
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dataset_generation.language_labels import __main__ as command
-from dataset_generation.language_labels import benchmark, report, runner
+from dataset_generation.language_labels import report, runner
 from dataset_generation.language_labels.commentary.labeller import CommentaryLabeller
 from dataset_generation.language_labels.profiles import CORRECTED, PARITY
 from dataset_generation.language_labels.runner import LabelOptions, frame_seed, label_dataset
@@ -256,11 +255,3 @@ def test_report_counts_every_answer_and_names_missing_labels(dataset, monkeypatc
     assert set(counts["vqa"]["answers"]) == {f"{a},{b}" for a, b in NODES}
     assert sum(counts["vqa"]["answers"]["3,7"].values()) == 2 * FRAMES
     assert "3,7 ego" in capsys.readouterr().out
-
-
-def test_benchmark_ends_with_a_json_line(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["benchmark", "--frames", "12"])
-    assert benchmark.main() == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert result["frames"] == 12
-    assert result["failed"] == 0
