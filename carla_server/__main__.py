@@ -74,6 +74,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
     options.add_argument("--maps", type=Path, action="append", default=[], help="folder with more <Town>.xodr files")
     options.add_argument(
+        "--recordings",
+        type=Path,
+        default=Path("recordings"),
+        help="folder of recordings with relative names (default %(default)s)",
+    )
+    options.add_argument(
         "--view",
         type=int,
         nargs="?",
@@ -103,6 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.streaming_port,
             options.seed,
             options.view,
+            options.recordings,
         )
     except (OSError, UnknownTownError, MapError, OverflowError) as error:
         print(f"carla_server: {error}", file=sys.stderr)

@@ -14,6 +14,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from carla_server.calls import Session, Simulator, dispatch
@@ -241,6 +242,7 @@ class Server:
         streaming_port: Port of the streams; the one after `port` if None.
         seed: Of everything random.
         view_port: Port of the live view; 0 picks a free one, None serves none.
+        recordings: Folder in which recordings with relative names lie.
     """
 
     def __init__(
@@ -251,11 +253,12 @@ class Server:
         streaming_port: int | None = None,
         seed: int = 0,
         view_port: int | None = None,
+        recordings: Path = Path("recordings"),
     ) -> None:
         self._sockets = bind_pair(port, streaming_port)
         self.port, self.streaming_port = (raw.getsockname()[1] for raw in self._sockets)
         self.publisher = SocketPublisher(workers=max(1, (os.cpu_count() or 2) - 1))
-        self.simulator = Simulator(World(library, town, self.publisher, seed, self.streaming_port))
+        self.simulator = Simulator(World(library, town, self.publisher, seed, self.streaming_port), recordings)
         self.clients: set[RpcProtocol] = set()
         self.view_port = view_port
 

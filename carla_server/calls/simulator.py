@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from carla_server.world.recorder import ReplayOptions
 from carla_server.world.world import World
 
 #: A subscription announced by `get_sensor_token` is waited for at most this long, seconds.
@@ -43,14 +45,20 @@ class Session:
 
 
 class Simulator:
-    """World, Traffic Manager registry, and subscriptions that are announced but not made yet."""
+    """World, Traffic Manager registry, and subscriptions that are announced but not made yet.
 
-    def __init__(self, world: World) -> None:
+    Args:
+        world: The world.
+        recordings: Folder in which recordings with relative names lie.
+    """
+
+    def __init__(self, world: World, recordings: Path = Path("recordings")) -> None:
         self.world = world
         self.managers: dict[int, tuple[str, Session]] = {}
         self.announced: dict[int, float] = {}
         self.forget_world_stream = False
-        self.recording: str | None = None
+        self.recordings = recordings
+        self.replay_options = ReplayOptions()
 
     def announce(self, stream: int) -> None:
         """Note that a client asked for a stream's token: its subscription is on the way."""

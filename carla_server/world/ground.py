@@ -39,6 +39,7 @@ class Ground:
         self.field: Field = (
             *(grid.origin, grid.shape, grid.starts, grid.members, np.ascontiguousarray(grid.quads), grid.lane),
             *(grid.height, grid.rank, np.ones(len(road_map.lanes), np.bool_), corners, low),
+            np.ascontiguousarray(grid.s),
         )
 
     def height(self, x: float, y: float, z: float) -> float:

@@ -1,27 +1,30 @@
-"""Keeps traffic at junctions from blocking itself.
+"""Keeps traffic at junctions from blocking itself and from running into itself.
 
 CARLA's Traffic Manager settles conflicts between two vehicles; where three flows cross without lights, its vehicles end
-up waiting for one another in a ring, for ever. Here the approaches of a junction without lights take turns: those
-without a stop or yield sign go together, each one with a sign goes by itself, and whoever has waited long enough gets
-the next turn. At any junction nobody enters while somebody has been standing inside for some time. Vehicles that have
-to wait are shown a red light at the mouth of the junction. The ego vehicle is never held: how it deals with a junction
-is its own affair.
+up waiting for one another in a ring, for ever, and at speed it sees crossing traffic too late. Here
+
+* the approaches of a junction without lights whose ways cross take turns: those without a stop or yield sign go
+  together, each one with a sign goes by itself and leaves a gap to the others; whoever has waited long enough gets the
+  next turn;
+* nobody enters any junction while somebody has been standing inside for some time, or where the way out is full.
+
+Vehicles that have to wait are shown a red light before the junction. The ego vehicle is never held: how it deals with a
+junction is its own affair.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
+import shapely
 from numpy.typing import NDArray
 
 from carla_server.map import RoadMap, SignalKind
 from carla_server.sensors.views import LampState
-from carla_server.world.ground import Field
-from carla_server.world.limits import lane_at
-from carla_server.world.state import HALF_X, SPEED, YAW, ActorRows, Floats, X, Y, Z
+from carla_server.world.exits import Exits, ways_through
+from carla_server.world.state import HALF_X, SPEED, ActorRows
 
 #: A vehicle standing inside a junction this long blocks it, seconds: without and with traffic lights, where waiting for
 #: a gap in the opposite stream is normal.
@@ -30,16 +33,20 @@ PATIENCE_S, PATIENCE_AT_LIGHTS_S = 1.0, 12.0
 LONGEST_HOLD_S = 40.0
 #: How long a flow goes on while another one waits, seconds.
 TURN_S = 6.0
-#: Length of the box before a junction in which vehicles are seen and held, metres.
-MOUTH_DEPTH = 16.0
-#: Slower than this counts as standing, m/s; nearer than this to the junction counts as waiting for it, metres.
-STANDING, WAITING_REACH = 0.1, 8.0
+#: Vehicles with a sign wait for those without that arrive within this time, unless they have waited so long, seconds.
+GAP_S, LONGEST_WAIT_S = 4.0, 20.0
+#: How far back from a junction vehicles are seen, metres.
+SIGHT = 90.0
+#: Vehicles are held from their braking distance and this room on, metres; nearer than that they count as waiting.
+ROOM, WAITING_REACH = 10.0, 8.0
+#: Slower than this counts as standing, m/s.
+STANDING = 0.1
 #: A vehicle that would have to brake harder than this is let in, m/s².
 COMFORT = 5.0
+#: Ways through a junction that come nearer than this to one another are in conflict, metres.
+CONFLICT = 2.0
 #: Junctions are looked at once in so many ticks.
 PERIOD = 5
-#: Columns of a mouth: end of the lane x, y, z, direction of travel cos and sin, half width.
-MOUTH_COLUMNS = 6
 NOBODY = -1
 
 
@@ -52,11 +59,12 @@ class _Junction:
         lit: Whether traffic lights rule it.
         turn: Flow whose turn it is; `NOBODY` if there is no traffic.
         lasted: Seconds since this turn began.
-        inside: Rows of the vehicles inside.
+        inside: Rows of the vehicles inside, and of those that cannot stop before it any more.
         waiting: Seconds that each flow has been waiting.
         standing: Seconds that somebody has been standing inside.
         held: Seconds that it has counted as blocked.
         clearing: Whether somebody is inside whose light is not green any more.
+        soonest: Seconds until the first vehicle without a sign arrives.
     """
 
     patience: float
@@ -68,20 +76,18 @@ class _Junction:
     standing: float = 0.0
     held: float = 0.0
     clearing: bool = False
+    soonest: float = np.inf
 
-    @property
-    def contested(self) -> bool:
-        """Whether somebody may have to be held."""
-        return self.held > 0.0 or self.clearing or (not self.lit and self.turn != NOBODY)
-
-    def admits(self, flow: int) -> bool:
+    def admits(self, flow: int, signed: bool) -> bool:
         """Whether a vehicle of a flow may enter now."""
         if self.held > 0.0 or self.clearing:
             return False
-        if self.lit or self.turn == NOBODY:
+        if self.lit:
             return True
+        if signed and self.soonest < GAP_S and self.waiting.get(flow, 0.0) < LONGEST_WAIT_S and flow != self.turn:
+            return False
         # Its own turn, unless another flow has waited long enough.
-        return flow == self.turn and not self.overdue
+        return self.turn == NOBODY or (flow == self.turn and not self.overdue)
 
     @property
     def overdue(self) -> bool:
@@ -91,17 +97,50 @@ class _Junction:
         )
 
 
+@dataclass(frozen=True)
+class _Mouth:
+    """The end of a lane that leads into a junction.
+
+    Attributes:
+        lane: Index of the lane.
+        junction: Number of the junction.
+        flow: Who goes together; `NOBODY` if its way crosses nobody's.
+        signed: Whether a stop or yield sign rules it.
+        light: Row of its traffic light, `NOBODY` if it has none.
+    """
+
+    lane: int
+    junction: int
+    flow: int
+    signed: bool
+    light: int
+
+
+@dataclass(frozen=True)
+class _Approach:
+    """A vehicle before a junction: its row, mouth, metres to go, speed, and whether it is never held."""
+
+    row: int
+    mouth: int
+    distance: float
+    speed: float
+    free: bool
+
+    @property
+    def stopping(self) -> float:
+        """Metres in which it stops comfortably."""
+        return self.speed * self.speed / (2.0 * COMFORT)
+
+
 class JunctionKeeper:
     """Junctions of a town.
 
     Args:
         road_map: The town.
-        field: Its lookup grid.
         light_rows: Row of each traffic light by signal id.
     """
 
-    def __init__(self, road_map: RoadMap, field: Field, light_rows: dict[str, int]) -> None:
-        self._field = field
+    def __init__(self, road_map: RoadMap, light_rows: dict[str, int]) -> None:
         names = [*road_map.junctions]
         index = {name: number for number, name in enumerate(names)}
         self._of_lane = np.array([index.get(lane.junction, NOBODY) for lane in road_map.lanes])
@@ -110,58 +149,93 @@ class JunctionKeeper:
         self._junctions = [
             _Junction(PATIENCE_AT_LIGHTS_S if name in lit else PATIENCE_S, name in lit) for name in names
         ]
-        self._mouths, self._junction_of, self._flow_of, lanes = _mouths(road_map, self._of_lane)
-        light_of = {lane: row for name, row in light_rows.items() for lane in road_map.signals[name].lanes}
-        self._light_of = [light_of.get(lane, NOBODY) for lane in lanes]
+        self._mouths = _mouths(road_map, self._of_lane, light_rows)
+        self._lengths = np.array([lane.length for lane in road_map.lanes])
+        self._ahead, self._beyond = _upstream(road_map, [mouth.lane for mouth in self._mouths])
+        self._exits = Exits(road_map, [mouth.lane for mouth in self._mouths])
         self._came_by: dict[int, int] = {}
 
-    def hold(self, rows: ActorRows, vehicles: NDArray[np.int64], free: NDArray[np.bool_], tick: int, dt: float) -> None:
-        """Show red to vehicles that have to wait at the mouth of a junction.
+    def hold(
+        self,
+        rows: ActorRows,
+        vehicles: NDArray[np.int64],
+        places: NDArray[np.float64],
+        free: NDArray[np.bool_],
+        tick: int,
+        dt: float,
+    ) -> None:
+        """Show red to vehicles that have to wait before a junction.
 
         Args:
             rows: The actor table.
             vehicles: Rows of all vehicles.
+            places: (V, 2) lane and metres along it of each vehicle.
             free: (V,) vehicles that are never held.
             tick: Ticks since the episode began.
             dt: Length of a tick, seconds.
         """
-        if len(self._mouths) == 0:
+        if not self._mouths:
             return
-        looking = tick % PERIOD == 0
-        if not looking and not any(junction.contested for junction in self._junctions):
-            return
-        mouth = np.full(len(vehicles), NOBODY, np.int64)
-        gap = np.empty(len(vehicles))
-        find_mouths(vehicles, rows.motion, rows.body, self._mouths, mouth, gap)
-        before = [*zip(vehicles.tolist(), mouth.tolist(), gap.tolist(), free.tolist())]
-        if looking:
-            self._look(rows, vehicles, before, PERIOD * dt)
-        for row, at, distance, unbound in before:
-            if at == NOBODY or unbound or self._junctions[self._junction_of[at]].admits(self._flow_of[at]):
+        lanes = places[:, 0].astype(np.int64)
+        before = self._approaching(rows, vehicles, lanes, places[:, 1], free)
+        if tick % PERIOD == 0:
+            self._look(rows, vehicles, lanes, places, before, PERIOD * dt)
+        for one in before:
+            mouth = self._mouths[one.mouth]
+            if one.free or one.distance > one.stopping + ROOM or one.speed**2 > 2.0 * COMFORT * one.distance + 1.0:
                 continue
-            speed = rows.dynamic[row, SPEED]
-            if speed * speed <= 2.0 * COMFORT * max(distance, 0.0) + 1.0:
-                rows.wire["light_state"][row] = LampState.RED
-                rows.wire["has_light"][row] = 1
+            crossing = mouth.flow == NOBODY or self._junctions[mouth.junction].admits(mouth.flow, mouth.signed)
+            if not crossing or self._exits.full(one.mouth):
+                rows.wire["light_state"][one.row] = LampState.RED
+                rows.wire["has_light"][one.row] = 1
+
+    def _approaching(
+        self,
+        rows: ActorRows,
+        vehicles: NDArray[np.int64],
+        lanes: NDArray[np.int64],
+        along: NDArray[np.float64],
+        free: NDArray[np.bool_],
+    ) -> list[_Approach]:
+        """Vehicles within sight of a junction."""
+        mouth = np.where(lanes >= 0, self._ahead[lanes], NOBODY)
+        distance = self._lengths[lanes] - along + self._beyond[lanes] - rows.body[vehicles, HALF_X]
+        near = np.flatnonzero((mouth >= 0) & (distance < SIGHT))
+        found = vehicles[near]
+        speeds = np.abs(rows.dynamic[found, SPEED])
+        columns = (found, mouth[near], np.maximum(distance[near], 0.0), speeds, free[near])
+        return [_Approach(*one) for one in zip(*(column.tolist() for column in columns))]
 
     def _look(
-        self, rows: ActorRows, vehicles: NDArray[np.int64], before: list[tuple[int, int, float, bool]], passed: float
+        self,
+        rows: ActorRows,
+        vehicles: NDArray[np.int64],
+        lanes: NDArray[np.int64],
+        places: NDArray[np.float64],
+        before: list[_Approach],
+        passed: float,
     ) -> None:
         """Note who is inside and who waits, and give the next flow its turn."""
-        places = np.full(len(vehicles), NOBODY, np.int64)
-        find_inside(self._field, vehicles, rows.motion, self._of_lane, places)
+        self._exits.look(lanes, places[:, 1], rows.body[vehicles, HALF_X], rows.dynamic[vehicles, SPEED], passed)
         for junction in self._junctions:
             junction.inside.clear()
+            junction.soonest = np.inf
+        inside = np.where(lanes >= 0, self._of_lane[lanes], NOBODY)
+        for n in np.flatnonzero(inside >= 0).tolist():
+            self._junctions[inside[n]].inside.append(int(vehicles[n]))
         seen: list[set[int]] = [set() for _ in self._junctions]
-        for (row, at, distance, _), place in zip(before, places.tolist()):
-            if place != NOBODY:
-                self._junctions[place].inside.append(row)
-            if at != NOBODY:
-                self._came_by[row] = at
-                if distance < WAITING_REACH:
-                    seen[self._junction_of[at]].add(self._flow_of[at])
+        for one in before:
+            mouth = self._mouths[one.mouth]
+            junction = self._junctions[mouth.junction]
+            if one.distance < WAITING_REACH + one.stopping:
+                seen[mouth.junction].add(mouth.flow)
+                self._came_by[one.row] = one.mouth
+            if one.speed**2 > 2.0 * COMFORT * one.distance + 1.0:
+                junction.inside.append(one.row)
+            if not mouth.signed and mouth.flow != NOBODY and one.speed > 1.0:
+                junction.soonest = min(junction.soonest, one.distance / one.speed)
         for junction, flows in zip(self._junctions, seen):
-            self._judge(junction, flows, rows, passed)
+            self._judge(junction, flows - {NOBODY}, rows, passed)
 
     def _judge(self, junction: _Junction, flows: set[int], rows: ActorRows, passed: float) -> None:
         """Bring one junction up to date."""
@@ -176,7 +250,7 @@ class JunctionKeeper:
             junction.clearing = any(self._overstays(rows, row) for row in junction.inside)
             return
         if junction.turn == NOBODY and junction.inside and junction.inside[0] in self._came_by:
-            junction.turn = self._flow_of[self._came_by[junction.inside[0]]]
+            junction.turn = self._mouths[self._came_by[junction.inside[0]]].flow
         junction.waiting = {
             flow: junction.waiting.get(flow, 0.0) + passed for flow in sorted(flows) if flow != junction.turn
         }
@@ -191,66 +265,81 @@ class JunctionKeeper:
 
     def _overstays(self, rows: ActorRows, row: int) -> bool:
         """Whether a vehicle inside a junction came by a light that is not green any more."""
-        light = self._light_of[self._came_by[row]] if row in self._came_by else NOBODY
+        light = self._mouths[self._came_by[row]].light if row in self._came_by else NOBODY
         return light != NOBODY and rows.wire["lamp"][light] != LampState.GREEN
 
 
-def _mouths(road_map: RoadMap, junction_of_lane: NDArray[np.int64]) -> tuple[Floats, list[int], list[int], list[int]]:
-    """Ends of the lanes that lead into junctions; junction, flow and lane index of each.
+def _mouths(road_map: RoadMap, junction_of_lane: NDArray[np.int64], light_rows: dict[str, int]) -> list[_Mouth]:
+    """Ends of the lanes that lead into junctions.
 
     Approaches without a sign share flow 0; every approach with one is a flow of its own. Where no approach has a sign,
-    each road is a flow.
+    each road is a flow. A flow whose ways come near nobody else's is no flow.
     """
-    signed: set[int] = set()
-    for signal in road_map.signals.values():
-        if signal.kind in (SignalKind.STOP, SignalKind.YIELD):
-            signed.update(signal.lanes)
-    rows, junctions, lanes = [], [], []
+    signed = {
+        lane
+        for signal in road_map.signals.values()
+        if signal.kind in (SignalKind.STOP, SignalKind.YIELD)
+        for lane in signal.lanes
+    }
+    light_of = {lane: row for name, row in light_rows.items() for lane in road_map.signals[name].lanes}
+    into: dict[int, list[int]] = {}
     for lane in road_map.lanes:
         after = [int(junction_of_lane[index]) for index in lane.successors if junction_of_lane[index] >= 0]
-        if lane.junction >= 0 or lane.type != "driving" or not after:
-            continue
-        x, y, z = lane.travel_center[-1].tolist()
-        yaw = float(lane.yaw[-1] if lane.forward else lane.yaw[0])
-        width = float(lane.width[-1] if lane.forward else lane.width[0])
-        rows.append((x, y, z, math.cos(yaw), math.sin(yaw), 0.4 * width))
-        junctions.append(after[0])
-        lanes.append(lane)
-    ruled = {junction for junction, lane in zip(junctions, lanes) if lane.index in signed}
-    flows = []
-    for junction, lane in zip(junctions, lanes):
-        own = lane.index in signed or junction not in ruled
-        flows.append(1 + 2 * lane.key.road + lane.forward if own else 0)
-    indices = [lane.index for lane in lanes]
-    return np.array(rows, dtype=np.float64).reshape(-1, MOUTH_COLUMNS), junctions, flows, indices
+        if lane.junction < 0 and lane.type == "driving" and after:
+            into.setdefault(after[0], []).append(lane.index)
+    mouths = []
+    for junction, lanes in sorted(into.items()):
+        ruled = any(index in signed for index in lanes)
+        flows = {index: _flow(road_map, index, not ruled or index in signed) for index in lanes}
+        crossing = _crossing(road_map, flows)
+        mouths += [
+            _Mouth(
+                index,
+                junction,
+                flows[index] if flows[index] in crossing else NOBODY,
+                index in signed,
+                light_of.get(index, NOBODY),
+            )
+            for index in lanes
+        ]
+    return mouths
 
 
-@njit(cache=True)
-def find_mouths(vehicles, motion, body, mouths, found, gap):
-    """Mouth before which each vehicle drives, -1 if none, and how far its front is from the junction, metres."""
-    for n in range(len(vehicles)):
-        row = vehicles[n]
-        found[n], gap[n] = -1, 0.0
-        yaw = math.radians(motion[row, YAW])
-        cos, sin = math.cos(yaw), math.sin(yaw)
-        for b in range(len(mouths)):
-            dx, dy = mouths[b, 0] - motion[row, X], mouths[b, 1] - motion[row, Y]
-            if abs(dx) > 30.0 or abs(dy) > 30.0 or abs(motion[row, Z] - mouths[b, 2]) > 3.0:
+def _flow(road_map: RoadMap, index: int, own: bool) -> int:
+    lane = road_map.lanes[index]
+    return 1 + 2 * lane.key.road + lane.forward if own else 0
+
+
+def _crossing(road_map: RoadMap, flows: dict[int, int]) -> set[int]:
+    """Flows whose ways through the junction come near those of another flow, or that hold opposite approaches."""
+    ways: dict[int, list[shapely.Geometry]] = {}
+    for index, flow in flows.items():
+        for way in ways_through(road_map, index):
+            ways.setdefault(flow, []).append(shapely.LineString(road_map.lanes[way].center[:, :2]))
+    joined = {flow: shapely.union_all(lines) for flow, lines in ways.items()}
+    return {
+        flow
+        for flow, lines in joined.items()
+        if any(flow != other and shapely.dwithin(lines, there, CONFLICT) for other, there in joined.items())
+    }
+
+
+def _upstream(road_map: RoadMap, mouths: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Mouth that each lane leads to within sight, `NOBODY` if none, and metres from the lane's end to it."""
+    ahead = np.full(len(road_map.lanes), NOBODY, np.int64)
+    beyond = np.full(len(road_map.lanes), np.inf)
+    for number, lane in enumerate(mouths):
+        stack = [(lane, 0.0)]
+        while stack:
+            index, distance = stack.pop()
+            if distance >= beyond[index]:
                 continue
-            along = dx * mouths[b, 3] + dy * mouths[b, 4]
-            across = -dx * mouths[b, 4] + dy * mouths[b, 3]
-            ahead = along - body[row, HALF_X]
-            if mouths[b, 3] * cos + mouths[b, 4] * sin < 0.7 or abs(across) > mouths[b, 5]:
-                continue
-            if -1.0 <= ahead <= MOUTH_DEPTH:
-                found[n], gap[n] = b, ahead
-                break
+            ahead[index], beyond[index] = number, distance
+            onwards = distance + road_map.lanes[index].length
+            if onwards < SIGHT:
+                stack += [(row, onwards) for row in road_map.lanes[index].predecessors if _open(road_map, row)]
+    return ahead, np.where(np.isinf(beyond), 0.0, beyond)
 
 
-@njit(cache=True)
-def find_inside(field, vehicles, motion, junction_of_lane, found):
-    """Junction that each vehicle is inside of, -1 outside."""
-    for n in range(len(vehicles)):
-        row = vehicles[n]
-        lane = lane_at(field, motion[row, X], motion[row, Y], motion[row, Z])
-        found[n] = junction_of_lane[lane] if lane >= 0 else -1
+def _open(road_map: RoadMap, index: int) -> bool:
+    return road_map.lanes[index].junction < 0 and road_map.lanes[index].type == "driving"

@@ -12,9 +12,13 @@ from carla_server.map import RoadMap, SignalKind, lookup
 from carla_server.world.ground import Field, Ground
 from carla_server.world.state import ActorRows
 
-KMH_PER_MPH = 1.609344
+KMH_PER_MPH, KMH_PER_MPS = 1.609344, 3.6
 #: Limits are looked up for every vehicle once in so many ticks.
 PERIOD = 8
+#: Signs and lights by which a town rules its traffic.
+RULING = frozenset({SignalKind.TRAFFIC_LIGHT, SignalKind.STOP, SignalKind.YIELD, SignalKind.SPEED_LIMIT})
+#: Where nothing rules: sideways pull in bends and slowing before them, m/s²; speed on crossings and elsewhere, km/h.
+BEND_PULL, SLOWING, CROSSING_KMH, DEFAULT_KMH = 3.5, 1.5, 40.0, 50.0
 
 
 class SpeedLimits:
@@ -28,6 +32,10 @@ class SpeedLimits:
     def __init__(self, road_map: RoadMap, ground: Ground) -> None:
         self.field: Field = ground.field
         self.of_lane = lane_limits(road_map)
+        self.lengths = np.array([lane.length for lane in road_map.lanes])
+        self.ends = np.full(len(road_map.lanes), np.inf)
+        if not any(row.kind in RULING for row in road_map.signals.values()):
+            self.of_lane, self.ends = advised_limits(road_map, self.of_lane)
 
     def at(self, x: float, y: float, z: float) -> float | None:
         """Limit at a point, km/h; None where nothing is posted."""
@@ -35,14 +43,57 @@ class SpeedLimits:
         limit = float(self.of_lane[lane]) if lane >= 0 else math.nan
         return None if math.isnan(limit) else limit
 
-    def update(self, rows: ActorRows, vehicles: np.ndarray, frame: int) -> None:
-        """Write the limit of a part of the vehicles into the world state; over `PERIOD` frames all get their turn."""
-        turn = vehicles[frame % PERIOD :: PERIOD]
-        if len(turn):
-            limits = np.empty(len(turn))
-            limits_at(self.field, turn, rows.motion, self.of_lane, limits)
-            known = ~np.isnan(limits)
-            rows.wire["speed_limit"][turn[known]] = limits[known]
+    def update(self, rows: ActorRows, vehicles: np.ndarray, places: np.ndarray, frame: int) -> None:
+        """Write the limit of a part of the vehicles into the world state; over `PERIOD` frames all get their turn.
+
+        Args:
+            rows: The actor table.
+            vehicles: Rows of all vehicles.
+            places: (V, 2) where they are, as `places_at` gives it.
+            frame: Ticks since the episode began.
+        """
+        part = slice(frame % PERIOD, None, PERIOD)
+        lanes = places[part, 0].astype(np.int64)
+        if len(lanes) == 0:
+            return
+        left = np.maximum(self.lengths[lanes] - places[part, 1], 0.0)
+        ends = self.ends[lanes]
+        limits = np.minimum(self.of_lane[lanes], np.sqrt(ends * ends + 2.0 * SLOWING * left) * KMH_PER_MPS)
+        known = (lanes >= 0) & ~np.isnan(limits)
+        rows.wire["speed_limit"][vehicles[part][known]] = limits[known]
+
+
+def advised_limits(road_map: RoadMap, posted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Limits for a town whose file has neither signs nor lights, so that bends and crossings are passed at their speed.
+
+    Returns:
+        (lanes,) km/h with the speeds of bends and crossings inside junctions, and (lanes,) m/s at which traffic should
+        leave each lane; infinite where nothing slows it.
+    """
+    crossings = {row.id: len({incoming for incoming, _ in row.connections}) > 2 for row in road_map.junctions.values()}
+    own = np.where(np.isnan(posted), DEFAULT_KMH, posted) / KMH_PER_MPS
+    inside = np.array([lane.junction >= 0 for lane in road_map.lanes])
+    for lane in road_map.lanes:
+        turn = np.abs(np.diff(np.unwrap(lane.yaw)))
+        steps = np.hypot(*np.diff(lane.center[:, :2], axis=0).T)
+        sharpest = float((turn / np.maximum(steps, 0.5)).max(initial=0.0))
+        own[lane.index] = min(own[lane.index], math.sqrt(BEND_PULL / max(sharpest, 1e-6)))
+        if crossings.get(lane.junction, False):
+            own[lane.index] = min(own[lane.index], CROSSING_KMH / KMH_PER_MPS)
+    lengths = np.array([lane.length for lane in road_map.lanes])
+    entry = own.copy()
+    ends = np.full(len(own), np.inf)
+    queue = deque(range(len(own)))
+    while queue:
+        index = queue.popleft()
+        after = road_map.lanes[index].successors
+        end = max((entry[row] for row in after), default=np.inf)
+        fastest = min(own[index], math.sqrt(end * end + 2.0 * SLOWING * lengths[index]))
+        ends[index] = end
+        if fastest < entry[index] - 1e-6:
+            entry[index] = fastest
+            queue.extend(road_map.lanes[index].predecessors)
+    return np.where(inside | ~np.isnan(posted), own * KMH_PER_MPS, posted), ends
 
 
 def lane_limits(road_map: RoadMap) -> np.ndarray:
@@ -78,9 +129,22 @@ def lane_at(field, x, y, z):
 
 
 @njit(cache=True)
-def limits_at(field, vehicles, motion, of_lane, limits):
-    """Limit of each vehicle's lane, nan off the network, into `limits`."""
+def places_at(field, starts, vehicles, motion, places):
+    """Lane of each vehicle, -1 off the network, and metres from where traffic enters that lane, into `places` (V, 2).
+
+    `starts` holds the road distance at which traffic enters each lane.
+    """
+    origin, shape, cells, members, quads, lane, height, rank, allowed = field[:9]
+    reach = field[11]
+    points = np.empty((len(vehicles), 3))
     for n in range(len(vehicles)):
-        row = vehicles[n]
-        lane = lane_at(field, motion[row, 0], motion[row, 1], motion[row, 2])
-        limits[n] = of_lane[lane] if lane >= 0 else np.nan
+        for axis in range(3):
+            points[n, axis] = motion[vehicles[n], axis]
+    found = np.empty((len(vehicles), 4))
+    lookup.find_quads(origin, shape, cells, members, quads, lane, height, rank, allowed, points, found, 100.0)
+    for n in range(len(vehicles)):
+        q = int(found[n, 0])
+        places[n, 0], places[n, 1] = -1.0, 0.0
+        if q >= 0:
+            s = reach[q, 0] * (1.0 - found[n, 1]) + reach[q, 1] * found[n, 1]
+            places[n, 0], places[n, 1] = lane[q], abs(s - starts[lane[q]])

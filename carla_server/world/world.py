@@ -25,7 +25,8 @@ from carla_server.world.actors import Actor, Triple
 from carla_server.world.blueprints import BLUEPRINTS, Blueprint, blueprint
 from carla_server.world.ground import Ground
 from carla_server.world.junctions import JunctionKeeper
-from carla_server.world.limits import SpeedLimits
+from carla_server.world.limits import SpeedLimits, places_at
+from carla_server.world.recorder import Recorder, Replayer
 from carla_server.world.sensing import Sensing
 from carla_server.world.settings import Settings
 from carla_server.world.state import (
@@ -57,8 +58,8 @@ TYRE_FRICTION = 3.5
 DEFAULT_LIMIT_KMH = 30.0
 #: Height of stop and yield signs' trigger boxes and their reach along the lane (half sizes), metres.
 SIGN_REACH = 1.5
-#: A walker that a client moves faster than this was put somewhere else, m/s.
-GUIDED_TOP_SPEED = 12.0
+#: An actor that is led faster than this was put somewhere else, m/s.
+GUIDED_TOP_SPEED = 60.0
 #: Vegetation is hit at the trunk, not at the crown, metres.
 TRUNK = 0.25
 
@@ -116,6 +117,8 @@ class World:
         self.settings = Settings()
         self.weather = WeatherView()
         self.gravity = motion.GRAVITY
+        self.recorder: Recorder | None = None
+        self.replayer: Replayer | None = None
         self._next_stream = streams.WORLD_STREAM + 1
         self.load(town)
 
@@ -132,6 +135,8 @@ class World:
 
     def begin(self, road_map: RoadMap, reset_settings: bool = True) -> None:
         """Begin a new episode on a road network."""
+        self.record(None)
+        self.replayer = None
         self.road_map = road_map
         self.scene, self.static_tags, self.statics, self.ground, self.limits = scenery(road_map)
         self.episode += 1
@@ -178,8 +183,10 @@ class World:
                 light_rows[signal.id] = actor.row
             self.signal_actors[signal.id] = actor
         self.lights = lights.TrafficLights(self.road_map, light_rows, self.rows)
-        self.stops = StopSigns(self.road_map, self.ground.field)
-        self.keeper = JunctionKeeper(self.road_map, self.ground.field, light_rows)
+        self.stops = StopSigns(self.road_map)
+        self.keeper = JunctionKeeper(self.road_map, light_rows)
+        lanes = self.road_map.lanes
+        self._lane_starts = np.array([lane.s[0] if lane.forward else lane.s[-1] for lane in lanes])
 
     def _set_trigger(self, actor: Actor, box: tuple[float, ...]) -> None:
         x, y, z, cos, sin, half_depth, half_width, _, half_height = box
@@ -219,13 +226,14 @@ class World:
         """Present world pose of an actor."""
         return Pose(*self.rows.motion[actor.row, :6].tolist())
 
-    def spawn(self, what: Description, at: Pose, parent_id: int | None = None) -> Actor:
+    def spawn(self, what: Description, at: Pose, parent_id: int | None = None, forced: bool = False) -> Actor:
         """Spawn an actor.
 
         Args:
             what: Blueprint and attributes.
             at: World pose, or pose in the parent's frame.
             parent_id: Actor to fix it to.
+            forced: Whether to spawn it even where another body is.
 
         Raises:
             WorldError: Unknown parent, occupied place, or too many actors.
@@ -243,7 +251,7 @@ class World:
         attributes.update((name, content) for name, _, content in what.attributes)
         sensor = self.sensing.make(kind_of.id, attributes, self._next_actor)
         extent, center = _size(kind_of, attributes)
-        if kind in (Kind.VEHICLE, Kind.WALKER) and parent is None:
+        if kind in (Kind.VEHICLE, Kind.WALKER) and parent is None and not forced:
             self._check_free(pose, extent, center)
         actor = self._add(kind_of.id, kind, pose, list(what))
         actor.attributes, actor.blueprint, actor.tag = attributes, kind_of, int(kind_of.tag)
@@ -332,6 +340,7 @@ class World:
         self._boxes = np.empty((len(self._solids), contacts.BOX_COLUMNS))
         self._heroes = np.array([actor.attributes.get("role_name") == "hero" for actor in self.vehicles], np.bool_)
         self._at_light = np.full(len(self._vehicles), -1, np.int64)
+        self._places = np.empty((len(self._vehicles), 2))
         attached = [actor for actor in actors if actor.parent is not None]
         self._children = rows_of(attached)
         self._parents = rows_of(actor.parent for actor in attached if actor.parent is not None)
@@ -378,13 +387,17 @@ class World:
     def guide(self, walker: Actor, pose: Pose) -> None:
         """Put a walker where a client's navigation has it: on the ground at (x, y), moving as far as it is moved."""
         rows, row = self.rows, walker.row
-        self._guided.setdefault(row, tuple(rows.motion[row, :3].tolist()))
         ground = self.ground.height(pose.x, pose.y, pose.z)
         height = (pose.z if math.isnan(ground) else ground) + float(rows.body[row, FOOT])
-        self.place(walker, Pose(pose.x, pose.y, height, 0.0, pose.yaw, 0.0))
+        self.lead(walker, Pose(pose.x, pose.y, height, 0.0, pose.yaw, 0.0))
+
+    def lead(self, actor: Actor, pose: Pose) -> None:
+        """Put an actor somewhere as a movement: until the next tick it has the velocity of that movement."""
+        self._guided.setdefault(actor.row, tuple(self.rows.motion[actor.row, :3].tolist()))
+        self.place(actor, pose)
 
     def _follow_guides(self, dt: float) -> None:
-        """Give guided walkers the velocity of their last move; a jump is no movement."""
+        """Give actors that were led somewhere the velocity of that movement; a jump is none."""
         for row, start in self._guided.items():
             velocity = (self.rows.motion[row, :3] - start) / dt
             if abs(velocity).max() < GUIDED_TOP_SPEED:
@@ -420,15 +433,23 @@ class World:
             Number of the new frame.
         """
         step = self.settings.step if dt is None else dt
+        if self.replayer is not None:
+            self.replayer.advance(step)
         self._index()
         self._move(step)
         self._touch()
         if len(self._children):
             motion.carry_attached(self.rows.motion, self._children, self._parents, self._relative)
         self.lights.advance(step)
+        if self.replayer is not None:
+            self.replayer.show_lights()
+            if self.replayer.done:
+                self.replay(None)
         self._obey(step)
         self.frame += 1
         self.elapsed += step
+        if self.recorder is not None:
+            self.recorder.write(step)
         rows = self.rows
         rows.wire["motion"][: rows.used] = rows.motion[: rows.used]
         self.sensing.measure(step)
@@ -436,6 +457,18 @@ class World:
             self.publisher.send(streams.WORLD_STREAM, self.state_message(step))
             self.map_changed = False
         return self.frame
+
+    def record(self, recorder: Recorder | None) -> None:
+        """Write every tick down from now on, or no more."""
+        if self.recorder is not None:
+            self.recorder.close()
+        self.recorder = recorder
+
+    def replay(self, replayer: Replayer | None, keep: bool = True) -> None:
+        """Play a recording from now on, or no more; actors of the one before stay if `keep`."""
+        if self.replayer is not None:
+            self.replayer.release(keep)
+        self.replayer = replayer
 
     def _move(self, dt: float) -> None:
         rows = self.rows
@@ -472,9 +505,11 @@ class World:
         rows.wire["light_state"][vehicles] = np.where(held, rows.wire["lamp"][light], LampState.GREEN)
         rows.wire["has_light"][vehicles] = held
         rows.wire["light_id"][vehicles] = np.where(held, rows.wire["id"][light], 0)
-        self.stops.hold(rows, vehicles)
-        self.keeper.hold(rows, vehicles, self._heroes, self.frame - self._first_frame, step)
-        self.limits.update(rows, vehicles, self.frame - self._first_frame)
+        places_at(self.ground.field, self._lane_starts, vehicles, rows.motion, self._places)
+        tick = self.frame - self._first_frame
+        self.stops.hold(rows, vehicles, self._places[:, 0].astype(np.int64))
+        self.keeper.hold(rows, vehicles, self._places, self._heroes, tick, step)
+        self.limits.update(rows, vehicles, self._places, tick)
 
     def _apply_friction(self) -> None:
         """Set the friction of vehicles inside friction triggers; elsewhere that of their tyres."""

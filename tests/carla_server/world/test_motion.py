@@ -8,11 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from carla_server.wire.values import Pose, VehicleControl
+from carla_server.wire.values import Description, Pose, VehicleControl
 from carla_server.world import motion
 from carla_server.world.actors import Actor
 from carla_server.world.state import SPEED, YAW, X, Y
+from carla_server.world.towns import TownLibrary
 from carla_server.world.world import World
+from tests.carla_server.conftest import Recorder
 
 Spawn = Callable[..., Actor]
 DT = 0.05
@@ -105,6 +107,21 @@ def test_full_braking_stops_and_never_reverses(world: World, spawn: Spawn) -> No
         assert world.rows.dynamic[car.row, SPEED] >= 0.0
     assert world.rows.dynamic[car.row, SPEED] == 0.0
     assert 8.0 < np.hypot(*(world.rows.motion[car.row, [X, Y]] - start)) < 20.0
+
+
+def test_brakes_work_downhill(library: TownLibrary, recorder: Recorder) -> None:
+    world = World(library, "Mini03", recorder)
+    point = min(world.road_map.spawn_points, key=lambda row: row.pitch)
+    assert point.pitch < -1.0
+    pose = Pose(point.x, point.y, point.z, point.pitch, point.yaw, point.roll)
+    car = world.spawn(Description(1, MKZ, []), pose)
+    drive(world, car, 15.0, STRAIGHT._replace(brake=0.7))
+    for _ in range(10):
+        world.tick(DT)
+    # Wheels that left the ground would not brake at all.
+    slope = motion.GRAVITY * math.sin(math.radians(point.pitch))
+    slowest = 15.0 - 0.5 * (motion.braking(14.0, 0.7, 1.0) + slope)
+    assert world.rows.dynamic[car.row, SPEED] < slowest + 0.1
 
 
 def test_reverse_gear_drives_backwards(world: World, spawn: Spawn) -> None:

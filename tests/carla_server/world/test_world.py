@@ -286,15 +286,24 @@ def test_every_vehicle_of_the_library_can_be_driven(world: World) -> None:
 
 
 def approach(world: World, number: int, distance: float) -> Pose:
-    """Place before a mouth that leads into a junction without lights, so many metres from it to a car's middle."""
-    x, y, z, cos, sin, _ = world.keeper._mouths[number].tolist()
-    return Pose(x - distance * cos, y - distance * sin, z, 0.0, math.degrees(math.atan2(sin, cos)), 0.0)
+    """Place before a mouth that leads into a junction, so many metres from it to a car's middle."""
+    lane = world.road_map.lanes[world.keeper._mouths[number].lane]
+    s = lane.s[-1] - distance if lane.forward else lane.s[0] + distance
+    (x, y, z), yaw, _ = world.road_map.pose_on(lane, s)
+    return Pose(float(x), float(y), float(z), 0.0, math.degrees(yaw), 0.0)
+
+
+def unlit_mouths(world: World) -> list[int]:
+    """Mouths of the first junction without lights that roads lead into."""
+    mouths = world.keeper._mouths
+    junction = next(row.junction for row in mouths if not world.keeper._junctions[row.junction].lit)
+    return [number for number, row in enumerate(mouths) if row.junction == junction]
 
 
 def test_a_vehicle_stuck_inside_a_junction_keeps_others_out_but_never_the_hero(world: World, spawn: Spawn) -> None:
     keeper = world.keeper
-    junction = next(index for index, row in enumerate(keeper._junctions) if not row.lit)
-    mouths = [number for number, owner in enumerate(keeper._junction_of) if owner == junction]
+    mouths = unlit_mouths(world)
+    junction = keeper._mouths[mouths[0]].junction
     lanes = [lane for lane in world.road_map.lanes if keeper._of_lane[lane.index] == junction]
     middle = max(lanes, key=lambda lane: lane.length)
     spawn("vehicle.audi.tt", (*middle.center[len(middle.center) // 2].tolist(), 0.0, 0.0, 0.0))
@@ -308,12 +317,32 @@ def test_a_vehicle_stuck_inside_a_junction_keeps_others_out_but_never_the_hero(w
 
 
 def test_a_free_junction_holds_nobody(world: World, spawn: Spawn) -> None:
-    keeper = world.keeper
-    number = next(number for number, owner in enumerate(keeper._junction_of) if not keeper._junctions[owner].lit)
-    car = spawn("vehicle.tesla.model3", approach(world, number, 6.0))
+    car = spawn("vehicle.tesla.model3", approach(world, unlit_mouths(world)[0], 6.0))
     for _ in range(60):
         world.tick(DT)
     assert not world.rows.wire["has_light"][car.row]
+
+
+def test_nobody_enters_a_junction_whose_way_out_is_full(world: World, spawn: Spawn) -> None:
+    keeper = world.keeper
+    number = next(
+        k for k, row in enumerate(keeper._mouths) if keeper._junctions[row.junction].lit and keeper._exits._of_mouth[k]
+    )
+    waiting = spawn("vehicle.tesla.model3", approach(world, number, 12.0))
+    out = world.road_map.lanes[keeper._exits._lanes[keeper._exits._of_mouth[number][0]]]
+    (x, y, z), yaw, _ = world.road_map.pose_on(out, out.s[0] + 4.0 if out.forward else out.s[-1] - 4.0)
+    queue = spawn("vehicle.tesla.model3", (x, y, z, 0.0, math.degrees(yaw), 0.0))
+
+    def red() -> bool:
+        for _ in range(10):
+            world.tick(DT)
+        return bool(world.rows.wire["light_state"][waiting.row] == LampState.RED)
+
+    world.lights.freeze(True)
+    world.rows.wire["lamp"][world.lights.boxes[:, 7].astype(int)] = LampState.GREEN
+    assert red()
+    world.destroy(queue.id)
+    assert not red()
 
 
 def test_friction_triggers_act_inside_their_box_only(world: World, spawn: Spawn) -> None:
