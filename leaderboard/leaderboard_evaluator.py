@@ -388,7 +388,7 @@ class LeaderboardEvaluator:
             self._call_setup(agent, run)
             if self._specs is None:
                 specs = agent.sensors()
-                validate_sensors(specs, agent.track, self.options.track, self.rules)
+                validate_sensors(specs, agent.track, self.options.track, self.rules, "SAVE_PATH" in os.environ)
                 self.checkpoint.set_sensors(sensor_icons(specs))
                 self._specs = list(specs)
         run.wrapper = AgentWrapper(agent, self._shape, self.rules)

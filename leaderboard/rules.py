@@ -86,7 +86,7 @@ class SensorLimits:
 
 FULL_SENSORS = SensorLimits()
 QUALIFIER_SENSORS = SensorLimits(camera_rgb=4, lidar=1, radar=2)
-PRIVILEGED_SENSORS = SensorLimits(camera_depth=8, camera_semantic=8)
+PRIVILEGED_SENSORS = SensorLimits(camera_depth=4, camera_semantic=4)
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,8 @@ class Rules:
         stop_on_setup_failure: End the whole run when an agent cannot be set up.
         stop_on_simulation_crash: End the whole run at the first simulation crash.
         sensor_radius_m: Largest distance of a sensor from the ego's origin.
+        sensor_radius_saving_m: The same for runs that save pictures (``SAVE_PATH`` is set), for cameras that only look on;
+            None if they get no more.
         sensor_limits, qualifier_limits: Sensor counts of the normal and the qualifier tracks.
         sensor_wait_s: Longest wait for the data of one tick, seconds of wall clock.
         sensor_rates_from_agent: Take the lidar's rate and density, and any sensor's ``sensor_tick``, from the agent's
@@ -145,6 +147,7 @@ class Rules:
     stop_on_setup_failure: bool = False
     stop_on_simulation_crash: bool = True
     sensor_radius_m: float = 3.0
+    sensor_radius_saving_m: float | None = None
     sensor_limits: SensorLimits = FULL_SENSORS
     qualifier_limits: SensorLimits = QUALIFIER_SENSORS
     sensor_wait_s: float = 10.0
@@ -187,7 +190,7 @@ BENCH2DRIVE = dataclasses.replace(
     tick_limit=4000,
     plan_sampling_m=50.0,
     stop_on_setup_failure=True,
-    sensor_radius_m=100.0,
+    sensor_radius_saving_m=100.0,
     sensor_wait_s=300.0,
     benchmark_record_fields=True,
 )
@@ -202,7 +205,6 @@ COLLECTION = dataclasses.replace(
     traffic_manager_seed=100,
     completion_percent=85.0,
     stop_on_simulation_crash=False,
-    sensor_radius_m=70.0,
     sensor_limits=PRIVILEGED_SENSORS,
     qualifier_limits=PRIVILEGED_SENSORS,
     sensor_rates_from_agent=True,

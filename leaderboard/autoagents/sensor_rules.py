@@ -107,7 +107,9 @@ SENSOR_TYPES = {
 }
 
 
-def validate_sensors(specs: Sequence[SensorSpec], agent_track: Track, track: Track, rules: Rules) -> None:
+def validate_sensors(
+    specs: Sequence[SensorSpec], agent_track: Track, track: Track, rules: Rules, is_saving: bool = False
+) -> None:
     """Check an agent's sensors against the rules.
 
     Args:
@@ -115,6 +117,7 @@ def validate_sensors(specs: Sequence[SensorSpec], agent_track: Track, track: Tra
         agent_track: Track the agent chose in ``setup``.
         track: Track of the run.
         rules: The benchmark.
+        is_saving: Whether the run saves pictures.
 
     Raises:
         SensorConfigurationInvalid: At the first rule that is broken: another track, an id used twice, the map on a track
@@ -128,7 +131,7 @@ def validate_sensors(specs: Sequence[SensorSpec], agent_track: Track, track: Tra
     if doubles:
         raise SensorConfigurationInvalid(f"sensor ids must differ; {doubles[0]!r} is used more than once")
     for spec in specs:
-        _validate_one(spec, track, rules)
+        _validate_one(spec, track, rules, is_saving)
     limits = rules.qualifier_limits if track in QUALIFIER_TRACKS else rules.sensor_limits
     for sensor_type, count in Counter(spec["type"] for spec in specs).items():
         most = getattr(limits, SENSOR_TYPES[sensor_type].limit)
@@ -136,7 +139,7 @@ def validate_sensors(specs: Sequence[SensorSpec], agent_track: Track, track: Tra
             raise SensorConfigurationInvalid(f"at most {most} {sensor_type} are allowed, the agent has {count}")
 
 
-def _validate_one(spec: SensorSpec, track: Track, rules: Rules) -> None:
+def _validate_one(spec: SensorSpec, track: Track, rules: Rules, is_saving: bool) -> None:
     sensor_type, name = spec.get("type", ""), spec.get("id", "")
     without_map = track is Track.SENSORS or (track is Track.SENSORS_QUALIFIER and not rules.map_allowed_for_qualifier)
     if sensor_type == MAP_SENSOR and without_map:
@@ -147,10 +150,10 @@ def _validate_one(spec: SensorSpec, track: Track, rules: Rules) -> None:
         )
     if all(axis in spec for axis in "xyz"):
         distance = math.hypot(spec["x"], spec["y"], spec["z"])
-        if distance > rules.sensor_radius_m:
+        most = rules.sensor_radius_saving_m if is_saving and rules.sensor_radius_saving_m else rules.sensor_radius_m
+        if distance > most:
             raise SensorConfigurationInvalid(
-                f"sensor {name!r} is mounted {distance:.2f} m from the ego's origin, "
-                f"at most {rules.sensor_radius_m:g} m are allowed"
+                f"sensor {name!r} is mounted {distance:.2f} m from the ego's origin, at most {most:g} m are allowed"
             )
     if sensor_type in PSEUDO_SENSORS:
         return

@@ -250,13 +250,18 @@ def outcome(record: Mapping[str, Any] | None) -> str:
     return "crashed" if record["status"] in {reason.status for reason in (*CRASHES, invalid)} else "failed"
 
 
+def progress_file(checkpoint: str | os.PathLike[str]) -> Path:
+    """Where the heartbeats of a run with these results are written."""
+    return Path(f"{checkpoint}{PROGRESS_SUFFIX}")
+
+
 class Heartbeat:
     """Appends a line about once per second of wall clock, so that a parent process sees progress and hangs."""
 
     PERIOD_S = 1.0
 
     def __init__(self, checkpoint: str | os.PathLike[str]):
-        self.path = Path(f"{checkpoint}{PROGRESS_SUFFIX}")
+        self.path = progress_file(checkpoint)
         self._last = 0.0
 
     def beat(self, route: str, tick: int, game_time: float, ratio: float, force: bool = False) -> None:

@@ -115,10 +115,37 @@ def test_truncated_results_are_kept_but_not_trusted(tmp_path: Path, capsys: pyte
     assert "Cannot resume" in capsys.readouterr().out
 
 
-def test_results_of_another_benchmark_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"rules": "leaderboard_2_0"}, {"routes_sha256": "def"}])
+def test_results_of_another_benchmark_or_route_file_are_refused(tmp_path: Path, change: dict[str, str]) -> None:
     start(tmp_path / "r.json", resume=False)
     with pytest.raises(CheckpointError, match="choose another --checkpoint"):
-        start(tmp_path / "r.json", identity={**IDENTITY, "rules": "leaderboard_2_0"})
+        start(tmp_path / "r.json", identity={**IDENTITY, **change})
+
+
+def test_empty_results_file_starts_anew(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text("")
+    assert due(start(tmp_path / "r.json")) == RUNS
+
+
+def test_progress_beyond_the_records_repeats_what_is_missing(tmp_path: Path) -> None:
+    """A file that claims three routes but holds the first and the third: the second is driven, the third is kept."""
+    path = tmp_path / "r.json"
+    old = start(path, resume=False)
+    for run in (RUNS[0], RUNS[2]):
+        old.end(run, record(run), {})
+    old.write(3, EntryStatus.STARTED)
+    old.journal.unlink()
+    assert due(start(path)) == [RUNS[1], RUNS[3]]
+
+
+def test_repetitions_of_one_route_are_kept_apart(tmp_path: Path) -> None:
+    runs = ["RouteScenario_1_rep0", "RouteScenario_1_rep1"]
+    first = Checkpoint(tmp_path / "r.json", runs, IDENTITY)
+    first.start(False)
+    first.end(runs[0], RouteRecord(runs[0], "Completed", Scores(100.0, 1.0, 100.0)).to_json(0), {})
+    again = Checkpoint(tmp_path / "r.json", runs, IDENTITY)
+    again.start(True)
+    assert [run for run in runs if again.is_due(run, 3)] == runs[1:]
 
 
 def test_records_are_written_in_route_order_with_outcomes(tmp_path: Path) -> None:

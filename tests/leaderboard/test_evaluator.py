@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,104 +16,13 @@ import carla
 import pytest
 
 from leaderboard.leaderboard_evaluator import main
-from leaderboard.utils.route_parser import default_weather, write_routes_file
-from srunner.scenarioconfigs.route_scenario_configuration import RouteScenarioConfiguration, WeatherKeypoint
+from leaderboard.utils.route_parser import write_routes_file
 from srunner.scenarioconfigs.scenario_configuration import ScenarioConfiguration
 from srunner.scenariomanager.scenarioatomics import atomic_behaviors as steps
 from srunner.scenarios import registry
 from srunner.scenarios.basic_scenario import Draft, Plan, ScenarioType
-from srunner.tools.route_planner import GlobalRoutePlanner
-from tests.leaderboard.scripted import mini_map
-from tests.leaderboard.shared import CARLA_TOWNS, REPOSITORY, ROUTES_220, needs_shared
-
-AGENTS = Path(__file__).parent / "agents"
-CONSTANT = REPOSITORY / "leaderboard" / "autoagents" / "constant_speed_agent.py"
-NPC = REPOSITORY / "leaderboard" / "autoagents" / "npc_agent.py"
-
-
-@dataclass
-class Evaluation:
-    """Runs the evaluator on one server and reads what it wrote."""
-
-    port: int
-    routes: Path
-    folder: Path
-
-    def arguments(self, name: str, agent: Path, *options: str) -> list[str]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            traffic_port = probe.getsockname()[1]
-        fixed = ["--host", "127.0.0.1", "--port", str(self.port), "--traffic-manager-port", str(traffic_port)]
-        fixed += [
-            "--routes",
-            str(self.routes),
-            "--agent",
-            str(agent),
-            "--checkpoint",
-            str(self.folder / f"{name}.json"),
-        ]
-        return [*fixed, *(() if "--timeout" in options else ("--timeout", "60")), *options]
-
-    def run(self, name: str, agent: Path, *options: str) -> int:
-        return main(self.arguments(name, agent, *options))
-
-    def results(self, name: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.folder / f"{name}.json").read_text())
-        return content
-
-    def records(self, name: str) -> list[dict[str, Any]]:
-        records: list[dict[str, Any]] = self.results(name)["_checkpoint"]["records"]
-        return records
-
-    def manifest(self, name: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.folder / f"{name}_manifest.json").read_text())
-        return content
-
-    def trace(self, name: str, route: str) -> bytes:
-        return (self.folder / f"{name}_trace" / f"{route}.json").read_bytes()
-
-
-class Places:
-    """Routes on Mini01 with known properties, found on its map."""
-
-    def __init__(self) -> None:
-        self.map = mini_map()
-        self.planner = GlobalRoutePlanner(self.map, 1.0)
-
-    def straight(self, length_m: float) -> list[carla.Location]:
-        """A piece of street without junction."""
-        for start, _ in self.map.get_topology():
-            points = [start]
-            while points[-1].next(1.0) and not points[-1].is_junction and len(points) <= length_m:
-                points.append(points[-1].next(1.0)[0])
-            if len(points) > length_m and not points[-1].is_junction and abs(start.lane_id) == 1:
-                return [points[0].transform.location, points[-1].transform.location]
-        raise AssertionError(f"the town has no street of {length_m} m")
-
-
-def route(
-    route_id: str, keypoints: list[carla.Location], *scenarios: ScenarioConfiguration
-) -> RouteScenarioConfiguration:
-    weather = [WeatherKeypoint(0.0, default_weather())]
-    return RouteScenarioConfiguration(
-        f"RouteScenario_{route_id}", route_id, "Mini01", keypoints, list(scenarios), weather
-    )
-
-
-@pytest.fixture(scope="module")
-def places() -> Places:
-    return Places()
-
-
-@pytest.fixture
-def evaluation(carla_server_process: Callable[..., Any], places: Places, tmp_path: Path) -> Evaluation:
-    """Two short streets, the second with a scenario that does not exist."""
-    unknown = ScenarioConfiguration(
-        "Meteor_1", "Meteor", [places.planner.trace_route(*places.straight(60))[5][0].transform]
-    )
-    routes = [route("1", places.straight(60)), route("2", places.straight(60), unknown)]
-    write_routes_file(tmp_path / "routes.xml", routes)
-    return Evaluation(carla_server_process("Mini01").port, tmp_path / "routes.xml", tmp_path)
+from tests.leaderboard.evaluation import AGENTS, CONSTANT, NPC, Evaluation, Places, route
+from tests.leaderboard.shared import CARLA_TOWNS, ROUTES_220, needs_shared
 
 
 def test_run_writes_every_file(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,73 +195,6 @@ def test_official_routes_run_on_official_towns(
         assert "scenario_build_failures" not in record
         assert record["scores"]["score_route"] > 30
         assert evaluation.manifest("r")["routes"][record["route_id"]]["triggered"] == [record["scenario_name"]]
-
-
-# ---- bad driving, penalties computed by hand --------------------------------------------------------------------------
-
-
-def scores(record: dict[str, Any]) -> tuple[float, float]:
-    return record["scores"]["score_route"], record["scores"]["score_penalty"]
-
-
-def infractions(record: dict[str, Any]) -> dict[str, int]:
-    """Number of events by kind; the speed of the traffic does not count under these rules."""
-    return {key: len(texts) for key, texts in record["infractions"].items() if texts and key != "min_speed_infractions"}
-
-
-def bad(evaluation: Evaluation, habit: str, *routes: RouteScenarioConfiguration) -> dict[str, Any]:
-    write_routes_file(evaluation.routes, routes)
-    options = ["--agent-config", habit, "--rules", "bench2drive", "--no-traffic"]
-    assert evaluation.run(habit, AGENTS / "bad_agent.py", *options) == 0
-    return evaluation.records(habit)[0]
-
-
-def test_driver_that_stops_for_ever_is_blocked(evaluation: Evaluation, places: Places) -> None:
-    record = bad(evaluation, "stops_for_ever", route("1", places.straight(60)))
-    completion, penalty = scores(record)
-    assert record["status"] == "Failed - Agent got blocked"
-    assert 0 < completion < 90
-    assert penalty == 1.0
-    assert infractions(record) == {"vehicle_blocked": 1}
-    assert record["meta"]["duration_game"] == pytest.approx(5.0 + 60.0, abs=4.0)
-
-
-def test_driver_in_the_oncoming_lane_loses_the_share(evaluation: Evaluation, places: Places) -> None:
-    record = bad(evaluation, "leaves_the_lane", route("1", places.straight(60)))
-    (text,) = record["infractions"]["outside_route_lanes"]
-    metres, share = float(text.split(" ")[8]), float(text.split("(")[1].split("%")[0])
-    assert 30.0 < metres < 61.0
-    assert share == pytest.approx(metres / record["meta"]["route_length"] * 100, abs=3.0)
-    assert scores(record)[1] == pytest.approx(1 - share / 100, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "kind", "factor"),
-    [("traffic.traffic_light*", "red_light", 0.7), ("traffic.stop", "stop_infraction", 0.8)],
-)
-def test_driver_through_a_junction_without_looking(
-    evaluation: Evaluation, places: Places, pattern: str, kind: str, factor: float
-) -> None:
-    client = carla.Client("127.0.0.1", evaluation.port)
-    sign = sorted(client.load_world("Mini01").get_actors().filter(pattern), key=lambda actor: actor.id)[0]
-    stop = places.map.get_waypoint(sign.get_transform().transform(sign.trigger_volume.location))
-    way = [stop.previous(15.0)[0], stop, stop.next(30.0)[0]]
-    record = bad(evaluation, "runs_red_lights", route("1", [waypoint.transform.location for waypoint in way]))
-    assert infractions(record) == {kind: 1}
-    assert scores(record) == (100, factor)
-
-
-def test_driver_into_a_parked_car_pays_for_it(evaluation: Evaluation, places: Places) -> None:
-    keypoints = places.straight(100)
-    trigger = places.planner.trace_route(*keypoints)[3][0].transform
-    parked = ScenarioConfiguration("ParkedObstacle_1", "ParkedObstacle", [trigger], {"distance": {"value": "40"}})
-    record = bad(evaluation, "gives_up_after_a_crash", route("1", keypoints, parked))
-    assert record["status"] == "Failed - Agent crashed"
-    assert infractions(record) == {"collisions_vehicle": 1}
-    assert "type=vehicle." in record["infractions"]["collisions_vehicle"][0]
-    completion, penalty = scores(record)
-    assert penalty == 0.6
-    assert record["scores"]["score_composed"] == pytest.approx(completion * 0.6, abs=1e-4)
 
 
 # ---- processes that end ----------------------------------------------------------------------------------------------

@@ -28,6 +28,8 @@ MAP = {"type": "sensor.opendrive_map", "id": "map"}
         ([MAP], Track.SENSORS_QUALIFIER, COLLECTION, "not allowed on track SENSORS_QUALIFIER"),
         ([camera("a", type="sensor.camera.xray")], Track.SENSORS, LEADERBOARD_2_0, "unknown type 'sensor.camera.xray'"),
         ([camera("a", z=3.01)], Track.SENSORS, LEADERBOARD_2_0, "3.01 m from the ego's origin"),
+        ([camera("a", z=3.01)], Track.SENSORS, BENCH2DRIVE, "at most 3 m are allowed"),
+        ([camera("a", z=3.01)], Track.SENSORS, COLLECTION, "at most 3 m are allowed"),
         ([camera(str(i)) for i in range(9)], Track.SENSORS, LEADERBOARD_2_0, "at most 8 sensor.camera.rgb"),
         ([camera(str(i)) for i in range(5)], Track.MAP_QUALIFIER, LEADERBOARD_2_0, "at most 4 sensor.camera.rgb"),
         ([camera("a", type="sensor.camera.depth")], Track.MAP, LEADERBOARD_2_0, "at most 0 sensor.camera.depth"),
@@ -44,13 +46,20 @@ def test_forbidden_sensors_are_refused(specs: list[dict[str, Any]], track: Track
     [
         ([camera(str(i)) for i in range(8)], Track.SENSORS, LEADERBOARD_2_0),
         ([camera("a", z=3.0)], Track.SENSORS, LEADERBOARD_2_0),
-        ([camera("a", z=99.0)], Track.SENSORS, BENCH2DRIVE),
         ([MAP], Track.SENSORS_QUALIFIER, LEADERBOARD_2_0),
-        ([camera("a", type="sensor.camera.depth")], Track.MAP, COLLECTION),
+        ([camera(str(i), type="sensor.camera.depth") for i in range(4)], Track.MAP, COLLECTION),
     ],
 )
 def test_allowed_sensors_pass(specs: list[dict[str, Any]], track: Track, rules: Rules) -> None:
     validate_sensors(specs, track, track, rules)
+
+
+def test_cameras_that_look_on_may_be_far_away_while_pictures_are_saved() -> None:
+    validate_sensors([camera("a", z=99.0)], Track.SENSORS, Track.SENSORS, BENCH2DRIVE, is_saving=True)
+    with pytest.raises(SensorConfigurationInvalid, match="at most 100 m are allowed"):
+        validate_sensors([camera("a", z=101.0)], Track.SENSORS, Track.SENSORS, BENCH2DRIVE, is_saving=True)
+    with pytest.raises(SensorConfigurationInvalid, match="at most 3 m are allowed"):
+        validate_sensors([camera("a", z=99.0)], Track.SENSORS, Track.SENSORS, LEADERBOARD_2_0, is_saving=True)
 
 
 def test_agent_of_another_track_is_refused() -> None:

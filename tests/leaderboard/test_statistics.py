@@ -115,16 +115,33 @@ def test_results_without_sensors_or_with_holes_are_invalid() -> None:
     assert (running["_checkpoint"]["global_record"], running["values"]) == ({}, [])
 
 
+PUBLISHED = {
+    # field: Leaderboard 2.0, 2.1, Bench2Drive, SimLingo's Bench2Drive, PDM-Lite's collection
+    "timeout_s": (300.0, 300.0, 600.0, 600.0, 300.0),
+    "traffic_manager_seed": (0, 0, 0, 0, 100),
+    "min_speed_checkpoints": (4, 4, 20, 20, 4),
+    "min_speed_always_reported": (False, False, True, True, False),
+    "blocked_after_s": (180.0, 180.0, 60.0, 60.0, 180.0),
+    "tick_limit": (None, None, 4000, None, None),
+    "completion_percent": (99.0, 99.0, 99.0, 90.0, 85.0),
+    "completion_distance_m": (10.0, 10.0, 10.0, 10.0, 10.0),
+    "plan_sampling_m": (200.0, 200.0, 50.0, 50.0, 200.0),
+    "stop_on_setup_failure": (False, False, True, True, False),
+    "sensor_radius_m": (3.0, 3.0, 3.0, 3.0, 3.0),
+    "sensor_radius_saving_m": (None, None, 100.0, 100.0, None),
+    "sensor_wait_s": (10.0, 10.0, 300.0, 300.0, 10.0),
+    "benchmark_record_fields": (False, False, True, True, False),
+    "timestamp_record_field": (False, False, False, False, True),
+    "weather_changes": (True, True, True, True, False),
+    "stop_box_min_extent_m": (0.0, 0.0, 0.0, 0.0, 0.5),
+}
+
+
 def test_rules_profiles_hold_the_published_differences() -> None:
-    numbers = {rules.name: (rules.blocked_after_s, rules.completion_percent, rules.tick_limit) for rules in ALL_RULES}
-    assert numbers == {
-        "leaderboard_2_0": (180.0, 99.0, None),
-        "leaderboard_2_1": (180.0, 99.0, None),
-        "bench2drive": (60.0, 99.0, 4000),
-        "bench2drive_simlingo": (60.0, 90.0, None),
-        "collection": (180.0, 85.0, None),
-    }
-    assert [rules.plan_sampling_m for rules in ALL_RULES] == [200.0, 200.0, 50.0, 50.0, 200.0]
+    names = ("leaderboard_2_0", "leaderboard_2_1", "bench2drive", "bench2drive_simlingo", "collection")
+    assert tuple(rules.name for rules in ALL_RULES) == names
+    assert {key: tuple(getattr(rules, key) for rules in ALL_RULES) for key in PUBLISHED} == PUBLISHED
+    assert [rules.penalties.min_speed for rules in ALL_RULES] == [0.3, 0.4, 0.0, 0.0, 0.3]
     assert COLLECTION.penalties == LEADERBOARD_2_0.penalties
     json.dumps([rules.describe() for rules in ALL_RULES])
     with pytest.raises(ValueError, match="did you mean 'bench2drive'"):

@@ -14,6 +14,9 @@ SPEED_MPS = 8.0
 OFFSET_M = 3.5
 """To the left, into the lane of the other direction."""
 
+STOPS_BEFORE_M, BRAKE = 7.0, 2.5
+CRAWL_MPS = 0.3
+
 
 def get_entry_point() -> str:
     return "BadAgent"
@@ -25,7 +28,8 @@ class BadAgent(AutonomousAgent):
         self.track = Track.SENSORS
         self._follower = RouteFollower(self.org_dense_route_world_coord)
         self._top_speed, self._ticks_since_hit = 0.0, 0
-        if self.habit == "runs_red_lights":
+        self._end = self.org_dense_route_world_coord[-1][0].location
+        if self.habit == "looks_at_nothing":
             assert self.hero_actor is not None
             for light in self.hero_actor.get_world().get_actors().filter("traffic.traffic_light*"):
                 light.set_state(carla.TrafficLightState.Red)
@@ -36,7 +40,7 @@ class BadAgent(AutonomousAgent):
 
     def run_step(self, input_data: SensorData, timestamp: float) -> carla.VehicleControl:
         speed = input_data["speed"][1]["speed"]
-        throttle, brake = pedals(speed, self._target_speed(timestamp, speed))
+        throttle, brake = pedals(speed, self._target_speed(speed))
         return carla.VehicleControl(throttle=throttle, steer=self._follower.steer(self._pose(), speed), brake=brake)
 
     def _pose(self) -> carla.Transform:
@@ -47,9 +51,13 @@ class BadAgent(AutonomousAgent):
             pose.location += carla.Location(OFFSET_M * right.x, OFFSET_M * right.y, 0.0)
         return pose
 
-    def _target_speed(self, timestamp: float, speed: float) -> float:
+    def _target_speed(self, speed: float) -> float:
         self._top_speed = max(self._top_speed, speed)
         self._ticks_since_hit += self._top_speed > 0.8 * SPEED_MPS and speed < 0.6 * SPEED_MPS
-        if self.habit == "gives_up_after_a_crash" and self._ticks_since_hit > 10:
+        if self.habit == "looks_at_nothing" and self._ticks_since_hit > 10:
             raise RuntimeError("there was something in the way")
-        return 0.0 if self.habit == "stops_for_ever" and timestamp > 5.0 else SPEED_MPS
+        if self.habit == "stops_before_the_end":
+            assert self.hero_actor is not None
+            way = self.hero_actor.get_location().distance(self._end) - STOPS_BEFORE_M
+            return min(SPEED_MPS, (2.0 * BRAKE * way) ** 0.5) if way > 0.2 else 0.0
+        return CRAWL_MPS if self.habit == "crawls" else SPEED_MPS
