@@ -5,11 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import tempfile
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_names = random.Random()
+"""Names temporary files, together with the process id: forked processes draw equal numbers, hosts have equal ids."""
 
 
 @contextmanager
@@ -18,13 +22,17 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Parent folders are made. On an error the temporary file is removed and an existing ``path`` stays as it was.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    target = os.fspath(path)
+    folder, base = os.path.split(target)
+    name = os.path.join(folder, f".{base}.{os.getpid()}-{_names.getrandbits(48):012x}.tmp")
+    try:
+        descriptor = os.open(name, _NEW, 0o644)
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        descriptor = os.open(name, _NEW, 0o644)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             yield stream
-        os.chmod(name, 0o644)
         os.replace(name, target)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -328,7 +328,7 @@ def write_jpeg(path: Path, bgra: NDArray[np.uint8]) -> None:
     Raises:
         OSError: If it cannot be encoded or written.
     """
-    good, content = cv2.imencode(".jpg", bgra[:, :, :3])
+    good, content = cv2.imencode(".jpg", cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR))
     if not good:
         raise OSError(f"{path}: the camera picture of shape {bgra.shape} could not be encoded as JPEG")
     write_bytes(path, content.tobytes())

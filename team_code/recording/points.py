@@ -60,7 +60,7 @@ class PointIndex:
     """
 
     def __init__(self, points: Array) -> None:
-        self._points = points[np.argsort(points[:, 0])]
+        self._points = points.take(np.argsort(points[:, 0]), axis=0)
         self._x = self._points[:, 0].copy()
 
     def count(self, center: Array, extent: Array, yaw: float) -> int:
@@ -79,10 +79,12 @@ def encode_laz(points: Array) -> bytes:
     header = laspy.LasHeader(point_format=0, version="1.2")
     header.offsets = points.min(axis=0) if len(points) else np.zeros(3)
     header.scales = np.full(3, LAS_SCALE_M)
-    cloud = laspy.LasData(header)
-    cloud.x, cloud.y, cloud.z = points[:, 0], points[:, 1], points[:, 2]
+    record = laspy.ScaleAwarePointRecord.zeros(len(points), header=header)
+    for name, column in zip("XYZ", np.round((points - header.offsets) / LAS_SCALE_M).astype(np.int32).T):
+        record[name] = column
     stream = io.BytesIO()
-    cloud.write(stream, do_compress=True)
+    with laspy.LasWriter(stream, header, do_compress=True, closefd=False) as writer:
+        writer.write_points(record)
     return stream.getvalue()
 
 
