@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from simlingo_training.data.bicubic import resize
 from simlingo_training.data.images import ImageU8, TileSpec
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -27,16 +27,18 @@ class PaddedTiles(TileSpec):
     tile_px: int = 336
     equalise: bool = False
 
+    def prepare(self, image: ImageU8) -> ImageU8:
+        """Equalise the whole picture, bonnet included, when asked for."""
+        return equalise_brightness(image) if self.equalise else image
+
     def cut(self, image: ImageU8) -> ImageU8:
         """Tiles (2, S, S, 3), left and right, of an image (H, W, 3) uint8 RGB."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"expected an RGB image (H, W, 3) uint8, got shape {image.shape} and type {image.dtype}")
-        picture = equalise_brightness(image) if self.equalise else image
         width, height = self.fitted(*image.shape[:2])
-        resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
         canvas = np.zeros((self.tile_px, 2 * self.tile_px, 3), dtype=np.uint8)
         top, left = (self.tile_px - height) // 2, (2 * self.tile_px - width) // 2
-        canvas[top : top + height, left : left + width] = np.asarray(resized)
+        canvas[top : top + height, left : left + width] = resize(image, width, height)
         return np.ascontiguousarray(canvas.reshape(self.tile_px, 2, self.tile_px, 3).swapaxes(0, 1))
 
     def fitted(self, height: int, width: int) -> tuple[int, int]:

@@ -109,7 +109,7 @@ class SimLingoBase(nn.Module):
         return (points + self.point_range) / (2 * self.point_range)
 
     def forward(self, tiles: torch.Tensor, speed: torch.Tensor, target_points: torch.Tensor) -> ModelOutput:
-        """Predict path and waypoints; ``logits`` of the result is empty."""
+        """Predict path and waypoints; ``token_losses`` of the result is empty."""
         tokens = self.input_tokens(tiles, speed, target_points)
         hidden = self.decoder(inputs_embeds=tokens, use_cache=False).last_hidden_state
         path, waypoints = self.heads(hidden[:, -self.heads.num_queries :], speed.reshape(-1))
@@ -127,9 +127,9 @@ def without_padding(features: torch.Tensor) -> torch.Tensor:
     return features[..., padding : width - padding]
 
 
-def base_loss_terms(output: ModelOutput, path: torch.Tensor, waypoints: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Squared distances, mean over points and batch: ``route_loss`` and ``speed_wps_loss``."""
-    terms = {"speed_wps_loss": (output.speed_waypoints - waypoints).pow(2).sum(-1).mean()}
+def base_losses(output: ModelOutput, path: torch.Tensor, waypoints: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Squared distances of each sample (B,), mean over points: ``route_loss`` and ``speed_wps_loss``."""
+    losses = {"speed_wps_loss": (output.speed_waypoints - waypoints).pow(2).sum(-1).mean(1)}
     if output.path is not None:
-        terms["route_loss"] = (output.path - path).pow(2).sum(-1).mean()
-    return terms
+        losses["route_loss"] = (output.path - path).pow(2).sum(-1).mean(1)
+    return losses

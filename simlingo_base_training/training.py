@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from driving.files import write_json
 from simlingo_base_training.images import PaddedTiles
-from simlingo_base_training.model import SimLingoBase, base_loss_terms, read_backbone
+from simlingo_base_training.model import SimLingoBase, base_losses, read_backbone
 from simlingo_base_training.released import from_released
 from simlingo_training.config import BaseModelSettings, TrainSettings
 from simlingo_training.data.chat import ChatTokenizer
 from simlingo_training.data.collate import Batch
 from simlingo_training.data.module import SimLingoData
 from simlingo_training.models import checkpoint as checkpoints
+from simlingo_training.models.losses import SampleLosses
+from simlingo_training.models.released import Tensors
 from simlingo_training.models.simlingo import ModelOutput
 from simlingo_training.models.training import SimLingoTraining
 
@@ -38,12 +38,14 @@ class BaseCheckpoint:
         """How its images are tiled."""
         return PaddedTiles(tile_px=self.model.tile_px, equalise=self.settings.equalise)
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write a checkpoint directory."""
+    def save(self, folder: str | os.PathLike[str], tensors: Tensors | None = None) -> Path:
+        """Write a checkpoint directory; ``tensors`` are the weights where the model holds a part of them only."""
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         write_json(target / "config.json", read_backbone(self.settings.backbone))
-        return checkpoints.write(target, KIND, self.model, self.settings, self.cut_bonnet, self.meta)
+        return checkpoints.write(
+            target, KIND, tensors or self.model.state_dict(), self.settings, self.cut_bonnet, self.meta
+        )
 
 
 def load(folder: str | os.PathLike[str]) -> BaseCheckpoint:
@@ -67,9 +69,14 @@ class BaseTraining(SimLingoTraining):
         output: ModelOutput = self.model(batch.inputs.tiles, batch.speed, batch.inputs.target_points)
         return output
 
-    def terms(self, output: ModelOutput, batch: Batch) -> dict[str, torch.Tensor]:
+    def losses(self, output: ModelOutput, batch: Batch) -> SampleLosses:
         """Squared distances of path and waypoints."""
-        return base_loss_terms(output, batch.path, batch.waypoints)
+        nothing = output.token_losses.new_zeros(0)
+        return SampleLosses(base_losses(output, batch.path, batch.waypoints), nothing, nothing)
+
+    def flops(self, batch: Batch) -> float | None:
+        """Not counted for this network."""
+        return None
 
 
 def base_recipe(settings: TrainSettings) -> tuple[BaseCheckpoint, SimLingoData, BaseTraining]:

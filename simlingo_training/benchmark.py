@@ -3,6 +3,7 @@
     python -m simlingo_training.benchmark train --batch-size 32 --compile          # samples per second on a GPU
     python -m simlingo_training.benchmark infer --text-tokens 30                   # milliseconds per tick
     python -m simlingo_training.benchmark loader --data database/simlingo          # samples per second and core
+    python -m simlingo_training.benchmark index                                    # opening a million frames, memory
     python -m simlingo_training.benchmark infer --backbone tiny --device cpu       # the small model on a laptop
 
 Training is limited by matrix products of the vision tower (2 x 1025 tokens through 304 M weights, forward and backward),
@@ -30,26 +31,21 @@ import torch._functorch.config as functorch_config
 from torch import nn
 
 from simlingo_training.config import (
-    AugmentationSettings,
-    CacheSettings,
-    DataSettings,
     LoraSettings,
     ModelSettings,
     OptimSettings,
 )
 from simlingo_training.data import prompts
-from simlingo_training.data.chat import ChatTokenizer
+from simlingo_training.data.benchmark import bench_index, bench_loader
 from simlingo_training.data.collate import Batch, Collate
 from simlingo_training.data.dataset import Draw, EncodedSample, Sample
 from simlingo_training.data.images import TileSpec
 from simlingo_training.data.tasks import Conversation
 from simlingo_training.models import checkpoint as checkpoints
 from simlingo_training.models.checkpoint import Checkpoint
+from simlingo_training.models.flops import peak_tflops, training_flops
 from simlingo_training.models.losses import loss_terms
 from simlingo_training.models.simlingo import SimLingo
-
-PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40": 181.0, "4090": 165.0}
-"""Dense bfloat16 peak of GPUs by a part of their name (vendor data sheets)."""
 
 COMMENTARY = "Follow the route. Slow down to stay behind the silver SUV that is to the front."
 
@@ -89,37 +85,6 @@ def synthetic_batch(checkpoint: Checkpoint, size: int, seed: int, multiple: int)
         row = checkpoint.tokenizer.row(prompt, tokens, answer)
         items.append(EncodedSample(sample, row, Draw("driving", number, number, "all")))
     return Collate(checkpoint.tokenizer.padding_token, multiple)(items)
-
-
-def training_flops(model: SimLingo, batch: Batch) -> float:
-    """Floating-point operations of one training step, without recomputation.
-
-    Two per weight and token forward, twice that backward; frozen weights need no weight gradient. Attention adds
-    2 * 2 * length^2 * width per layer forward (half of it when causal), twice that backward.
-    """
-
-    def weights(module: nn.Module, trained: bool) -> int:
-        return sum(p.numel() for p in module.parameters() if p.requires_grad == trained and p.ndim > 1)
-
-    tower, projector = model.backbone.vision_modules()
-    rows, tiles = batch.inputs.tiles.shape[:2]
-    config: Any = tower.config
-    patches = (config.image_size[0] // config.patch_size[0]) ** 2
-    vision_tokens, visual_tokens = rows * tiles * (patches + 1), rows * tiles * model.backbone.tokens_per_tile
-    text_tokens = rows * (batch.inputs.ids.shape[1] + model.heads.num_queries)
-    decoder = model.backbone.decoder()
-    layers: Any = decoder.config
-    total = vision_tokens * (6 * weights(tower, True) + 2 * weights(tower, False))
-    total += visual_tokens * 6 * weights(projector, True)
-    embedding = model.backbone.embedding().weight
-    frozen = weights(decoder, False) - (0 if embedding.requires_grad else embedding.numel())
-    trained = weights(decoder, True) - (embedding.numel() if embedding.requires_grad else 0)
-    total += text_tokens * (4 * frozen + 6 * trained)
-    head = model.backbone.output_layer().weight
-    total += batch.inputs.targets.numel() * head.numel() * (6 if head.requires_grad else 4)
-    total += 12 * vision_tokens * (patches + 1) * config.hidden_size * config.num_hidden_layers
-    total += 6 * text_tokens * (text_tokens // rows) * layers.hidden_size * layers.num_hidden_layers
-    return float(total)
 
 
 def train_step(
@@ -168,7 +133,7 @@ def bench_train(arguments: argparse.Namespace) -> dict[str, Any]:
         step(batches[number % 2])
     seconds = timed([partial(step, batches[number % 2]) for number in range(arguments.steps)], device)
     mean = statistics.mean(seconds)
-    flops = training_flops(model, batches[0])
+    flops = training_flops(model, batches[0].inputs)
     result = {
         "benchmark": "train",
         "backbone": arguments.backbone,
@@ -184,7 +149,7 @@ def bench_train(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-        peak = next((value for part, value in PEAK_TFLOPS.items() if part in name), None)
+        peak = peak_tflops(name)
         result["flops_utilisation"] = None if peak is None else flops / mean / 1e12 / peak
         result["peak_memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
     return {**result, **machine(device)}
@@ -292,48 +257,10 @@ def published_tick_ms(
     return milliseconds
 
 
-def bench_loader(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Samples per second of one process: decode, augment, tile, tokenise, collate."""
-    from simlingo_training.data.module import SimLingoData
-
-    if not arguments.data:
-        raise SystemExit("benchmark loader needs --data, for example database/simlingo")
-    tile = TileSpec(192 if arguments.backbone == "tiny" else 448)
-    settings = DataSettings(
-        root=str(arguments.data),
-        num_workers=arguments.workers,
-        batch_size=arguments.batch_size,
-        samples_per_epoch=arguments.batch_size * (arguments.steps + arguments.warm_up),
-        route_as="target_point_command",
-        augmentation=AugmentationSettings(colour=arguments.augment),
-        cache=CacheSettings(),
-    )
-    started = time.perf_counter()
-    data = SimLingoData(settings, tile, ChatTokenizer.load("packaged"), 256 if tile.tile_px == 448 else 16, 0)
-    data.setup()
-    opened = time.perf_counter() - started
-    batches = iter(data.train_dataloader())
-    for _ in range(arguments.warm_up):
-        next(batches)
-    cpu, started = time.process_time(), time.perf_counter()
-    count = sum(len(batch) for batch in batches)
-    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
-    return {
-        "benchmark": "loader",
-        "frames": len(data.dataset(True)),
-        "open_seconds": opened,
-        "workers": arguments.workers,
-        "tile_px": tile.tile_px,
-        "augment": arguments.augment,
-        "samples_per_second": count / wall,
-        "samples_per_cpu_second": count / cpu if arguments.workers == 0 else None,
-    }
-
-
 def parse() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "infer", "loader"))
+    parser.add_argument("what", choices=("train", "infer", "loader", "index"))
     parser.add_argument("--backbone", default="internvl2_1b", help="internvl2_1b or tiny")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch-size", type=int, default=32)
@@ -355,7 +282,8 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--autotune", action="store_true", help="try several kernels for every matrix product")
     parser.add_argument("--published", action="store_true", help="also measure the published algorithm")
-    parser.add_argument("--data", type=Path, help="data root, for loader")
+    parser.add_argument("--data", type=Path, help="data root, for loader; folder for the made-up data, for index")
+    parser.add_argument("--frames", type=int, default=1_000_000, help="of the made-up index")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--augment", action=argparse.BooleanOptionalAction, default=True, help="change the pictures")
     return parser.parse_args()
@@ -364,7 +292,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Run one benchmark and print its JSON line."""
     arguments = parse()
-    benches = {"train": bench_train, "infer": bench_infer, "loader": bench_loader}
+    benches = {"train": bench_train, "infer": bench_infer, "loader": bench_loader, "index": bench_index}
     result = benches[arguments.what](arguments)
     print(json.dumps({key: round(value, 4) if isinstance(value, float) else value for key, value in result.items()}))
 

@@ -37,12 +37,15 @@ class LoraSettings:
         rank: Inner dimension.
         alpha: The update is scaled by alpha / rank.
         dropout: On the adapter input, in training only.
+        shared_dropout: With fused layers, draw one mask for the adapters that read the same input (query, key, value; gate,
+            up) instead of one for each; faster, but not what the released weights were trained with.
     """
 
     enabled: bool = True
     rank: int = 32
     alpha: int = 64
     dropout: float = 0.1
+    shared_dropout: bool = False
 
     def __post_init__(self) -> None:
         require(self.rank >= 1, f"LoRA rank counts from 1; got {self.rank}")
@@ -184,6 +187,8 @@ class DataSettings:
         samples_per_epoch: Draws per epoch; None takes the published rule (min over buckets of size / weight).
         batch_size: Per device.
         num_workers: Loader processes per device; 0 loads in the training process.
+        length_window: Batches that are drawn together and then filled in the order of their rows' lengths, so that rows of a
+            batch need little padding; 1 fills them in the order of the draws.
         pad_multiple: Rows are padded to a multiple of that many tokens; compiled models like few lengths.
         hist_len: Frames in; only 1 is supported by the model.
         pred_len: Future frames read; the last one is not used, so 11 gives 10 waypoints.
@@ -212,6 +217,7 @@ class DataSettings:
     samples_per_epoch: int | None = None
     batch_size: int = 8
     num_workers: int = 8
+    length_window: int = 1
     pad_multiple: int = 1
     hist_len: int = 1
     pred_len: int = 11
@@ -238,7 +244,8 @@ class DataSettings:
         require(self.bucket_sampling in known, f"bucket_sampling is one of {known}; got {self.bucket_sampling!r}")
         require(0 <= self.dreamer_share <= 1, f"dreamer_share lies in [0, 1]; got {self.dreamer_share}")
         require(0 <= self.val_fraction < 1, f"val_fraction lies in [0, 1); got {self.val_fraction}")
-        require(self.batch_size >= 1, f"batch_size counts from 1; got {self.batch_size}")
+        for name in ("batch_size", "length_window", "pad_multiple"):
+            require(getattr(self, name) >= 1, f"{name} counts from 1; got {getattr(self, name)}")
 
 
 @dataclass
@@ -290,9 +297,14 @@ class TrainerSettings:
         num_nodes: Machines.
         precision: ``bf16-master`` (bfloat16 backbone, float32 masters in the optimiser) or one of Lightning's names:
             ``32-true``, ``bf16-mixed``, ``16-mixed``. A CPU always computes in float32.
-        strategy: Lightning's name: ``auto``, ``ddp``, ``fsdp``, ``deepspeed_stage_2``.
+        strategy: ``auto``, ``ddp``, ``fsdp2`` (parameters, gradients and optimiser divided among the devices), or another of
+            Lightning's names, such as ``deepspeed_stage_2`` (needs the package deepspeed).
         accumulate: Batches per optimiser step.
         compile: Compile the layers of the backbone.
+        fused_layers: Compute the layers of the backbone with fewer and larger matrix products, see `models.fused`.
+        memory_budget: Share of the activations that compiled layers may keep; what is dropped is computed again.
+        ema_decay: Keep an exponential average of the weights, validate it and store it; 0 does without. Early in the run
+            the decay is smaller, (1 + step) / (10 + step).
         checkpoint_activations: Recompute activations of vision layers in the backward pass.
         val_every_n_epochs: Validation and checkpoint interval.
         checkpoint_every_n_steps: Also store a checkpoint for resuming that often; 0 stores at validations only.
@@ -312,6 +324,9 @@ class TrainerSettings:
     strategy: str = "auto"
     accumulate: int = 1
     compile: bool = False
+    fused_layers: bool = False
+    memory_budget: float = 1.0
+    ema_decay: float = 0.0
     checkpoint_activations: bool = False
     val_every_n_epochs: int = 2
     checkpoint_every_n_steps: int = 0
@@ -319,6 +334,10 @@ class TrainerSettings:
     log_every_n_steps: int = 10
     visualise: bool = True
     threads: int = 0
+
+    def __post_init__(self) -> None:
+        require(0 <= self.ema_decay < 1, f"ema_decay lies in [0, 1); got {self.ema_decay}")
+        require(0 <= self.memory_budget <= 1, f"memory_budget lies in [0, 1]; got {self.memory_budget}")
 
 
 @dataclass

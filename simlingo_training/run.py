@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import logging
 import os
@@ -11,26 +12,39 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
+import torch._functorch.config as functorch_config
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelSummary, TQDMProgressBar
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 
 from driving.files import write_json, write_text
+from simlingo_training.average import WeightAverage
 from simlingo_training.config import TrainSettings
+from simlingo_training.curves import CurveLogger
 from simlingo_training.data.module import SimLingoData
 from simlingo_training.evaluation.openloop import table
 from simlingo_training.models import checkpoint as checkpoints
+from simlingo_training.models.backbone import Backbone
 from simlingo_training.models.checkpoint import Checkpoint
+from simlingo_training.models.flops import peak_tflops
+from simlingo_training.models.fused import fuse
 from simlingo_training.models.pretrained import load_backbone
+from simlingo_training.models.released import Tensors
+from simlingo_training.models.sharding import whole_tensors
 from simlingo_training.models.training import SimLingoTraining
 from simlingo_training.visualise import DrawPredictions
 
 log = logging.getLogger(__name__)
+
+FSDP2 = "fsdp2"
+"""Torch's second fully sharded data parallel, ``torch.distributed.fsdp.fully_shard``."""
 
 MASTER_PRECISION = "bf16-master"
 """bfloat16 weights and activations, float32 masters in the optimiser; what DeepSpeed's half precision does."""
@@ -42,10 +56,11 @@ RESUME_FILE = "trainer.ckpt"
 class Storable(Protocol):
     """A model that can be written as a checkpoint directory."""
 
+    model: Any
     meta: dict[str, Any] | None
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the directory."""
+    def save(self, folder: str | os.PathLike[str], tensors: Tensors | None = None) -> Path:
+        """Write the directory; ``tensors`` are the weights where the model holds a part of them only."""
         ...
 
 
@@ -56,8 +71,10 @@ Recipe = Callable[[TrainSettings], tuple[Storable, SimLingoData, SimLingoTrainin
 class CheckpointWriter(pl.Callback):
     """Stores the model as a checkpoint directory at every validation, and Lightning's state beside the last one."""
 
-    def __init__(self, checkpoint: Storable, settings: TrainSettings) -> None:
+    def __init__(self, checkpoint: Storable, settings: TrainSettings, average: WeightAverage | None) -> None:
+        """``average``, when there is one, is what the directories hold."""
         self.checkpoint = checkpoint
+        self.average = average
         self.folder = Path(settings.out) / "checkpoints"
         self.keep_all = settings.trainer.keep_all
         self.every = settings.trainer.checkpoint_every_n_steps
@@ -88,12 +105,20 @@ class CheckpointWriter(pl.Callback):
         partial = self.folder / f".{RESUME_FILE}.tmp"
         self.folder.mkdir(parents=True, exist_ok=True)
         trainer.save_checkpoint(partial)
+        with nullcontext() if self.average is None else self.average.applied():
+            self._store(trainer, names, record)
+        if trainer.is_global_zero:
+            partial.replace(self.folder / "last" / RESUME_FILE)
+        trainer.strategy.barrier()
+
+    def _store(self, trainer: pl.Trainer, names: list[str], record: dict[str, Any]) -> None:
+        # Gathering divided weights takes all processes.
+        tensors = whole_tensors(trainer.lightning_module.model)
         if not trainer.is_global_zero:
             return
         self.checkpoint.meta = {"step": trainer.global_step, "epoch": trainer.current_epoch, **record}
         for name in names:
-            self.checkpoint.save(self.folder / name)
-        partial.replace(self.folder / "last" / RESUME_FILE)
+            self.checkpoint.save(self.folder / name, tensors)
 
     def state_dict(self) -> dict[str, Any]:
         """Remembered over a resume."""
@@ -105,15 +130,18 @@ class CheckpointWriter(pl.Callback):
 
 
 class Throughput(pl.Callback):
-    """Logs samples per second and the share of the time spent waiting for data."""
+    """Logs samples per second, the share of the time spent waiting for data, padding, memory and arithmetic."""
 
     def __init__(self, every: int) -> None:
         """Log every that many optimiser steps."""
         self.every = every
         self._ended: float | None = None
         self._started = 0.0
-        self._waited = self._worked = 0.0
-        self._samples = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._waited = self._worked = self._padding = self._flops = 0.0
+        self._samples = self._batches = 0
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *_: Any) -> None:
         """The loader has delivered."""
@@ -128,18 +156,30 @@ class Throughput(pl.Callback):
         self._ended = time.perf_counter()
         self._worked += self._ended - self._started
         self._samples += len(batch)
+        self._batches += 1
+        self._padding += batch.padding_share
+        self._flops += pl_module.flops(batch) or 0.0  # type: ignore[operator]
         if trainer.global_step % self.every == 0 and self._waited + self._worked > 0:
-            elapsed = self._waited + self._worked
-            values = {
-                "throughput/samples_per_second": self._samples * trainer.world_size / elapsed,
-                "throughput/data_wait_share": self._waited / elapsed,
-            }
-            if torch.cuda.is_available():
-                values["throughput/memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
             for logger in trainer.loggers:
-                logger.log_metrics(values, step=trainer.global_step)
-            self._waited = self._worked = 0.0
-            self._samples = 0
+                logger.log_metrics(self.rates(trainer.world_size), step=trainer.global_step)
+            self._forget()
+
+    def rates(self, processes: int) -> dict[str, float]:
+        """What is logged, for the batches since the last time."""
+        elapsed = self._waited + self._worked
+        values = {
+            "throughput/samples_per_second": self._samples * processes / elapsed,
+            "throughput/data_wait_share": self._waited / elapsed,
+            "throughput/padding_share": self._padding / self._batches,
+        }
+        if self._flops:
+            values["throughput/tflops_per_device"] = self._flops / elapsed / 1e12
+        if torch.cuda.is_available():
+            values["throughput/memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+            peak = peak_tflops(torch.cuda.get_device_name())
+            if self._flops and peak is not None:
+                values["throughput/flops_utilisation"] = self._flops / elapsed / 1e12 / peak
+        return values
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Time spent validating is not waiting."""
@@ -151,7 +191,7 @@ def make_loggers(settings: TrainSettings) -> list[Logger]:
     out = Path(settings.out)
     loggers: list[Logger] = []
     if settings.logging.csv:
-        loggers.append(CSVLogger(str(out), name="csv", version=""))
+        loggers.append(CurveLogger(out / "csv"))
     if settings.logging.tensorboard:
         loggers.append(TensorBoardLogger(str(out), name="tensorboard", version=""))
     if settings.logging.wandb:
@@ -166,9 +206,13 @@ def make_loggers(settings: TrainSettings) -> list[Logger]:
 
 
 def make_callbacks(checkpoint: Storable, settings: TrainSettings) -> list[pl.Callback]:
-    """Checkpoints, throughput, learning rate, progress."""
+    """Average, checkpoints, throughput, learning rate, progress."""
+    decay = settings.trainer.ema_decay
+    average = WeightAverage(checkpoint.model, decay) if decay else None
+    # The average leaves the model at the end of a validation, before the writer stores what training continues with.
     callbacks: list[pl.Callback] = [
-        CheckpointWriter(checkpoint, settings),
+        *([] if average is None else [average]),
+        CheckpointWriter(checkpoint, settings, average),
         Throughput(settings.trainer.log_every_n_steps),
         ModelSummary(max_depth=2),
         TQDMProgressBar(refresh_rate=10),
@@ -185,16 +229,43 @@ def uses_gpu(settings: TrainSettings) -> bool:
     return settings.trainer.accelerator != "cpu" and torch.cuda.is_available()
 
 
+def make_strategy(settings: TrainSettings) -> str | Strategy:
+    """How a run is spread over devices.
+
+    Raises:
+        ValueError: For a strategy whose package is not installed.
+    """
+    trainer = settings.trainer
+    if trainer.strategy.startswith("deepspeed") and importlib.util.find_spec("deepspeed") is None:
+        raise ValueError(
+            f"trainer.strategy={trainer.strategy} needs the package deepspeed, which is not installed: pip install deepspeed "
+            "(with a CUDA compiler), or use trainer.strategy=fsdp2, which divides the same things and needs nothing more"
+        )
+    if trainer.strategy == FSDP2:
+        processes = trainer.devices * trainer.num_nodes
+        return ModelParallelStrategy(
+            data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False
+        )
+    return trainer.strategy
+
+
 def make_trainer(callbacks: list[pl.Callback], settings: TrainSettings) -> pl.Trainer:
-    """Lightning's trainer for a run."""
+    """Lightning's trainer for a run.
+
+    Raises:
+        ValueError: See `make_strategy`.
+    """
     trainer = settings.trainer
     on_cpu = not uses_gpu(settings)
     precision = "32-true" if on_cpu or trainer.precision == MASTER_PRECISION else trainer.precision
+    if trainer.precision == MASTER_PRECISION and trainer.strategy.startswith("deepspeed"):
+        precision = "bf16-mixed"  # DeepSpeed keeps the masters itself.
     return pl.Trainer(
         accelerator=trainer.accelerator,
-        devices=1 if on_cpu else trainer.devices,
+        # Where no GPU was found, one process uses all cores; several are started only when a run asks for the CPU.
+        devices=1 if on_cpu and trainer.accelerator != "cpu" else trainer.devices,
         num_nodes=trainer.num_nodes,
-        strategy=trainer.strategy,
+        strategy=make_strategy(settings),
         precision=precision,  # type: ignore[arg-type]
         max_epochs=trainer.max_epochs,
         max_steps=trainer.max_steps,
@@ -263,7 +334,7 @@ def train(settings: TrainSettings, recipe: Recipe | None = None) -> dict[str, di
     resume_from = out / "checkpoints" / "last" / RESUME_FILE
     found = settings.resume and resume_from.is_file()
     stop_on_sigterm(trainer)
-    trainer.fit(module, datamodule=data, ckpt_path=str(resume_from) if found else None, weights_only=False)
+    trainer.fit(module, datamodule=data, ckpt_path=str(resume_from) if found else None, weights_only=True)
     if not data.num_validation:
         return {}
     trainer.validate(module, datamodule=data, verbose=False)
@@ -289,14 +360,24 @@ def make_checkpoint(settings: TrainSettings) -> Checkpoint:
         checkpoints.initialise(checkpoint.model, settings.init_from)
     elif settings.model.pretrained:
         load_backbone(checkpoint.model, settings.model.backbone)
-    if settings.trainer.precision == MASTER_PRECISION and uses_gpu(settings):
-        checkpoint.model.backbone.narrow()
-    if settings.trainer.compile:
-        checkpoint.model.backbone.compile_layers()
-    if settings.trainer.checkpoint_activations:
-        checkpoint.model.backbone.checkpoint_activations()
+    prepare(checkpoint.model.backbone, settings)
     checkpoint.model.train()
     return checkpoint
+
+
+def prepare(backbone: Backbone, settings: TrainSettings) -> None:
+    """Bring a backbone into the shape in which it trains fastest: type of the weights, order of the arithmetic, compilation."""
+    trainer = settings.trainer
+    keeps_masters = trainer.strategy == FSDP2 or trainer.strategy.startswith("deepspeed")
+    if trainer.precision == MASTER_PRECISION and uses_gpu(settings) and not keeps_masters:
+        backbone.narrow()
+    if trainer.fused_layers:
+        fuse(backbone, settings.model.lora.shared_dropout)
+    if trainer.compile:
+        functorch_config.activation_memory_budget = trainer.memory_budget
+        backbone.compile_layers()
+    if trainer.checkpoint_activations:
+        backbone.checkpoint_activations()
 
 
 def stop_on_sigterm(trainer: pl.Trainer) -> None:

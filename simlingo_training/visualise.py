@@ -115,12 +115,12 @@ def draw(scenes: list[Scene]) -> Figure:
     return figure
 
 
-def said_tokens(output: ModelOutput, batch: Batch, row: int) -> list[int]:
+def said_tokens(model: Any, output: ModelOutput, batch: Batch, row: int) -> list[int]:
     """Most likely tokens of one row, each after the true ones before it."""
-    if not output.logits.numel():
+    if not output.token_losses.numel():
         return []
-    mine = batch.inputs.supervised[0] == row
-    return output.logits[mine].argmax(-1).tolist()
+    mine = batch.inputs.supervised[:, batch.inputs.supervised[0] == row]
+    return model.token_scores(output.hidden, mine).argmax(-1).tolist()
 
 
 class DrawPredictions(pl.Callback):
@@ -131,11 +131,13 @@ class DrawPredictions(pl.Callback):
         self.count = count
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw on the first process."""
+        """Draw on the first process; all predict, because a divided model needs all of them."""
         data: Any = getattr(trainer, "datamodule", None)
-        if trainer.sanity_checking or not trainer.is_global_zero or data is None or not data.num_validation:
+        if trainer.sanity_checking or data is None or not data.num_validation:
             return
         scenes = self._scenes(data, pl_module)
+        if not trainer.is_global_zero:
+            return
         figure = draw(scenes)
         with atomic_writer(self.folder / f"step_{trainer.global_step:07d}.png") as stream:
             figure.savefig(stream, dpi=90, format="png")
@@ -156,7 +158,9 @@ class DrawPredictions(pl.Callback):
             if output.path is not None:
                 points["path"] = output.path[row]
             points["waypoints"] = output.speed_waypoints[row]
-            said = data.tokenizer.decode(said_tokens(output, batch, row)).removeprefix("assistant").strip()
+            said = (
+                data.tokenizer.decode(said_tokens(module.model, output, batch, row)).removeprefix("assistant").strip()
+            )
             scenes.append(
                 Scene(
                     read_image(data.image_path(key)),

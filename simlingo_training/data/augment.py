@@ -14,6 +14,7 @@ from statistics import NormalDist
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -28,12 +29,57 @@ def _noise_field() -> NDArray[np.float32]:
     return np.random.default_rng(20240614).standard_normal((NOISE_SIDE, NOISE_SIDE), dtype=np.float32)
 
 
-def _noise(shape: tuple[int, int], rng: Generator) -> NDArray[np.float32]:
-    """Standard normal noise of a shape, as a random window of the stored field."""
-    if max(shape) > NOISE_SIDE:
-        return rng.standard_normal(shape, dtype=np.float32)
-    top, left = (int(rng.integers(NOISE_SIDE - size + 1)) for size in shape)
-    return _noise_field()[top : top + shape[0], left : left + shape[1]]
+@lru_cache(maxsize=1)
+def _shift_field() -> NDArray[np.float32]:
+    """Values in [-1, 1]: uniform noise smoothed with a quarter of a pixel is as good as unchanged."""
+    return np.clip(_noise_field() / 1.73, -1, 1)
+
+
+def _window(field: NDArray[np.float32], shape: tuple[int, ...], rng: Generator) -> NDArray[np.float32]:
+    """A random window (H, W) of a stored field. Raises ValueError if the picture is larger than the field."""
+    rows, columns = shape[:2]
+    if max(rows, columns) > NOISE_SIDE:
+        raise ValueError(f"pictures of at most {NOISE_SIDE} pixels a side are augmented; got {columns} x {rows}")
+    top, left = (int(rng.integers(NOISE_SIDE - size + 1)) for size in (rows, columns))
+    return field[top : top + rows, left : left + columns]
+
+
+def _planes(shape: tuple[int, ...], rng: Generator) -> tuple[NDArray[np.float32], ...]:
+    """Noise (H, W) of the three channels: one for all, or half of the time one for each."""
+    if rng.random() < 0.5:
+        red, green, blue = (_window(_noise_field(), shape, rng) for _ in range(3))
+        return red, green, blue
+    return (_window(_noise_field(), shape, rng),) * 3
+
+
+@njit(cache=True)
+def _add_noise(image, scale, red, green, blue, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for row in range(image.shape[0]):
+        for column in range(image.shape[1]):
+            for channel, plane in enumerate((red, green, blue)):
+                value = np.float32(image[row, column, channel]) + scale * plane[row, column]
+                out[row, column, channel] = np.uint8(min(max(value, np.float32(0)), np.float32(255)))
+
+
+@njit(cache=True)
+def _drop_below(image, threshold, red, green, blue, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for row in range(image.shape[0]):
+        for column in range(image.shape[1]):
+            for channel, plane in enumerate((red, green, blue)):
+                kept = plane[row, column] >= threshold
+                out[row, column, channel] = image[row, column, channel] * np.uint8(kept)
+
+
+@njit(cache=True)
+def _shift_maps(strength, across, down, places, fractions):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Where every pixel comes from, as OpenCV's fixed-point maps: whole pixels, and 32nds of both directions in one number."""
+    for row in range(across.shape[0]):
+        for column in range(across.shape[1]):
+            x = np.int32(np.floor(np.float32(32) * (column + strength * across[row, column]) + np.float32(0.5)))
+            y = np.int32(np.floor(np.float32(32) * (row + strength * down[row, column]) + np.float32(0.5)))
+            places[row, column, 0] = x >> 5
+            places[row, column, 1] = y >> 5
+            fractions[row, column] = (y & 31) * 32 + (x & 31)
 
 
 def _per_channel(rng: Generator, low: float, high: float) -> NDArray[np.float32]:
@@ -56,20 +102,20 @@ def blur(image: ImageU8, rng: Generator) -> ImageU8:
 
 def noise(image: ImageU8, rng: Generator) -> ImageU8:
     """Additive Gaussian noise, deviation 0 to 5 % of the range, half of the time different in each channel."""
-    scale = rng.uniform(0, 0.05 * 255)
-    planes = 3 if rng.random() < 0.5 else 1
-    field = np.stack([_noise(image.shape[:2], rng) for _ in range(planes)], axis=2)
-    return np.clip(image + scale * field, 0, 255).astype(np.uint8)
+    scale = np.float32(rng.uniform(0, 0.05 * 255))
+    out = np.empty_like(image)
+    _add_noise(image, scale, *_planes(image.shape, rng), out)
+    return out
 
 
 def dropout(image: ImageU8, rng: Generator) -> ImageU8:
     """Set 1 to 10 % of the pixels (half of the time: of the values) to black."""
     share = rng.uniform(0.01, 0.1)
-    planes = 3 if rng.random() < 0.5 else 1
     # The noise is normal, so the share of it below the normal quantile is the share wanted.
-    threshold = NormalDist().inv_cdf(share)
-    keep = np.stack([_noise(image.shape[:2], rng) >= threshold for _ in range(planes)], axis=2)
-    return image * keep
+    threshold = np.float32(NormalDist().inv_cdf(share))
+    out = np.empty_like(image)
+    _drop_below(image, threshold, *_planes(image.shape, rng), out)
+    return out
 
 
 def brightness(image: ImageU8, rng: Generator) -> ImageU8:
@@ -93,13 +139,13 @@ def grey(image: ImageU8, rng: Generator) -> ImageU8:
 
 def elastic(image: ImageU8, rng: Generator) -> ImageU8:
     """Move every pixel by smoothed noise: strength 0.5 to 1.5 pixel, smoothing 0.25 pixel."""
-    strength = rng.uniform(0.5, 1.5)
-    rows, columns = image.shape[:2]
-    # Smoothing with a quarter of a pixel leaves noise as good as unchanged; it is uniform in [-1, 1] before scaling.
-    fields = [np.clip(_noise((rows, columns), rng) / 1.73, -1, 1) * strength for _ in range(2)]
-    x = np.arange(columns, dtype=np.float32)[None] + fields[0]
-    y = np.arange(rows, dtype=np.float32)[:, None] + fields[1]
-    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[return-value]
+    strength = np.float32(rng.uniform(0.5, 1.5))
+    across, down = (_window(_shift_field(), image.shape, rng) for _ in range(2))
+    places = np.empty((*image.shape[:2], 2), np.int16)
+    fractions = np.empty(image.shape[:2], np.uint16)
+    _shift_maps(strength, across, down, places, fractions)
+    moved = cv2.remap(image, places, fractions, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return moved  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -127,3 +173,11 @@ def augment(image: ImageU8, probability: float, rng: Generator) -> ImageU8:
         if rng.random() < probability:
             image = OPERATORS[number].apply(image, rng)
     return image
+
+
+def warm_up() -> None:
+    """Make the noise fields and load the compiled operators, so that processes started later share them."""
+    image = np.zeros((8, 8, 3), np.uint8)
+    for operator in OPERATORS:
+        operator.apply(image, np.random.default_rng(0))
+    _shift_field()

@@ -41,6 +41,22 @@ PADDING = "<|endoftext|>"
 
 
 @dataclass(frozen=True)
+class ImageTokens:
+    """How a family of tokenizers marks an image: before it, one for each visual token, behind it."""
+
+    opening: str
+    context: str
+    closing: str
+
+
+IMAGE_TOKENS = (
+    ImageTokens("<img>", IMAGE_CONTEXT, "</img>"),
+    ImageTokens("<fake_token_around_image>", "<image>", "<fake_token_around_image>"),
+)
+"""InternVL's and SmolVLM's; a tokenizer has one of them."""
+
+
+@dataclass(frozen=True)
 class ChatRow:
     """One tokenised conversation.
 
@@ -68,11 +84,13 @@ class ChatTokenizer:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self._tokenizer = tokenizer
-        self.image_token = self._id(IMAGE_CONTEXT)
+        known = [tokens for tokens in IMAGE_TOKENS if tokenizer.token_to_id(tokens.context) is not None]
+        self._image = known[0] if known else IMAGE_TOKENS[0]
+        self.image_token = self._id(self._image.context)
         self.point_token = self._id(TARGET_POINT)
         self.end_token = self._id(END_OF_TURN)
         self.padding_token = self._id(PADDING)
-        self._opening = self.encode(USER_HEADER + "<img>")
+        self._opening = self.encode(USER_HEADER + self._image.opening)
         self._header_length = len(self.encode(ASSISTANT_HEADER))
 
     @classmethod
@@ -104,7 +122,7 @@ class ChatTokenizer:
     def _id(self, token: str) -> int:
         found = self._tokenizer.token_to_id(token)
         if found is None:
-            raise ValueError(f"the tokenizer has no token {token!r}; expected a Qwen2 tokenizer of an InternVL model")
+            raise ValueError(f"the tokenizer has no token {token!r}; expected the tokenizer of an InternVL or SmolVLM")
         return found
 
     def encode(self, text: str) -> list[int]:
@@ -126,7 +144,7 @@ class ChatTokenizer:
         Raises:
             ValueError: If the prompt holds the target-point placeholder other than zero or two adjacent times.
         """
-        closing = self.encode(f"</img>\n{prompt}{END_OF_TURN}{ASSISTANT_HEADER}")
+        closing = self.encode(f"{self._image.closing}\n{prompt}{END_OF_TURN}{ASSISTANT_HEADER}")
         places = [place for place, token in enumerate(closing) if token == self.point_token]
         if places and (len(places) != 2 or places[1] != places[0] + 1):
             raise ValueError(f"expected no {TARGET_POINT} or two adjacent ones, got {len(places)} in prompt {prompt!r}")

@@ -25,6 +25,7 @@ class Batch:
         waypoints: (B, 10, 2) label, metres.
         prompt_lengths: (B,) tokens up to the assistant header.
         tasks, buckets, keys, prompts, answers: Text, one per sample.
+        padding_share: Part of the token places that hold no token.
     """
 
     inputs: ModelInput
@@ -36,6 +37,7 @@ class Batch:
     keys: tuple[str, ...]
     prompts: tuple[str, ...]
     answers: tuple[str, ...]
+    padding_share: float = 0.0
 
     @property
     def speed(self) -> torch.Tensor:
@@ -105,7 +107,23 @@ class Collate:
             keys=tuple(sample.key for sample in samples),
             prompts=tuple(sample.conversation.prompt for sample in samples),
             answers=tuple(sample.conversation.answer for sample in samples),
+            padding_share=1 - sum(len(row.ids) for row in rows) / (longest * len(rows)),
         )
+
+
+class WindowCollate:
+    """Makes several batches of the samples of a window: rows of similar length together, the batches in random order."""
+
+    def __init__(self, collate: Collate, batch_size: int) -> None:
+        self.collate = collate
+        self.batch_size = batch_size
+
+    def __call__(self, items: Sequence[EncodedSample]) -> list[Batch]:
+        """Batches of a window; which samples come together depends on the draws of the window alone."""
+        ordered = sorted(items, key=lambda item: len(item.row.ids))
+        starts = np.arange(0, len(ordered), self.batch_size)
+        order = np.random.default_rng(items[0].draw.number).permutation(starts)
+        return [self.collate(ordered[start : start + self.batch_size]) for start in order]
 
 
 def supervised_positions(rows: Sequence[ChatRow]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

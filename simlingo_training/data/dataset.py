@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from driving.camera import cut_bonnet
 from driving.files import atomic_writer, read_json
 from driving.label_records import CommentaryLabel, VqaLabel, read_commentary, read_vqa
 from driving.records import COMMENTARY, DREAMER, VQA, RunFolder
 from driving.route import resample_path, shift_view
 from simlingo_training.config import NUM_PATH_POINTS, DataSettings
-from simlingo_training.data.augment import augment
+from simlingo_training.data.augment import augment, warm_up
 from simlingo_training.data.chat import ChatRow, ChatTokenizer
-from simlingo_training.data.images import ImageU8, TileSpec
+from simlingo_training.data.images import ImageU8, TileSpec, prepare_image
 from simlingo_training.data.prompts import Draws
 from simlingo_training.data.table import FrameTable
 from simlingo_training.data.tasks import (
@@ -40,6 +39,8 @@ T = TypeVar("T")
 
 DRIVING = "driving"
 DREAMING = "dreamer"
+
+KEPT_LABELS = 4096
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,12 @@ class View:
 
 def view_of(row: NDArray[np.void], shifted: bool) -> View:
     """Labels of a table row, seen from the recorded camera or the shifted one."""
-    route = row["route"][: row["route_length"]]
-    waypoints, points = row["waypoints"], row["target_points"]
+    route = row["route"][: row["route_length"]].astype(np.float64)
+    waypoints, points = row["waypoints"].astype(np.float64), row["target_points"].astype(np.float64)
     if shifted:
         lateral, yaw = float(row["shift_m"]), float(row["shift_deg"])
         route, waypoints, points = (shift_view(item, lateral, yaw) for item in (route, waypoints, points))
-    return View(np.array(waypoints), resample_path(route, NUM_PATH_POINTS), np.array(points))
+    return View(waypoints, resample_path(route, NUM_PATH_POINTS), points)
 
 
 def read_image(path: Path) -> ImageU8:
@@ -119,10 +120,10 @@ def read_image(path: Path) -> ImageU8:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: image is missing although the frame table lists it; delete the table folder")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise ValueError(f"{path}: not a readable image; check the run with python -m dataset_generation.verify")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    return image  # type: ignore[return-value]
 
 
 class TileStore:
@@ -139,9 +140,8 @@ class TileStore:
         self._room = gigabytes * 1e9
 
     def image(self, path: Path) -> ImageU8:
-        """The (cropped) camera image."""
-        image = read_image(path)
-        return cut_bonnet(image) if self.cut else image
+        """The (prepared and cropped) camera image."""
+        return prepare_image(read_image(path), self.spec, self.cut)
 
     def tiles(self, path: Path) -> ImageU8:
         """The tiles (T, S, S, 3) of an image."""
@@ -168,14 +168,16 @@ class TileStore:
 
 
 class LabelFiles:
-    """Reads label files and keeps the last few thousand, which is all of a small data set."""
+    """Reads label files and keeps the last few thousand of a small data set; in a large one none comes again soon."""
 
-    def __init__(self, limit: int = 4096) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
         self._kept: OrderedDict[Path, object] = OrderedDict()
 
     def read(self, path: Path, parse: Callable[[Path], T]) -> T:
         """Parsed content of a file."""
+        if not self._limit:
+            return parse(path)
         if path not in self._kept:
             self._kept[path] = parse(path)
             if len(self._kept) > self._limit:
@@ -194,10 +196,12 @@ class SampleMaker:
         cache = settings.cache
         folder = Path(cache.cache_dir or "/tmp/simlingo_cache") / "tiles" if cache.use_disk_cache else None
         self.store = TileStore(tiles, settings.cut_bonnet, cache.in_memory, folder, cache.dataset_cache_size_gb)
-        self.labels = LabelFiles()
+        self.labels = LabelFiles(KEPT_LABELS if cache.in_memory else 0)
         self.phrases = load_paraphrases(settings.templates)
         sentences = self.phrases.navigation if settings.use_free_sentences else {}
         self.navigation = Navigation(settings.route_as, sentences)
+        if training and settings.augmentation.colour:
+            warm_up()
 
     def driving(self, row: int, draws: Draws, colours: np.random.Generator | None = None) -> Sample:
         """An expert frame: driving, commentary or question, maybe from the shifted camera."""

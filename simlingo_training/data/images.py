@@ -13,9 +13,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from driving.camera import cut_bonnet
+from simlingo_training.data.bicubic import resize
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -40,6 +40,10 @@ class TileSpec:
     def __post_init__(self) -> None:
         if self.tile_px < 1 or self.max_tiles < 1:
             raise ValueError(f"tile_px and max_tiles count from 1; got {self.tile_px} and {self.max_tiles}")
+
+    def prepare(self, image: ImageU8) -> ImageU8:
+        """Change a whole camera image (H, W, 3) before the bonnet is cut off and it is augmented; here nothing."""
+        return image
 
     def cut(self, image: ImageU8) -> ImageU8:
         """Tiles (T, S, S, 3) of an image (H, W, 3) whose bonnet is already cut off; see `tile_image`."""
@@ -82,18 +86,22 @@ def tile_image(image: ImageU8, spec: TileSpec) -> ImageU8:
         raise ValueError(f"expected an RGB image (H, W, 3) uint8, got shape {image.shape} and type {image.dtype}")
     columns, rows = spec.grid(*image.shape[:2])
     size = spec.tile_px
-    picture = Image.fromarray(image)
-    resized = np.asarray(picture.resize((columns * size, rows * size), Image.Resampling.BICUBIC))
+    resized = resize(image, columns * size, rows * size)
     tiles = resized.reshape(rows, size, columns, size, 3).swapaxes(1, 2).reshape(rows * columns, size, size, 3)
     if spec.thumbnail and len(tiles) > 1:
-        whole = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
-        tiles = np.concatenate([tiles, whole[None]])
+        tiles = np.concatenate([tiles, resize(image, size, size)[None]])
     return np.ascontiguousarray(tiles)
 
 
 def camera_to_tiles(image: ImageU8, spec: TileSpec, cut: bool = True) -> ImageU8:
     """Full camera image (H, W, 3) uint8 RGB to tiles (T, S, S, 3) uint8; ``cut`` drops the bonnet rows first."""
-    return spec.cut(cut_bonnet(image) if cut else image)
+    return spec.cut(prepare_image(image, spec, cut))
+
+
+def prepare_image(image: ImageU8, spec: TileSpec, cut: bool = True) -> ImageU8:
+    """Full camera image (H, W, 3) to the one that is tiled: prepared, and with ``cut`` without the bonnet rows."""
+    prepared = spec.prepare(image)
+    return cut_bonnet(prepared) if cut else prepared
 
 
 def normalise_tiles(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +20,14 @@ from driving.files import write_text
 from driving.records import RunFolder, hash_held_out
 from simlingo_training.config import DataSettings
 from simlingo_training.data.chat import ChatTokenizer
-from simlingo_training.data.collate import Batch, Collate
+from simlingo_training.data.collate import Batch, Collate, WindowCollate
 from simlingo_training.data.dataset import DREAMING, DRIVING, Draw, SampleMaker, SimLingoDataset
 from simlingo_training.data.images import TileSpec
 from simlingo_training.data.sampler import (
     BucketSampler,
     FixedSampler,
     Pool,
+    WindowSampler,
     expected_shares,
     published_epoch_size,
 )
@@ -64,8 +69,9 @@ def split_runs(table: FrameTable, settings: DataSettings) -> tuple[NDArray[np.bo
         held_out = np.array(["routes_validation" in run.relative.parts for run in table.runs])
         training = np.array(["routes_training" in run.relative.parts for run in table.runs])
     else:
-        chosen = hash_held_out([run for run, kept in zip(table.runs, usable) if kept], settings.val_fraction)
-        held_out = np.array([run in chosen for run in table.runs])
+        runs = [run for run, kept in zip(table.runs, usable) if kept]
+        chosen = {run.key for run in hash_held_out(runs, settings.val_fraction)}
+        held_out = np.array([run.key in chosen for run in table.runs])
         training = ~held_out
     return table.run_flags(training & usable), table.run_flags(held_out & usable)
 
@@ -115,16 +121,37 @@ def _bucket_rows(table: FrameTable, settings: DataSettings, weights: dict[str, f
     return result
 
 
-def validation_draws(table: FrameTable, usable: NDArray[np.bool_], limit: int | None, dreamer: bool) -> list[Draw]:
+@dataclass(frozen=True)
+class ValidationDraws:
+    """The samples of a validation, as numbers; `Draw` objects are made when asked for.
+
+    Attributes:
+        rows: (n,) table rows.
+        dreaming: (n,) whether an instruction of that frame is drawn.
+    """
+
+    rows: NDArray[np.int64]
+    dreaming: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> Draw:
+        row, dreaming = int(self.rows[number]), bool(self.dreaming[number])
+        kind, bucket = (DREAMING, "all_dreamer") if dreaming else (DRIVING, "all")
+        return Draw(kind, row, VALIDATION_DRAW + 2 * row + dreaming, bucket)
+
+
+def validation_draws(table: FrameTable, usable: NDArray[np.bool_], limit: int | None, dreamer: bool) -> ValidationDraws:
     """One driving draw per validation frame, and one instruction where there is one; spread evenly when limited."""
     rows = np.flatnonzero(usable)
-    draws = [Draw(DRIVING, int(row), VALIDATION_DRAW + 2 * int(row), "all") for row in rows]
-    if dreamer:
-        dreamed = rows[table.rows["has_dreamer"][rows]]
-        draws += [Draw(DREAMING, int(row), VALIDATION_DRAW + 2 * int(row) + 1, "all_dreamer") for row in dreamed]
-    if limit is not None and len(draws) > limit:
-        draws = [draws[number] for number in np.linspace(0, len(draws) - 1, limit).round().astype(int)]
-    return draws
+    dreamed = rows[table.rows["has_dreamer"][rows]] if dreamer else rows[:0]
+    both = np.concatenate([rows, dreamed])
+    dreaming = np.arange(len(both)) >= len(rows)
+    if limit is not None and len(both) > limit:
+        picked = np.linspace(0, len(both) - 1, limit).round().astype(int)
+        both, dreaming = both[picked], dreaming[picked]
+    return ValidationDraws(both, dreaming)
 
 
 def prestage(root: Path, target: Path) -> Path:
@@ -153,7 +180,7 @@ class SimLingoData(pl.LightningDataModule):
         self.tokens_per_tile = tokens_per_tile
         self.seed = seed
         self.sampler: BucketSampler | None = None
-        self._validation: list[Draw] = []
+        self._validation = ValidationDraws(np.zeros(0, np.int64), np.zeros(0, bool))
         self._table: FrameTable | None = None
         self._resume = (0, 0)
 
@@ -207,18 +234,29 @@ class SimLingoData(pl.LightningDataModule):
         maker = SampleMaker(self._table, self.settings, self.tiles, training)
         return SimLingoDataset(maker, self.tokenizer, self.tokens_per_tile, self.seed)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Loader:
         """Bucket-sampled batches; an epoch that was interrupted continues where it stopped."""
         assert self.sampler is not None
+        settings = self.settings
         epoch, batches = self._resume
         self.sampler.set_epoch(epoch)
-        self.sampler.skip = batches * self.settings.batch_size
-        return self._loader(self.dataset(training=True), self.sampler, drop_last=True)
+        window = settings.length_window
+        self.sampler.skip = batches // window * window * settings.batch_size
+        collate = Collate(self.tokenizer.padding_token, settings.pad_multiple)
+        if window == 1:
+            order = {"sampler": self.sampler, "batch_size": settings.batch_size, "drop_last": True}
+            return self._loader(self.dataset(training=True), collate, **order)
+        windows = WindowSampler(self.sampler, settings.batch_size, window)
+        split = WindowCollate(collate, settings.batch_size)
+        loader = self._loader(self.dataset(training=True), split, batch_sampler=windows)
+        return WindowedLoader(loader, self.sampler, len(self.sampler) // settings.batch_size, batches % window)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> Loader:
         """The same samples every time, without augmentation."""
         rank, world = self._place()
-        return self._loader(self.dataset(training=False), FixedSampler(self._validation, rank, world), drop_last=False)
+        order = {"sampler": FixedSampler(self._validation, rank, world), "batch_size": self.settings.batch_size}
+        collate = Collate(self.tokenizer.padding_token, self.settings.pad_multiple)
+        return self._loader(self.dataset(training=False), collate, **order)
 
     def validation_sample(self, count: int) -> Batch:
         """A batch of at most ``count`` validation samples, spread evenly."""
@@ -232,16 +270,43 @@ class SimLingoData(pl.LightningDataModule):
         run, _, frame = key.rpartition("/")
         return RunFolder(self._table.root, Path(run)).rgb_path(int(frame))
 
-    def _loader(self, dataset: SimLingoDataset, sampler: Any, drop_last: bool) -> DataLoader[Batch]:
+    def _loader(self, dataset: SimLingoDataset, collate: Any, **order: Any) -> DataLoader[Any]:
         workers = self.settings.num_workers
         return DataLoader(
             dataset,  # type: ignore[arg-type]
-            batch_size=self.settings.batch_size,
-            sampler=sampler,
             num_workers=workers,
-            collate_fn=Collate(self.tokenizer.padding_token, self.settings.pad_multiple),
-            drop_last=drop_last,
+            collate_fn=collate,
             pin_memory=self.trainer is not None and self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator",
             persistent_workers=workers > 0,
             prefetch_factor=4 if workers > 0 else None,
+            worker_init_fn=start_worker,
+            **order,
         )
+
+
+def start_worker(number: int) -> None:
+    """Leave the objects of the training process alone: collecting garbage among them would copy every page they lie in."""
+    gc.freeze()
+
+
+class WindowedLoader:
+    """The batches of a loader of windows, one by one; ``skip`` of them at the start of the first pass were seen before."""
+
+    def __init__(self, loader: DataLoader[Any], sampler: BucketSampler, length: int, skip: int) -> None:
+        self.loader = loader
+        # Lightning sets the epoch of whatever a loader calls its sampler.
+        self.sampler = sampler
+        self._length = length
+        self._skip = skip
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Batch]:
+        skip, self._skip = self._skip, 0
+        batches = (batch for window in self.loader for batch in window)
+        return islice(batches, skip, None)
+
+
+Loader = DataLoader[Any] | WindowedLoader
+"""What the trainer iterates over."""

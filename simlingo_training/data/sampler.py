@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,14 +134,50 @@ def _cycle(rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDA
     return np.concatenate(rounds)[:count] if rounds else rows[:0]
 
 
+class WindowSampler(Sampler[list[Draw]]):
+    """Groups the draws of a sampler into windows of several whole batches; what is left of the last batch is dropped."""
+
+    def __init__(self, sampler: BucketSampler, batch_size: int, window: int) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.window = window
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        draws: list[Draw] = []
+        for draw in self.sampler:
+            draws.append(draw)
+            if len(draws) == self.batch_size * self.window:
+                yield draws
+                draws = []
+        whole = len(draws) // self.batch_size * self.batch_size
+        if whole:
+            yield draws[:whole]
+
+    def __len__(self) -> int:
+        return -(-(len(self.sampler) // self.batch_size) // self.window)
+
+
+class Indexable(Protocol):
+    """Draws by number."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def __getitem__(self, number: int, /) -> Draw:
+        """One of them."""
+        ...
+
+
 class FixedSampler(Sampler[Draw]):
     """The same draws every time, for validation."""
 
-    def __init__(self, draws: Sequence[Draw], rank: int = 0, world: int = 1) -> None:
-        self._draws = list(draws)[rank::world]
+    def __init__(self, draws: Indexable, rank: int = 0, world: int = 1) -> None:
+        self._draws = draws
+        self._places = range(rank, len(draws), world)
 
     def __len__(self) -> int:
-        return len(self._draws)
+        return len(self._places)
 
     def __iter__(self) -> Iterator[Draw]:
-        return iter(self._draws)
+        return (self._draws[place] for place in self._places)

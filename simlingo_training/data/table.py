@@ -1,8 +1,9 @@
 """The frame table: everything numeric that training needs of every frame, read once and mapped into memory.
 
 Reading a training sample from the recorded files takes twelve compressed JSON files; the table holds the same in one row of
-fixed size. It is built from the data set on first use (resumable, one file per run), stored as plain NumPy arrays in a
-cache folder, and shared by all loader processes through the page cache.
+fixed size. Where the data set has an index (``python -m dataset_generation.index``) the table is made from it, without looking
+into any folder; else it is built from the recorded files (resumable, one file per run). It is stored as one plain NumPy array
+in a cache folder and mapped into memory, so all processes of a machine share one copy through the page cache.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from driving.files import atomic_writer, read_json, write_json
@@ -40,22 +43,32 @@ log = logging.getLogger(__name__)
 ROUTE_POINTS = 40
 """Route points a measurement holds at most."""
 
-FORMAT = 2
+INDEX = "index.parquet"
+"""One row per recorded frame, made by ``dataset_generation.index``."""
+
+TOO_SHORT = "too short for one sample"
+
+FRAMES_PER_RUN = 10**6
+"""More than any run has: names have four digits."""
+
+REMAKE = "make it with python -m dataset_generation.index"
+
+FORMAT = 3
 """Raised when the columns change, so that old tables are built again."""
 
 FRAME = np.dtype(
     [
         ("run", np.int32),
         ("frame", np.int32),
-        ("waypoints", np.float64, (NUM_SPEED_WAYPOINTS, 2)),
-        ("speed", np.float64),
-        ("route", np.float64, (ROUTE_POINTS, 2)),
+        ("waypoints", np.float32, (NUM_SPEED_WAYPOINTS, 2)),
+        ("speed", np.float32),
+        ("route", np.float32, (ROUTE_POINTS, 2)),
         ("route_length", np.int16),
-        ("target_points", np.float64, (2, 2)),
+        ("target_points", np.float32, (2, 2)),
         ("command", np.int8),
         ("next_command", np.int8),
-        ("shift_m", np.float64),
-        ("shift_deg", np.float64),
+        ("shift_m", np.float32),
+        ("shift_deg", np.float32),
         ("has_commentary", np.bool_),
         ("has_vqa", np.bool_),
         ("has_dreamer", np.bool_),
@@ -88,10 +101,6 @@ class FrameTable:
         """``<run key>/<frame>`` of a row."""
         return f"{self.runs[self.rows['run'][row]].key}/{int(self.rows['frame'][row]):04d}"
 
-    def keep(self, wanted: NDArray[np.bool_]) -> FrameTable:
-        """The same table with only the rows marked (N,)."""
-        return FrameTable(self.root, self.runs, self.rows[wanted], self.rejected)
-
     def run_flags(self, wanted: Iterable[bool]) -> NDArray[np.bool_]:
         """(N,) row marks from one mark per run."""
         return np.array(list(wanted), dtype=bool)[self.rows["run"]]
@@ -116,35 +125,170 @@ def load_table(root: str | os.PathLike[str], options: TableOptions, cache: str |
     """Open the table of a data set, building what is missing.
 
     Args:
-        root: Data root with a ``data`` folder.
+        root: Data root with an index, or with a ``data`` folder.
         options: Which frames to hold.
-        cache: Folder for the table; one file per run.
+        cache: Folder for the table.
 
     Raises:
-        FileNotFoundError: If the root has no ``data`` folder.
-        ValueError: If no frame is usable; the message lists the reasons.
+        FileNotFoundError: If the root has neither.
+        ValueError: If no frame is usable, or the index is of another version; the message says what to do.
     """
-    base = Path(root)
-    runs = find_runs(base)
+    base, folder = Path(root), Path(cache)
+    if (base / INDEX).is_file():
+        table = _table_of_index(base, options, folder)
+    else:
+        log.info("%s: no %s (python -m dataset_generation.index); reading the recorded files", base, INDEX)
+        table = _table_of_files(base, options, folder)
+    if not len(table):
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in table.rejected.items()) or "it holds no run"
+        raise ValueError(f"{base}: no usable frame; {reasons}. Collect data with python -m dataset_generation.collect")
+    log.info("%s: %d frames of %d runs; left out: %s", base, len(table), len(table.runs), table.rejected or "none")
+    return table
+
+
+def _table_of_files(base: Path, options: TableOptions, cache: Path) -> FrameTable:
+    """The table from the recorded files themselves."""
     rejected: Counter[str] = Counter()
     kept: list[RunFolder] = []
     parts: list[NDArray[np.void]] = []
-    for run in runs:
+    for run in find_runs(base):
         reason = _rejection(run) if options.filter_results else None
-        part = None if reason else _run_rows(run, options, Path(cache))
+        part = None if reason else _run_rows(run, options, cache)
         if part is None or not len(part):
-            rejected[reason or "too short for one sample"] += 1
+            rejected[reason or TOO_SHORT] += 1
             continue
         part = np.array(part)
         part["run"] = len(kept)
         kept.append(run)
         parts.append(part)
-    if not parts:
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in rejected.items()) or "it holds no run"
-        raise ValueError(f"{base}: no usable frame; {reasons}. Collect data with python -m dataset_generation.collect")
-    rows = np.concatenate(parts)
-    log.info("%s: %d frames of %d runs; left out: %s", base, len(rows), len(kept), dict(rejected) or "none")
+    rows = np.concatenate(parts) if parts else np.zeros(0, FRAME)
     return FrameTable(base, tuple(kept), rows, dict(rejected))
+
+
+def _table_of_index(base: Path, options: TableOptions, cache: Path) -> FrameTable:
+    """The table of an index, made on first use and mapped into memory afterwards."""
+    found = (base / INDEX).stat()
+    text = json.dumps([FORMAT, str(base.resolve()), found.st_size, found.st_mtime_ns, asdict(options)])
+    stem = cache / f"index-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    names, rows = stem.with_suffix(".json"), stem.with_suffix(".npy")
+    if not names.is_file():
+        table = read_index(base, options)
+        with atomic_writer(rows) as stream:
+            np.save(stream, table.rows, allow_pickle=False)
+        write_json(names, {"runs": [run.key for run in table.runs], "rejected": table.rejected})
+    content = read_json(names)
+    runs = tuple(RunFolder(base, Path(key)) for key in content["runs"])
+    mapped = np.load(rows, mmap_mode="r", allow_pickle=False) if content["runs"] else np.zeros(0, FRAME)
+    return FrameTable(base, runs, mapped, content["rejected"])
+
+
+INDEX_COLUMNS = (
+    "run", "frame", "rejection", "has_rgb", "waypoints", "num_waypoints", "speed", "route", "route_length", "target_point",
+    "target_point_next", "command", "next_command", "augmentation_translation", "augmentation_rotation",
+    "has_commentary", "has_vqa", "has_dreamer", "has_rgb_augmented",
+)  # fmt: skip
+"""What the table takes from the index."""
+
+
+def read_index(base: Path, options: TableOptions) -> FrameTable:
+    """Make the table of an index, one row group at a time.
+
+    Raises:
+        ValueError: If the file is no index, or one of another version.
+    """
+    try:
+        source = pq.ParquetFile(base / INDEX)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{base / INDEX}: not a Parquet file ({error}); {REMAKE}") from error
+    lacking = sorted(set(INDEX_COLUMNS) - set(source.schema_arrow.names))
+    if lacking:
+        raise ValueError(f"{base / INDEX}: no columns {lacking}; {REMAKE}")
+    codes: dict[str, int] = {}
+    reasons: dict[int, str | None] = {}
+    groups = []
+    for number in range(source.num_row_groups):
+        group = source.read_row_group(number, columns=["run", "frame", "rejection", "has_rgb"])
+        groups.append(_run_codes(group, codes))
+        first = np.unique(groups[-1], return_index=True)
+        for code, row in zip(*first):
+            reasons.setdefault(int(code), group["rejection"][int(row)].as_py())
+    lengths = np.zeros(len(codes), np.int64)
+    for number, runs in enumerate(groups):
+        pictures = source.read_row_group(number, columns=["has_rgb"])["has_rgb"].to_numpy()
+        lengths += np.bincount(runs, weights=pictures, minlength=len(codes)).astype(np.int64)
+    usable = np.array([not options.filter_results or reasons[code] is None for code in range(len(codes))], dtype=bool)
+    last = np.where(usable, lengths - options.pred_len - 2, 0)
+    parts = [_index_rows(source, number, runs, last, options.skip_first) for number, runs in enumerate(groups)]
+    rows = np.concatenate(parts) if parts else np.zeros(0, FRAME)
+    return _numbered(base, rows, list(codes), {c: r for c, r in reasons.items() if not usable[c]})
+
+
+def _run_codes(group: pa.Table, codes: dict[str, int]) -> NDArray[np.int64]:
+    """Number of the run of each row; new runs are added to ``codes``."""
+    column = group["run"].combine_chunks()
+    column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    known = [codes.setdefault(name, len(codes)) for name in column.dictionary.to_pylist()]
+    return np.array(known, dtype=np.int64)[column.indices.to_numpy()]
+
+
+def _index_rows(
+    source: pq.ParquetFile, number: int, runs: NDArray[np.int64], last: NDArray[np.int64], skip_first: int
+) -> NDArray[np.void]:
+    """Table rows of one row group: frames from ``skip_first`` up to the last of their run that has enough future."""
+    group = source.read_row_group(number, columns=list(INDEX_COLUMNS))
+    frames = group["frame"].to_numpy()
+    wanted = (frames >= skip_first) & (frames < last[runs])
+    group = group.filter(pa.array(wanted))
+    rows = np.zeros(len(group), dtype=FRAME)
+    rows["run"], rows["frame"] = runs[wanted], frames[wanted]
+    rows["waypoints"] = _filled_up(_points(group, "waypoints"), group["num_waypoints"].to_numpy())
+    rows["route"] = _points(group, "route")
+    rows["target_points"][:, 0] = _points(group, "target_point")[:, 0]
+    rows["target_points"][:, 1] = _points(group, "target_point_next")[:, 0]
+    for name, column in (
+        ("speed", "speed"),
+        ("route_length", "route_length"),
+        ("command", "command"),
+        ("next_command", "next_command"),
+        ("shift_m", "augmentation_translation"),
+        ("shift_deg", "augmentation_rotation"),
+        ("has_commentary", "has_commentary"),
+        ("has_vqa", "has_vqa"),
+        ("has_dreamer", "has_dreamer"),
+        ("has_shifted_view", "has_rgb_augmented"),
+    ):
+        rows[name] = group[column].to_numpy()
+    return rows
+
+
+def _points(group: pa.Table, column: str) -> NDArray[np.float32]:
+    """A column of fixed-size lists as points (n, count, 2)."""
+    values = group[column].combine_chunks()
+    size = values.type.list_size
+    return values.flatten().to_numpy().reshape(-1, size // 2, 2)
+
+
+def _filled_up(waypoints: NDArray[np.float32], counts: NDArray[np.int8]) -> NDArray[np.float32]:
+    """Waypoints (n, F, 2) with those behind the last known one set to it; without any the vehicle stays."""
+    places = np.minimum(np.arange(waypoints.shape[1]), np.maximum(counts, 1)[:, None] - 1)
+    return np.take_along_axis(waypoints, places[..., None].astype(np.int64), axis=1)
+
+
+def _numbered(base: Path, rows: NDArray[np.void], keys: list[str], reasons: dict[int, str | None]) -> FrameTable:
+    """Rows sorted by run and frame, with runs numbered in the order of their names; runs without rows are left out."""
+    present = np.zeros(len(keys), dtype=bool)
+    present[np.unique(rows["run"])] = True
+    order = sorted(np.flatnonzero(present), key=keys.__getitem__)
+    numbers = np.zeros(len(keys), np.int32)
+    numbers[order] = np.arange(len(order))
+    rows["run"] = numbers[rows["run"]]
+    codes = frame_codes(rows["run"], rows["frame"])
+    if (np.diff(codes) < 0).any():
+        rows = rows[np.argsort(codes, kind="stable")]
+    left_out = (reasons.get(code, TOO_SHORT) for code in range(len(keys)) if not present[code])
+    rejected = Counter(reason or TOO_SHORT for reason in left_out)
+    return FrameTable(base, tuple(RunFolder(base, Path(keys[code])) for code in order), rows, dict(rejected))
 
 
 def _rejection(run: RunFolder) -> str | None:
@@ -170,9 +314,7 @@ def _run_rows(run: RunFolder, options: TableOptions, cache: Path) -> NDArray[np.
     """Rows of one run, from the cache or read from its files."""
     path = cache / "frames" / f"{_stamp(run, options)}.npy"
     if path.is_file():
-        stored = np.load(path, allow_pickle=False)
-        if stored.dtype == FRAME:
-            return stored
+        return np.load(path, allow_pickle=False)
     rows = read_run(run, options)
     with atomic_writer(path) as stream:
         np.save(stream, rows, allow_pickle=False)
@@ -254,12 +396,21 @@ def buckets_to_rows(table: FrameTable, buckets: dict[str, list[str]]) -> dict[st
     Returns:
         Name to sorted row numbers; frames that the table leaves out are dropped.
     """
-    places = {table.key(number): number for number in range(len(table))}
+    numbers = {run.key: number for number, run in enumerate(table.runs)}
+    codes = frame_codes(table.rows["run"], table.rows["frame"])
     result = {}
     for name, paths in buckets.items():
-        rows = {places[key] for key in map(bucket_key, paths) if key in places}
-        result[name] = np.array(sorted(rows), dtype=np.int64)
+        keys = (bucket_key(path).rpartition("/") for path in paths)
+        found = np.array(
+            [numbers[run] * FRAMES_PER_RUN + int(frame) for run, _, frame in keys if run in numbers], dtype=np.int64
+        )
+        result[name] = np.flatnonzero(np.isin(codes, found))
     return result
+
+
+def frame_codes(runs: NDArray[np.int32], frames: NDArray[np.int32]) -> NDArray[np.int64]:
+    """One number (N,) for each run and frame, growing with both."""
+    return runs.astype(np.int64) * FRAMES_PER_RUN + frames
 
 
 def bucket_key(path: str) -> str:
@@ -281,10 +432,3 @@ def read_buckets(path: str | os.PathLike[str]) -> dict[str, list[str]]:
         raise FileNotFoundError(f"{source}: no bucket file; make one with python -m dataset_generation.buckets")
     content = read_json(source)
     return {name: list(paths) for name, paths in content.items()}
-
-
-def save_summary(table: FrameTable, path: Path) -> None:
-    """Write what a table holds, for the record of a run."""
-    write_json(
-        path, {"root": str(table.root), "frames": len(table), "runs": len(table.runs), "rejected": table.rejected}
-    )

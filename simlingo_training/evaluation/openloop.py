@@ -103,6 +103,13 @@ class OpenLoopReport:
                 store.setdefault(name, []).append(values)
         self.groups.extend(zip(tasks, buckets))
 
+    def extend(self, other: OpenLoopReport) -> None:
+        """Add the errors that another report collected."""
+        for mine, theirs in ((self.model, other.model), (self.straight, other.straight)):
+            for name, parts in theirs.items():
+                mine.setdefault(name, []).extend(parts)
+        self.groups.extend(other.groups)
+
     def __len__(self) -> int:
         return len(self.groups)
 

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from simlingo_training.models.rotary import turn
+
 
 @dataclass
 class LayerWeights:
@@ -224,12 +226,6 @@ def attend_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask
     shares = scores.masked_fill(~mask, float("-inf")).softmax(-1)
     mixed = (shares[..., None] * value[:, :, None].float()).sum(-2)
     return mixed.reshape(batch, 1, heads * size)
-
-
-def turn(vectors: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary positions (Su et al., RoFormer, 2021), halves paired: (B, heads, N, size) turned by the angles."""
-    first, second = vectors.chunk(2, dim=-1)
-    return vectors * cos + torch.cat([-second, first], dim=-1) * sin
 
 
 class DropoutDecoder:

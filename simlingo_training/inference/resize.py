@@ -13,28 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simlingo_training.data.bicubic import bicubic_taps
 from simlingo_training.data.images import TileSpec
 
 
 def bicubic_weights(source: int, target: int) -> NDArray[np.float64]:
-    """(target, source) filter of Pillow's bicubic resampling: Keys' kernel with a = -0.5, widened when shrinking."""
-    scale = source / target
-    stretch = max(scale, 1.0)
-    centres = (np.arange(target) + 0.5) * scale
-    first = np.maximum((centres - 2 * stretch + 0.5).astype(int), 0)
-    last = np.minimum((centres + 2 * stretch + 0.5).astype(int), source)
-    places = np.arange(source)
-    weights = keys_kernel((places[None] + 0.5 - centres[:, None]) / stretch)
-    weights[(places[None] < first[:, None]) | (places[None] >= last[:, None])] = 0.0
-    return weights / weights.sum(1, keepdims=True)
-
-
-def keys_kernel(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cubic convolution kernel with a = -0.5 (Keys, 1981)."""
-    x = np.abs(x)
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+    """(target, source) filter of Pillow's bicubic resampling as a matrix."""
+    start, taps = bicubic_taps(source, target)
+    weights = np.zeros((target, source))
+    rows = np.arange(target)[:, None]
+    weights[rows, start[:, None] + np.arange(taps.shape[1])] = taps
+    return weights
 
 
 @lru_cache(maxsize=32)

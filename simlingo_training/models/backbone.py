@@ -17,8 +17,9 @@ from torch import nn
 from transformers import AutoConfig, InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from simlingo_training.config import LoraSettings, ModelSettings
+from simlingo_training.config import LoraSettings
 from simlingo_training.data.images import normalise_tiles
+from simlingo_training.models.languages import is_repacked, llama_values
 
 PACKAGED = Path(__file__).parent / "backbones"
 
@@ -102,7 +103,7 @@ class Backbone(nn.Module, ABC):
 
 
 class InternVLBackbone(Backbone):
-    """InternVL 1B to 8B of versions 2, 2.5 and 3 in transformers' native classes: InternViT, pixel unshuffle, projector,
+    """InternVL of versions 2, 2.5 and 3 of any size in transformers' native classes: InternViT, pixel unshuffle, projector,
     decoder."""
 
     def __init__(self, config: InternVLConfig) -> None:
@@ -162,6 +163,8 @@ def native_config(values: Mapping[str, Any]) -> InternVLConfig:
         raise ValueError(f"expected a configuration of type internvl_chat or internvl, got {kind!r}")
     vision = values["vision_config"]
     text = dict(values["llm_config"])
+    if is_repacked(text):
+        text = {**llama_values(text), "model_type": "llama"}
     text_type = text.pop("model_type", "qwen2")
     text.pop("architectures", None)
     return InternVLConfig(
@@ -180,9 +183,10 @@ def native_config(values: Mapping[str, Any]) -> InternVLConfig:
             layer_scale_init_value=vision.get("initializer_factor", 0.1),
             initializer_range=vision.get("initializer_range", 0.02),
         ),
-        text_config=AutoConfig.for_model(text_type, **text),
+        text_config=AutoConfig.for_model(text_type, **{**text, "tie_word_embeddings": False}),
         downsample_ratio=values.get("downsample_ratio", 0.5),
-        tie_word_embeddings=bool(text.get("tie_word_embeddings", False)),
+        # The head is kept apart from the embedding table, as in the released checkpoints.
+        tie_word_embeddings=False,
     )
 
 
@@ -218,16 +222,6 @@ def override(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
         key = next(name for name in sections[section] if name in result)
         result[key] = {**result[key], **changes}
     return result
-
-
-def build_backbone(settings: ModelSettings) -> Backbone:
-    """Build the backbone with random weights, in the default dtype."""
-    values = override(backbone_values(settings.backbone), settings.overrides)
-    config = native_config(values)
-    config._attn_implementation = settings.attention
-    backbone = InternVLBackbone(config)
-    scatter_positions(backbone)
-    return backbone
 
 
 def scatter_positions(backbone: InternVLBackbone) -> None:

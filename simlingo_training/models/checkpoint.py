@@ -54,9 +54,9 @@ class Checkpoint:
     cut_bonnet: bool = True
     meta: dict[str, Any] | None = None
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(self, folder: str | os.PathLike[str], tensors: Tensors | None = None) -> Path:
         """Write a checkpoint directory; see `save`."""
-        return save(self, folder)
+        return save(self, folder, tensors)
 
 
 def build(settings: ModelSettings) -> Checkpoint:
@@ -75,19 +75,23 @@ def build(settings: ModelSettings) -> Checkpoint:
     return Checkpoint(model.eval(), settings, tokenizer)
 
 
-def save(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> Path:
-    """Write a checkpoint directory; weights are renamed into place last, so a directory with weights is complete."""
+def save(checkpoint: Checkpoint, folder: str | os.PathLike[str], tensors: Tensors | None = None) -> Path:
+    """Write a checkpoint directory; weights are renamed into place last, so a directory with weights is complete.
+
+    ``tensors`` are the weights where the model itself holds a part of them only, as when they are divided among devices.
+    """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     checkpoint.tokenizer.save(target)
     source = checkpoint.settings
     write_json(target / "config.json", override(backbone_values(source.backbone), source.overrides))
     plain = replace(source, pretrained=False, overrides={})
-    return write(target, "simlingo", checkpoint.model, plain, checkpoint.cut_bonnet, checkpoint.meta)
+    weights = tensors or checkpoint.model.state_dict()
+    return write(target, "simlingo", weights, plain, checkpoint.cut_bonnet, checkpoint.meta)
 
 
 def write(
-    target: Path, kind: str, model: torch.nn.Module, settings: Any, cut_bonnet: bool, meta: dict[str, Any] | None
+    target: Path, kind: str, weights: Tensors, settings: Any, cut_bonnet: bool, meta: dict[str, Any] | None
 ) -> Path:
     """Write ``config.yaml`` and the weights of any kind of model into a directory."""
     record = {
@@ -99,7 +103,7 @@ def write(
     }
     write_text(target / "config.yaml", yaml.safe_dump(record, sort_keys=False))
     partial = target / f".{WEIGHTS}.tmp"
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     save_file(tensors, str(partial), metadata={"format": "pt"})
     partial.replace(target / WEIGHTS)
     return target

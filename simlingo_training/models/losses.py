@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from simlingo_training.data.collate import Batch
-from simlingo_training.models.simlingo import ModelOutput
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+if TYPE_CHECKING:
+    from simlingo_training.data.collate import Batch
+    from simlingo_training.models.simlingo import ModelOutput
 
 
 def point_loss(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -21,15 +27,65 @@ def point_loss(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     return functional.smooth_l1_loss(prediction.float(), label.float(), reduction="none").sum(-1)
 
 
-def token_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy (n,) of n supervised positions; logits (n, V), targets (n,)."""
-    return functional.cross_entropy(logits.float(), targets, reduction="none")
+def token_losses(states: torch.Tensor, scores: nn.Linear, targets: torch.Tensor, chunk: int = 256) -> torch.Tensor:
+    """Cross-entropy of the tokens behind supervised positions.
+
+    The scores of all positions over the vocabulary would be the largest tensor of a step, several times over. They are made
+    for a few positions at a time and again in the backward pass, which costs a thousandth of the step.
+
+    Args:
+        states: (n, D) hidden states that predict.
+        scores: Layer that gives V scores.
+        targets: (n,) token ids.
+        chunk: Positions at a time.
+
+    Returns:
+        (n,) float32.
+    """
+    parts = [
+        checkpoint(_cross_entropy, some, scores, wanted, use_reentrant=False, preserve_rng_state=False)
+        for some, wanted in zip(states.split(chunk), targets.split(chunk))
+    ]
+    return torch.cat(parts) if parts else states.new_zeros(0, dtype=torch.float32)
+
+
+def _cross_entropy(states: torch.Tensor, scores: nn.Linear, targets: torch.Tensor) -> torch.Tensor:
+    return functional.cross_entropy(scores(states).float(), targets, reduction="none")
+
+
+@dataclass(frozen=True)
+class SampleLosses:
+    """Losses of each sample, before averaging.
+
+    Attributes:
+        points: ``route_loss`` and ``speed_wps_loss`` to (B,), mean over the points.
+        tokens: (B,) sum over the supervised tokens.
+        token_counts: (B,) supervised tokens.
+    """
+
+    points: dict[str, torch.Tensor]
+    tokens: torch.Tensor
+    token_counts: torch.Tensor
+
+    def terms(self) -> dict[str, torch.Tensor]:
+        """The loss terms of the batch: points averaged over samples, tokens over tokens; without tokens no such term."""
+        terms = {name: values.mean() for name, values in self.points.items()}
+        if len(self.tokens):
+            terms["language_loss"] = self.tokens.sum() / self.token_counts.sum().clamp(min=1)
+        return terms
+
+
+def sample_losses(output: ModelOutput, batch: Batch) -> SampleLosses:
+    """The losses of each sample of a batch, unweighted."""
+    points = {"speed_wps_loss": point_loss(output.speed_waypoints, batch.waypoints).mean(1)}
+    if output.path is not None:
+        points["route_loss"] = point_loss(output.path, batch.path).mean(1)
+    rows, count = batch.inputs.supervised[0], len(batch)
+    zeros = output.token_losses.new_zeros(count)
+    tokens = zeros.index_add(0, rows, output.token_losses)
+    return SampleLosses(points, tokens, zeros.index_add(0, rows, torch.ones_like(output.token_losses)))
 
 
 def loss_terms(output: ModelOutput, batch: Batch) -> dict[str, torch.Tensor]:
     """The loss terms of a batch, unweighted: ``route_loss``, ``speed_wps_loss``, ``language_loss``."""
-    terms = {"speed_wps_loss": point_loss(output.speed_waypoints, batch.waypoints).mean()}
-    if output.path is not None:
-        terms["route_loss"] = point_loss(output.path, batch.path).mean()
-    terms["language_loss"] = token_loss(output.logits, batch.inputs.targets).mean()
-    return terms
+    return sample_losses(output, batch).terms()

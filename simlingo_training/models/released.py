@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+from simlingo_training.models.languages import is_repacked, to_llama
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -123,12 +126,15 @@ def from_released(tensors: Tensors) -> dict[str, torch.Tensor]:
     return result
 
 
-def from_original_backbone(tensors: Tensors) -> dict[str, torch.Tensor]:
-    """Rename backbone weights in InternVL's original layout to names below ``backbone.`` of this package."""
+def from_original_backbone(tensors: Tensors, text: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Rename backbone weights in InternVL's original layout to names below ``backbone.`` of this package; ``text`` is the
+    configuration of the decoder, whose matrices may be packed in another way."""
     result: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
         if name.startswith("language_model."):
-            result[_language_from_original(name.removeprefix("language_model."))] = tensor
+            inner = name.removeprefix("language_model.")
+            plain = to_llama(inner, tensor, text) if is_repacked(text) else {inner: tensor}
+            result.update({_language_from_original(part): value for part, value in plain.items()})
         else:
             result.update(_vision_from_original(name, tensor))
     return result

@@ -19,6 +19,10 @@ END_DIVISOR = 1e4
 """It ends at the start divided by this."""
 
 
+VISION_PARTS = ("vision_tower", "multi_modal_projector", "vision_model", "connector")
+"""Parts of parameter names of the vision side, of any backbone."""
+
+
 def one_cycle(progress: float, pct_start: float) -> float:
     """Factor on the peak learning rate: cosine up to ``pct_start``, cosine down after it (Smith and Topin, 2018).
 
@@ -75,7 +79,7 @@ def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], settings: OptimS
     for name, parameter in named:
         if not parameter.requires_grad:
             continue
-        is_vision = "vision_tower" in name or "multi_modal_projector" in name
+        is_vision = any(part in name for part in VISION_PARTS)
         lr = settings.vision_lr if is_vision and settings.vision_lr is not None else settings.lr
         decay = 0.0 if not settings.decay_all and is_undecayed(name, parameter) else settings.weight_decay
         groups.setdefault((lr, decay), []).append(parameter)

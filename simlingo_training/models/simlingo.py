@@ -14,8 +14,10 @@ import torch
 from torch import nn
 
 from simlingo_training.config import ModelSettings
-from simlingo_training.models.backbone import Backbone, add_lora, build_backbone
+from simlingo_training.models.backbone import Backbone, add_lora
+from simlingo_training.models.families import build_backbone
 from simlingo_training.models.heads import DrivingHeads, NumberEncoder
+from simlingo_training.models.losses import token_losses
 
 
 @dataclass
@@ -48,13 +50,13 @@ class ModelOutput:
     Attributes:
         path: (B, 20, 2) metres, None without path queries.
         speed_waypoints: (B, 10, 2) metres.
-        logits: (n, V) at the supervised positions.
+        token_losses: (n,) cross-entropy at the supervised positions, float32; empty where there is no text.
         hidden: (B, L + Q, D) after the final norm, in row layout.
     """
 
     path: torch.Tensor | None
     speed_waypoints: torch.Tensor
-    logits: torch.Tensor
+    token_losses: torch.Tensor
     hidden: torch.Tensor
 
 
@@ -128,8 +130,13 @@ class SimLingo(nn.Module):
         text = self.embed_text(batch.ids, batch.tiles, batch.target_points)
         hidden = self.backbone.decode(self.append_queries(text, batch.lengths))
         path, speed_waypoints = self.heads(self.query_states(hidden, batch.lengths), batch.speed)
-        logits = self.backbone.output_layer()(hidden[batch.supervised[0], batch.supervised[1]])
-        return ModelOutput(path, speed_waypoints, logits, hidden)
+        states = hidden[batch.supervised[0], batch.supervised[1]]
+        losses = token_losses(states, self.backbone.output_layer(), batch.targets)
+        return ModelOutput(path, speed_waypoints, losses, hidden)
+
+    def token_scores(self, hidden: torch.Tensor, supervised: torch.Tensor) -> torch.Tensor:
+        """Scores (n, V) of the tokens behind the positions ``supervised`` (2, n) of hidden states (B, L + Q, D)."""
+        return self.backbone.output_layer()(hidden[supervised[0], supervised[1]])
 
 
 def fill(embeddings: torch.Tensor, places: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import distributed, nn
 
 from simlingo_training.config import TrainSettings
 from simlingo_training.data.collate import Batch
 from simlingo_training.evaluation.openloop import OpenLoopReport, table
-from simlingo_training.models.losses import loss_terms
+from simlingo_training.models.flops import training_flops
+from simlingo_training.models.losses import SampleLosses, sample_losses
 from simlingo_training.models.schedule import RunProgress, make_optimizer, make_scheduler
+from simlingo_training.models.sharding import shard
 from simlingo_training.models.simlingo import ModelOutput
 
 log = logging.getLogger(__name__)
@@ -31,15 +34,28 @@ class SimLingoTraining(pl.LightningModule):
         self.report = OpenLoopReport()
         self.last_summary: dict[str, dict[str, float]] = {}
         self.progress: RunProgress | None = None
+        self.curves = TaskCurves()
+        self._is_divided = False
 
     def forward(self, batch: Batch) -> ModelOutput:
         """Teacher-forced pass."""
         output: ModelOutput = self.model(batch.inputs)
         return output
 
-    def terms(self, output: ModelOutput, batch: Batch) -> dict[str, torch.Tensor]:
-        """Loss terms before weighting."""
-        return loss_terms(output, batch)
+    def configure_model(self) -> None:
+        """Divide the model among devices where the strategy asks for it."""
+        if self.device_mesh is not None and not self._is_divided:
+            narrow = self.settings.trainer.precision == "bf16-master" and self.device.type == "cuda"
+            shard(self.model, self.device_mesh["data_parallel"], narrow)
+            self._is_divided = True
+
+    def losses(self, output: ModelOutput, batch: Batch) -> SampleLosses:
+        """Losses of each sample before averaging and weighting."""
+        return sample_losses(output, batch)
+
+    def flops(self, batch: Batch) -> float | None:
+        """Operations of a step on a batch, None where they are not counted."""
+        return training_flops(self.model, batch.inputs)  # type: ignore[arg-type]
 
     def weighted_loss(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
         """Sum of the terms times their weights."""
@@ -55,7 +71,9 @@ class SimLingoTraining(pl.LightningModule):
         """One batch; logs total and terms."""
         if self.progress is not None:
             self.progress.start()
-        terms = self.terms(self(batch), batch)
+        losses = self.losses(self(batch), batch)
+        terms = losses.terms()
+        self.curves.add(losses, batch.tasks)
         loss = self.weighted_loss(terms)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         for name, term in {**terms, "loss": loss}.items():
@@ -63,7 +81,11 @@ class SimLingoTraining(pl.LightningModule):
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
-        """End the run when its time is over."""
+        """Log the losses of each task; end the run when its time is over."""
+        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            means = self.curves.take()
+            for logger in self.loggers:
+                logger.log_metrics(means, step=self.trainer.global_step)
         if self.progress is not None and self.progress.is_over:
             self.trainer.should_stop = True
 
@@ -74,7 +96,7 @@ class SimLingoTraining(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Losses and open-loop errors of one batch."""
         output = self(batch)
-        terms = self.terms(output, batch)
+        terms = self.losses(output, batch).terms()
         loss = self.weighted_loss(terms)
         self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=len(batch))
         for name, term in {**terms, "loss": loss}.items():
@@ -91,14 +113,14 @@ class SimLingoTraining(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log and print the errors beside those of the constant-speed straight predictor."""
-        summary = self.report.summary()
+        summary = gathered(self.report).summary()
         if not summary or self.trainer.sanity_checking:
             return
         self.last_summary = summary
         for group, values in summary.items():
             for name, value in values.items():
                 prefix = "val_openloop" if group == "model" else f"val_openloop_{group}"
-                self.log(f"{prefix}/{name}", value, sync_dist=True)
+                self.log(f"{prefix}/{name}", value)
         log.info("validation after step %d (%d samples)\n%s", self.global_step, len(self.report), table(summary))
 
     def configure_optimizers(self) -> Any:
@@ -112,6 +134,50 @@ class SimLingoTraining(pl.LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_index: int) -> Batch:
         """Move a batch; Lightning does not know its type."""
         return batch.to(device)
+
+
+class TaskCurves:
+    """Losses of each task since they were last taken."""
+
+    def __init__(self) -> None:
+        self._losses: list[SampleLosses] = []
+        self._tasks: list[str] = []
+
+    def add(self, losses: SampleLosses, tasks: Sequence[str]) -> None:
+        """Remember the losses of a batch; nothing is copied from the device yet."""
+        points = {name: values.detach() for name, values in losses.points.items()}
+        self._losses.append(SampleLosses(points, losses.tokens.detach(), losses.token_counts))
+        self._tasks.extend(tasks)
+
+    def take(self) -> dict[str, float]:
+        """``train_tasks/<task>/<loss>`` to its mean, and forget. Points count by sample, words by token."""
+        parts, tasks = self._losses, np.array(self._tasks)
+        self._losses, self._tasks = [], []
+        if not parts:
+            return {}
+        columns = {name: numpy(torch.cat([part.points[name] for part in parts])) for name in parts[0].points}
+        tokens = numpy(torch.cat([part.tokens for part in parts]))
+        counts = numpy(torch.cat([part.token_counts for part in parts]))
+        result = {}
+        for task in sorted(set(tasks)):
+            mine = tasks == task
+            for name, values in columns.items():
+                result[f"train_tasks/{task}/{name}"] = float(values[mine].mean())
+            if len(tokens) and counts[mine].sum():
+                result[f"train_tasks/{task}/language_loss"] = float(tokens[mine].sum() / counts[mine].sum())
+        return result
+
+
+def gathered(report: OpenLoopReport) -> OpenLoopReport:
+    """The errors of all processes together, on each of them."""
+    if not distributed.is_available() or not distributed.is_initialized():
+        return report
+    parts: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, report)
+    result = OpenLoopReport()
+    for part in parts:
+        result.extend(part)
+    return result
 
 
 def numpy(tensor: torch.Tensor) -> NDArray[np.float64]:

@@ -259,6 +259,59 @@ def test_the_table_is_rebuilt_only_for_runs_that_changed(data_root, tmp_path, mo
     np.testing.assert_array_equal(first.rows, again.rows)
 
 
+def indexed_root(data_root, folder):
+    """The made-up data set with an index of its own."""
+    from dataset_generation.index import build_index
+
+    root = folder / "simlingo"
+    root.mkdir(parents=True)
+    for tree in data_root.iterdir():
+        (root / tree.name).symlink_to(tree)
+    build_index(root, jobs=1, show_progress=False)
+    return root
+
+
+def test_a_table_of_the_index_is_that_of_the_files_without_a_look_into_folders(data_root, tmp_path, monkeypatch):
+    from simlingo_training.data import table as tables
+
+    options = TableOptions(skip_first=3, pred_len=11)
+    of_files = load_table(data_root, options, tmp_path / "files")
+    root = indexed_root(data_root, tmp_path)
+    for name in ("find_runs", "read_run", "_rejection"):
+        monkeypatch.setattr(tables, name, lambda *_: pytest.fail("looked into folders"))
+    of_index = load_table(root, options, tmp_path / "index")
+    np.testing.assert_array_equal(of_index.rows, of_files.rows)
+    assert [run.key for run in of_index.runs] == [run.key for run in of_files.runs]
+    monkeypatch.setattr(tables, "read_index", lambda *_: pytest.fail("read again"))
+    again = load_table(root, options, tmp_path / "index")
+    assert isinstance(again.rows, np.memmap)
+    np.testing.assert_array_equal(again.rows, of_files.rows)
+
+
+def test_an_index_of_another_version_is_refused(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"run": ["a"], "frame": [3]}), tmp_path / "index.parquet")
+    with pytest.raises(ValueError, match=r"waypoints.*dataset_generation\.index"):
+        load_table(tmp_path, TableOptions(), tmp_path)
+    (tmp_path / "index.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(ValueError, match="not a Parquet file"):
+        load_table(tmp_path, TableOptions(), tmp_path)
+
+
+@pytest.mark.parametrize("target", [(896, 448), (384, 192), (100, 700), (33, 17)])
+def test_resizing_is_pillows_to_the_bit(target):
+    from PIL import Image
+
+    from simlingo_training.data.bicubic import resize
+
+    for seed in range(3):
+        image = picture(seed=seed)
+        expected = np.asarray(Image.fromarray(image).resize(target, Image.Resampling.BICUBIC))
+        np.testing.assert_array_equal(resize(image, *target), expected)
+
+
 def test_routes_the_expert_failed_are_left_out(data_root, tmp_path):
     import shutil
 

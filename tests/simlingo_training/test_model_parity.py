@@ -14,7 +14,7 @@ from simlingo_training.data.images import TileSpec, camera_to_tiles, normalise_t
 from simlingo_training.inference import Observation, Policy, Session
 from simlingo_training.models import checkpoint as checkpoints
 from simlingo_training.models import released
-from simlingo_training.models.losses import point_loss, token_loss
+from simlingo_training.models.losses import point_loss
 from simlingo_training.models.schedule import RunProgress, make_optimizer, make_scheduler
 from simlingo_training.models.simlingo import ModelInput
 from tests.simlingo_training.conftest import shared
@@ -123,14 +123,15 @@ def test_inputs_and_hidden_states_of_the_decoder(arrays, checkpoint, batch, outp
     close(checkpoint.model.query_states(output.hidden, batch.lengths), recorded["driving_hidden"])
 
 
-def test_predictions_logits_and_losses(source, arrays, batch, output):
+def test_predictions_logits_and_losses(source, arrays, checkpoint, batch, output):
     recorded, collate = arrays["train_forward"], arrays["collate"]
     close(output.path, recorded["route_prediction"])
     close(output.speed_waypoints, recorded["speed_wps_prediction"])
-    close(output.logits, recorded["supervised_logits"])
+    with torch.no_grad():
+        close(checkpoint.model.token_scores(output.hidden, batch.supervised), recorded["supervised_logits"])
     path = point_loss(output.path, torch.from_numpy(collate["label.path"]))
     speed = point_loss(output.speed_waypoints, torch.from_numpy(collate["label.waypoints"]))
-    tokens = token_loss(output.logits, batch.targets)
+    tokens = output.token_losses
     close(path, recorded["route_loss_per_point"])
     close(speed, recorded["speed_wps_loss_per_point"])
     close(tokens, recorded["supervised_token_loss"])
@@ -143,7 +144,7 @@ def total_loss(model, batch, collate):
     output = model(batch)
     path = point_loss(output.path, torch.from_numpy(collate["label.path"])).mean()
     speed = point_loss(output.speed_waypoints, torch.from_numpy(collate["label.waypoints"])).mean()
-    return path + speed + token_loss(output.logits, batch.targets).mean()
+    return path + speed + output.token_losses.mean()
 
 
 def test_gradients_and_five_optimiser_steps(source, arrays, settings, batch):
