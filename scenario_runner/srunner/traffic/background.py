@@ -8,6 +8,7 @@ route and lane number instead of by road ids.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from py_trees.behaviour import Behaviour
@@ -266,7 +267,7 @@ class BackgroundTraffic:
             location = lane.transform.location
             cars = self.fleet.of(Duty.OPPOSITE)
             if not any(car.location.distance(location) < distance for car in cars):
-                self.fleet.spawn(lane, Duty.OPPOSITE, self.limit_kmh / 3.6)
+                self.fleet.spawn(lane, Duty.OPPOSITE, min(self.limit_kmh, self._cap_kmh) / 3.6)
 
     # ---- requests -----------------------------------------------------------------------------------------------
 
@@ -327,11 +328,13 @@ class BackgroundTraffic:
             return min(max((self.max_radius - gap) / band, 0.0), 1.0)
         return min(1.0 - gap / band, 2.0)
 
+    @property
+    def _cap_kmh(self) -> float:
+        return self.context.traffic.speed_cap_kmh or math.inf
+
     def _tell_speeds(self) -> None:
-        cap = self.context.traffic.speed_cap_kmh
         for car in self.fleet.cars:
-            kmh = self.limit_kmh * self._share(car)
-            self.fleet.want(car, min(kmh, cap) if cap else kmh)
+            self.fleet.want(car, min(self.limit_kmh * self._share(car), self._cap_kmh))
         self._tell_brake_lights()
 
     def _share(self, car: Car) -> float:
