@@ -109,13 +109,12 @@ class LateralConfig:
 class LateralPid:
     """Steering towards a point ahead on a route with 0.1 m spacing.
 
-    The only state is the list of recent errors; `save` and `restore` bracket a forecast.
+    The only state is the list of recent errors.
     """
 
     def __init__(self, config: LateralConfig | None = None) -> None:
         self.config = config or LateralConfig()
         self._errors: deque[float] = deque(maxlen=self.config.window)
-        self._saved: tuple[float, ...] = ()
 
     def lookahead_index(self, speed: float, num_points: int) -> int:
         """Index of the point steered at, for a speed in m/s and a route of ``num_points`` points."""
@@ -151,10 +150,7 @@ class LateralPid:
         c = self.config
         return min(max(c.kp * error + c.kd * derivative + c.ki * integral, -1.0), 1.0)
 
-    def save(self) -> None:
-        """Remember the errors so far."""
-        self._saved = tuple(self._errors)
-
-    def restore(self) -> None:
-        """Return to the errors at the last `save`."""
-        self._errors = deque(self._saved, maxlen=self.config.window)
+    @property
+    def errors(self) -> tuple[float, ...]:
+        """Recent heading errors in units of 90 degrees, the oldest first."""
+        return tuple(self._errors)

@@ -9,6 +9,7 @@ from driving.control.expert import LateralPid, LongitudinalRegression
 from team_code.expert.collision import BoxTracks, axes_from_angles
 from team_code.expert.config import ExpertConfig, ForecastConfig
 from team_code.expert.planner import RoutePlanner
+from team_code.expert.rollout import roll_out
 from team_code.expert.scene import ActorBatch, EgoState
 
 Array = NDArray[np.float64]
@@ -31,7 +32,7 @@ def forecast_ego(
     Args:
         ego: State now.
         planner: Its route; the index is not moved.
-        lateral: Steering controller; its state is restored.
+        lateral: Steering controller; it is left as it is.
         longitudinal: Speed controller.
         road_speed: Speed on a straight, free road, m/s.
         steps: Number of ticks T.
@@ -40,17 +41,18 @@ def forecast_ego(
     Returns:
         Tracks (T, 1).
     """
-    lateral.save()
-    x, y, yaw, speed = float(ego.xyz[0]), float(ego.xyz[1]), ego.yaw, ego.speed
-    poses = np.empty((steps, 3))
-    index, points = planner.index, planner.route.points
-    for i in range(steps):
-        steer = lateral.step(points[index:], x, y, yaw, speed)
-        throttle = longitudinal.extrapolate_throttle(min(road_speed, planner.bend_speed_at(index)), speed)
-        x, y, yaw, speed = config.bicycle.step_ego(x, y, yaw, speed, steer, throttle, False)
-        poses[i] = x, y, yaw
-        index = planner.index_after(index, x, y)
-    lateral.restore()
+    state = (float(ego.xyz[0]), float(ego.xyz[1]), ego.yaw, ego.speed)
+    poses = roll_out(
+        state,
+        planner.route.points,
+        np.minimum(road_speed, planner.bend_speeds),
+        planner.index,
+        planner.config.search_points,
+        steps,
+        lateral,
+        longitudinal,
+        config.bicycle,
+    )
     growth = config.forecast.ego_growth if ego.speed >= config.forecast.ego_fast else (1.0, 1.0)
     extent = ego.extent * [*growth, 1.0]
     axes = axes_from_angles(np.zeros(steps), poses[:, 2], np.zeros(steps))

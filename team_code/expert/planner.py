@@ -74,11 +74,12 @@ class RoutePlanner:
     @property
     def bend_speed(self) -> float:
         """Speed, m/s, that the bends ahead allow here."""
-        return self.bend_speed_at(self.index)
+        return float(self._bend_speeds[self.index])
 
-    def bend_speed_at(self, index: int) -> float:
-        """Speed, m/s, that the bends after a route index allow there."""
-        return float(self._bend_speeds[index])
+    @property
+    def bend_speeds(self) -> Array:
+        """(N,) speeds, m/s, that the bends after every route point allow there."""
+        return self._bend_speeds
 
     def _speeds_in_bends(self) -> Array:
         config = self._config

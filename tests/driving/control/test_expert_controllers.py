@@ -51,18 +51,6 @@ def test_lateral_vectors(speed, first, second):
     assert controller.step(route, 0, 0, 0.1, speed) == pytest.approx(second, abs=1e-9)
 
 
-def test_restore_undoes_a_forecast():
-    route = np.stack([np.arange(400) * 0.1, np.full(400, 0.5)], axis=1)
-    used, fresh = LateralPid(), LateralPid()
-    for controller in (used, fresh):
-        controller.step(route, 0, 0, 0.0, 5)
-    used.save()
-    for _ in range(9):
-        used.step(route, 0, 0.4, 0.3, 5)
-    used.restore()
-    assert used.step(route, 0, 0, 0.2, 5) == fresh.step(route, 0, 0, 0.2, 5)
-
-
 def test_steering_without_a_route_is_refused():
     with pytest.raises(ValueError, match="route is empty"):
         LateralPid().step(np.zeros((0, 2)), 0, 0, 0, 1)

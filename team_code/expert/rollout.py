@@ -1,0 +1,148 @@
+"""The ego's forecast, compiled: up to eighty steps in every tick are too many for interpreted code.
+
+The formulas are those of `driving.kinematics.BicycleModel` and `driving.control.expert`, written out for the compiler; a test
+holds the two to one another.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from driving.control.expert import LateralPid, LongitudinalRegression
+from driving.kinematics import BicycleModel
+
+Array = NDArray[np.float64]
+
+KMH_PER_MPS = 3.6
+
+
+def roll_out(
+    state: tuple[float, float, float, float],
+    points: Array,
+    speeds: Array,
+    index: int,
+    search_points: int,
+    steps: int,
+    lateral: LateralPid,
+    longitudinal: LongitudinalRegression,
+    bicycle: BicycleModel,
+) -> Array:
+    """Poses of the ego after each step if it follows a route and meets no hazard.
+
+    Args:
+        state: x, y in metres, heading in radians, speed in m/s.
+        points: (N, >=2) route, world, metres.
+        speeds: (N,) speed that is aimed at, m/s, at each route point.
+        index: Route point of the ego.
+        search_points: Points ahead among which the nearest is searched after each step.
+        steps: Number of steps T.
+        lateral: Steering controller; it is left as it is.
+        longitudinal: Speed controller.
+        bicycle: Motion of the ego.
+
+    Returns:
+        (T, 3) x, y, heading.
+    """
+    steer, pedals = lateral.config, longitudinal.config
+    recent = np.zeros(steer.window)
+    errors = lateral.errors
+    recent[: len(errors)] = errors
+    return _roll_out(
+        (float(state[0]), float(state[1]), float(state[2]), float(state[3])),
+        points,
+        speeds,
+        index,
+        search_points,
+        steps,
+        recent,
+        len(errors),
+        (steer.kp, steer.ki, steer.kd),
+        (steer.lookahead_gain, steer.lookahead_offset, steer.min_lookahead, steer.max_lookahead),
+        (pedals.full_throttle_error, pedals.no_throttle_error, pedals.brake_ratio),
+        pedals.coefficients,
+        (bicycle.dt, bicycle.front_wheel_base, bicycle.rear_wheel_base, bicycle.steer_gain, bicycle.throttle_threshold),
+        bicycle.throttle_coefficients,
+    )
+
+
+@njit(cache=True)
+def _throttle(target_mps, speed_mps, limits, w):
+    """As `LongitudinalRegression.extrapolate_throttle`."""
+    target, current = target_mps * KMH_PER_MPS, speed_mps * KMH_PER_MPS
+    error = target - current
+    if error > limits[0]:
+        return 1.0
+    if error < limits[1] or target < 0.1 or current / target > limits[2]:
+        return 0.0
+    v, e = current / 100, max(error, 0.0) / 100
+    throttle = w[0] * v + w[1] * v * v + w[2] * 100 * e + w[3] * e * e + w[4] * v * e + w[5] * v * v * e
+    return min(max(throttle, 0.0), 1.0)
+
+
+@njit(cache=True)
+def _next_speed(speed, throttle, threshold, c):
+    """As `BicycleModel.ego_speed` without brake."""
+    t = min(max(throttle, 0.0), 1.0)
+    if t < threshold:
+        return max(0.0, speed)
+    v = speed * KMH_PER_MPS
+    after = c[0] * v + c[1] * v * v + c[2] * t + c[3] * t * t
+    after += c[4] * v * t + c[5] * v * t * t + c[6] * v * v * t + c[7] * v * v * t * t
+    return max(0.0, after / KMH_PER_MPS)
+
+
+@njit(cache=True)
+def _steer(error, recent, count, gains):
+    """As `LateralPid.step`: the steer value, and how many of the recent errors, oldest first, are filled now."""
+    if count == recent.size:
+        recent[:-1] = recent[1:]
+        count -= 1
+    recent[count] = error
+    change = error - recent[count - 1] if count > 0 else 0.0
+    count += 1
+    total = 0.0
+    for k in range(count):
+        total += recent[k]
+    return min(max(gains[0] * error + gains[2] * change + gains[1] * (total / count), -1.0), 1.0), count
+
+
+@njit(cache=True)
+def _nearest(points, index, end, x, y):
+    """As `RoutePlanner.index_after`."""
+    best, least = index, np.inf
+    for k in range(index, min(end, len(points))):
+        dx, dy = points[k, 0] - x, points[k, 1] - y
+        squared = dx * dx + dy * dy
+        if squared < least:
+            best, least = k, squared
+    return best
+
+
+@njit(cache=True)
+def _roll_out(
+    state, points, speeds, index, search_points, steps, recent, count, gains, look, limits, weights, axles, powers
+):
+    x, y, yaw, speed = state
+    dt, front, rear, steer_gain, threshold = axles
+    ratio = rear / (front + rear)
+    poses = np.empty((steps, 3))
+    for i in range(steps):
+        ahead = min(max(look[0] * speed * KMH_PER_MPS + look[1], look[2]), look[3])
+        aim = index + int(min(ahead, float(len(points) - index - 1)))
+        error = math.atan2(points[aim, 1] - y, points[aim, 0] - x) - yaw
+        error = (error + math.pi) % (2 * math.pi) - math.pi
+        steer, count = _steer(math.degrees(error) / 90.0, recent, count, gains)
+        throttle = _throttle(speeds[index], speed, limits, weights)
+        beta = math.atan(ratio * math.tan(steer_gain * steer))
+        travelled = speed * dt
+        x += travelled * math.cos(yaw + beta)
+        y += travelled * math.sin(yaw + beta)
+        yaw += travelled / rear * math.sin(beta)
+        speed = _next_speed(speed, throttle, threshold, powers)
+        poses[i, 0], poses[i, 1], poses[i, 2] = x, y, yaw
+        index = _nearest(points, index, index + search_points, x, y)
+    return poses
