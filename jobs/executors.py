@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from jobs import processes
 from jobs.worker import job_token, read_outcome
+
+
+class SubmitError(RuntimeError):
+    """Jobs could not be handed over."""
 
 
 class Handle(Protocol):
@@ -29,8 +35,8 @@ class Handle(Protocol):
 class Executor(Protocol):
     """Starts workers."""
 
-    def submit(self, folder: Path) -> Handle:
-        """Start the worker of the job whose `job.json` lies in ``folder``."""
+    def submit(self, folders: Sequence[Path]) -> list[Handle]:
+        """Start the workers of the jobs whose `job.json` lie in ``folders``; one handle each, in order."""
 
     def attach(self, folder: Path, reference: str) -> Handle | None:
         """Find a job again that an earlier supervisor submitted; None when it no longer runs."""
@@ -39,9 +45,9 @@ class Executor(Protocol):
 class LocalExecutor:
     """Workers as child processes; they die with the supervisor."""
 
-    def submit(self, folder: Path) -> Handle:
+    def submit(self, folders: Sequence[Path]) -> list[Handle]:
         """See `Executor.submit`."""
-        return _LocalHandle(folder)
+        return [_LocalHandle(folder) for folder in folders]
 
     def attach(self, folder: Path, reference: str) -> Handle | None:
         """Nothing survives the supervisor here; what a kill left over is ended."""
@@ -69,9 +75,31 @@ class _LocalHandle:
         return str(self._process.pid)
 
 
+class SlurmQueue:
+    """What SLURM still has of this user's jobs, asked at most once a second however many ask; controllers dislike more."""
+
+    INTERVAL_S = 1.0
+
+    def __init__(self) -> None:
+        self._asked_at = -math.inf
+        self._ids: frozenset[str] = frozenset()
+
+    def holds(self, job_id: str) -> bool:
+        """Whether a job, or a task of an array as ``<job>_<task>``, waits or runs. True while SLURM does not answer."""
+        now = time.monotonic()
+        if now - self._asked_at >= self.INTERVAL_S:
+            self._asked_at = now
+            command = ["squeue", "--noheader", "--me", "--array", "--format", "%i"]
+            answer = subprocess.run(command, capture_output=True, text=True, check=False)
+            if answer.returncode != 0:
+                return True
+            self._ids = frozenset(answer.stdout.split())
+        return job_id in self._ids
+
+
 @dataclass
 class SlurmExecutor:
-    """Workers as SLURM jobs through submitit.
+    """Workers as tasks of SLURM job arrays through submitit; what is submitted together is one array.
 
     Attributes:
         logs: Folder for submitit's files; must be on a file system that the nodes share.
@@ -82,24 +110,31 @@ class SlurmExecutor:
     logs: Path
     parameters: dict[str, Any] = field(default_factory=dict)
     missing_grace_s: float = 15.0
+    queue: SlurmQueue = field(default_factory=SlurmQueue)
 
-    def submit(self, folder: Path) -> Handle:
+    def submit(self, folders: Sequence[Path]) -> list[Handle]:
         """See `Executor.submit`.
 
         Raises:
-            RuntimeError: If `sbatch` is not there or refuses the job.
+            SubmitError: If `sbatch` is not there or refuses the jobs.
         """
         import submitit  # only clusters need it
 
-        executor = submitit.SlurmExecutor(folder=self.logs, python=sys.executable)
-        executor.update_parameters(job_name="simlingo", **self.parameters)
-        job = executor.submit(_run_in_task, str(folder / "job.json"))
-        return _SlurmHandle(folder, str(job.job_id), self.missing_grace_s)
+        try:
+            executor = submitit.SlurmExecutor(folder=self.logs, python=sys.executable)
+            executor.update_parameters(job_name="simlingo", **{"array_parallelism": len(folders), **self.parameters})
+            jobs = executor.map_array(_run_in_task, [str(folder / "job.json") for folder in folders])
+        except (RuntimeError, NameError, submitit.core.utils.FailedJobError) as error:
+            raise SubmitError(f"SLURM does not take the jobs: {error}") from error
+        return [self._handle(folder, str(job.job_id)) for folder, job in zip(folders, jobs, strict=True)]
 
     def attach(self, folder: Path, reference: str) -> Handle | None:
         """See `Executor.attach`."""
-        handle = _SlurmHandle(folder, reference, self.missing_grace_s)
-        return None if handle.done() else handle
+        handle = self._handle(folder, reference)
+        return None if not reference or handle.done() else handle
+
+    def _handle(self, folder: Path, job_id: str) -> _SlurmHandle:
+        return _SlurmHandle(folder, job_id, self.missing_grace_s, self.queue)
 
 
 def _run_in_task(job_file: str) -> int:
@@ -108,31 +143,23 @@ def _run_in_task(job_file: str) -> int:
 
 
 class _SlurmHandle:
-    """Asks `squeue` at most once a second; SLURM controllers dislike more."""
-
-    def __init__(self, folder: Path, job_id: str, grace_s: float) -> None:
-        self._folder, self._job_id, self._grace_s = folder, job_id, grace_s
-        self._asked_at, self._known, self._gone_since = 0.0, True, 0.0
+    def __init__(self, folder: Path, job_id: str, grace_s: float, queue: SlurmQueue) -> None:
+        self._folder, self._job_id, self._grace_s, self._queue = folder, job_id, grace_s, queue
+        self._gone_since: float | None = None
+        self._submitted = time.monotonic()
 
     def done(self) -> bool:
         if read_outcome(self._folder) is not None:
             return True
+        if self._queue.holds(self._job_id):
+            self._gone_since = None
+            return False
         now = time.monotonic()
-        if now - self._asked_at >= 1.0:
-            self._asked_at = now
-            self._known = self._in_queue()
-            if not self._known and not self._gone_since:
-                self._gone_since = now
-        return not self._known and now - self._gone_since > self._grace_s
-
-    def _in_queue(self) -> bool:
-        answer = subprocess.run(
-            ["squeue", "--noheader", "--jobs", self._job_id, "--format", "%T"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return answer.returncode == 0 and bool(answer.stdout.strip())
+        # What was asked before this job was submitted says nothing about it.
+        if now - self._submitted < 2 * self._queue.INTERVAL_S:
+            return False
+        self._gone_since = self._gone_since or now
+        return now - self._gone_since > self._grace_s
 
     def cancel(self) -> None:
         subprocess.run(["scancel", self._job_id], check=False)

@@ -141,6 +141,9 @@ class Fleet:
                     event["key"], Outcome(event["outcome"]), event["reason"], event["attempts"], event["job"]
                 )
                 self.results[result.key] = result
+            elif event["event"] == "reopened":
+                self.results.pop(event["key"], None)
+                self.attempts.pop(event["key"], None)
             elif event["event"] == "harvested":
                 open_jobs.pop(event["job"], None)
         for name, event in open_jobs.items():
@@ -151,9 +154,18 @@ class Fleet:
         tasks = [self.tasks[key] for key in event["keys"] if key in self.tasks]
         handle = self._executor.attach(folder, event.get("reference", ""))
         if handle is None:
-            self._harvest(folder, tasks)
+            self._harvest(folder, tasks, was_submitted="reference" in event)
         else:
             self.running.append(RunningJob(folder, tasks, handle, time.monotonic()))
+
+    def reopen(self) -> list[str]:
+        """Give every route that ended without a verdict all its attempts again; returns their keys."""
+        keys = [key for key, result in self.results.items() if not result.outcome.is_verdict]
+        for key in keys:
+            self._journal.append("reopened", key=key)
+            del self.results[key]
+            self.attempts.pop(key, None)
+        return keys
 
     # -- the loop --------------------------------------------------------------------------------------------------------
 
@@ -168,8 +180,7 @@ class Fleet:
         for job in [job for job in self.running if job.handle.done()]:
             self.running.remove(job)
             self._harvest(job.folder, job.tasks)
-        while self.pending and len(self.running) < self._workers():
-            self._start_job()
+        self._start_jobs()
         return bool(self.running or self.pending)
 
     def run(self, watch: Callable[[Fleet], None] = lambda fleet: None, interval_s: float = 0.2) -> list[RouteResult]:
@@ -200,8 +211,26 @@ class Fleet:
         except (FileNotFoundError, ValueError):
             return self.config.workers
 
-    def _start_job(self) -> None:
-        tasks = self._next_chunk()
+    def _start_jobs(self) -> None:
+        """Start as many jobs as may run. They are written down before they are submitted, so that a kill loses none."""
+        prepared: list[tuple[Path, list[RouteTask]]] = []
+        held: set[str] = set()
+        while len(self.running) + len(prepared) < self._workers():
+            pending = [task for task in self.pending if task.key not in held]
+            if not pending:
+                break
+            tasks = self._next_chunk(pending)
+            held |= {task.key for task in tasks}
+            prepared.append((self._prepare_job(tasks), tasks))
+        if not prepared:
+            return
+        handles = self._executor.submit([folder for folder, _ in prepared])
+        for (folder, tasks), handle in zip(prepared, handles, strict=True):
+            self._journal.append("submitted", job=folder.name, reference=handle.reference())
+            self.running.append(RunningJob(folder, tasks, handle, time.monotonic()))
+
+    def _prepare_job(self, tasks: list[RouteTask]) -> Path:
+        """Write a job's folder and note it in the journal; returns the folder."""
         name = f"{self._jobs_started:04d}"
         self._jobs_started += 1
         folder = self.config.out / "jobs" / name
@@ -221,16 +250,13 @@ class Fleet:
         )
         write_json_atomically(folder / "job.json", spec.to_json())
         self._journal.append("job", job=name, keys=[task.key for task in tasks])
-        handle = self._executor.submit(folder)
-        self._journal.append("submitted", job=name, reference=handle.reference())
-        self.running.append(RunningJob(folder, tasks, handle, time.monotonic()))
+        return folder
 
-    def _next_chunk(self) -> list[RouteTask]:
+    def _next_chunk(self, pending: list[RouteTask]) -> list[RouteTask]:
         """Tasks for one job: same file, seed and town as the first pending one, so that server and client serve them all.
 
         A route that was started before runs alone, so that a crash it causes takes no other route with it.
         """
-        pending = self.pending
         first = pending[0]
         if self.attempts.get(first.key, 0):
             return [first]
@@ -240,16 +266,17 @@ class Fleet:
             if (task.routes_file, task.seed, task.town) == (first.routes_file, first.seed, first.town)
             and not self.attempts.get(task.key, 0)
         ]
-        share = math.ceil(len(pending) / max(1, self._workers()))
+        share = math.ceil(len(self.pending) / max(1, self._workers()))
         return alike[: max(1, min(self.config.routes_per_job, share))]
 
     # -- outcomes --------------------------------------------------------------------------------------------------------
 
-    def _harvest(self, folder: Path, tasks: Sequence[RouteTask]) -> None:
+    def _harvest(self, folder: Path, tasks: Sequence[RouteTask], was_submitted: bool = True) -> None:
+        """Settle what a job that has ended left behind. One that was never seen to be submitted costs no route an attempt."""
         job = read_outcome(folder)
         records = read_records(results_path(folder))
         progress = last_progress(progress_path(folder))
-        blamed = _blamed(tasks, records, progress, job)
+        blamed = _blamed(tasks, records, progress, job) if was_submitted else set()
         for task in tasks:
             if task.key in self.results:
                 continue

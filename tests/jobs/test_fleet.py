@@ -14,10 +14,13 @@ import psutil
 import pytest
 
 from jobs import processes
+from jobs.fleet import record_of
 from jobs.journal import Journal, JournalBusy
+from jobs.kept import KeptService, ServiceError
 from jobs.ports import PortLease, is_free, lease_ports
 from jobs.results import Outcome, RouteResult
-from tests.jobs.run_fleet import make_fleet, server_spec
+from tests.jobs.fakes import Asker
+from tests.jobs.run_fleet import make_fleet, policy_service, server_spec
 
 
 def outcomes(results: list[RouteResult]) -> dict[str, Outcome]:
@@ -60,6 +63,7 @@ def test_verdicts_and_crashes_are_kept_apart(tmp_path: Path) -> None:
     [
         ("slow", Outcome.FINISHED, "Completed"),
         ("never", Outcome.CRASHED, "did not answer"),
+        ("hang", Outcome.TIMED_OUT, "no sign of life"),
         ("segfault", Outcome.CRASHED, "SIGSEGV"),
         ("leak", Outcome.FINISHED, "Completed"),
     ],
@@ -67,10 +71,10 @@ def test_verdicts_and_crashes_are_kept_apart(tmp_path: Path) -> None:
 def test_a_bad_simulator_ends_in_the_right_outcome_and_a_clean_machine(
     tmp_path: Path, behaviour: str, outcome: Outcome, words: str
 ) -> None:
-    behaviours = {"0": "hang"} if behaviour == "segfault" else {}
-    fleet = make_fleet(
-        tmp_path, 1, behaviours, server_spec(behaviour, ready_timeout_s=1.5 if behaviour == "never" else 10)
-    )
+    behaviours = {"0": "long"} if behaviour in ("segfault", "hang") else {}
+    patience = {"never": 1.5}.get(behaviour, 20.0)
+    hang_timeout_s = 1.5 if behaviour == "hang" else 20.0
+    fleet = make_fleet(tmp_path, 1, behaviours, server_spec(behaviour, patience), hang_timeout_s)
     (result,) = fleet.run(interval_s=0.05)
     assert result.outcome is outcome
     assert words in result.reason
@@ -85,27 +89,77 @@ def test_a_client_that_hangs_is_killed_and_named(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
-def test_kills_at_random_moments_lose_no_route_and_count_none_twice(tmp_path: Path) -> None:
-    """`kill -9` of the supervisor, of workers, servers and clients; then a last run completes the table."""
-    rng = random.Random(0)
-    command = [sys.executable, str(Path(__file__).with_name("run_fleet.py")), str(tmp_path), "12", "{}"]
-    for _ in range(4):
-        supervisor = subprocess.Popen(command)
-        time.sleep(rng.uniform(0.4, 1.6))
-        victims = psutil.Process(supervisor.pid).children(recursive=True)
-        victim = rng.choice([supervisor.pid, *(child.pid for child in victims)])
-        os.kill(victim, signal.SIGKILL)
-        supervisor.send_signal(signal.SIGKILL)
-        supervisor.wait()
-        time.sleep(0.2)
-    fleet = make_fleet(tmp_path, 12, {}, server_spec("good"))
-    results = fleet.run(interval_s=0.05)
+def roles(supervisor: psutil.Process) -> dict[str, list[int]]:
+    """Process ids of a running evaluation by what they do."""
+    found: dict[str, list[int]] = {"supervisor": [supervisor.pid]}
+    for child in supervisor.children(recursive=True):
+        try:
+            command = child.cmdline()
+        except psutil.Error:
+            continue
+        for role in ("server", "client", "policy", "jobs.worker"):
+            if role in command:
+                found.setdefault(role, []).append(child.pid)
+    return found
+
+
+def start_supervisor(out: Path, routes: int) -> subprocess.Popen[bytes]:
+    script = str(Path(__file__).with_name("run_fleet.py"))
+    return subprocess.Popen([sys.executable, script, str(out), str(routes), "100"])
+
+
+def test_fifty_kills_lose_no_route_and_count_none_twice(tmp_path: Path) -> None:
+    """`kill -9` of supervisor, workers, simulators, clients and the policy server during 44 routes, then a run to the end."""
+    rng, routes, killed = random.Random(0), 44, Counter[str]()
+    supervisor = start_supervisor(tmp_path, routes)
+    while sum(killed.values()) < 50:
+        time.sleep(rng.uniform(0.02, 0.5))
+        if supervisor.poll() is not None:
+            supervisor = start_supervisor(tmp_path, routes)
+            continue
+        running = roles(psutil.Process(supervisor.pid))
+        role = rng.choice(sorted(running))
+        # A supervisor that dies takes all others with it and needs a moment to come back, so it is hit less often.
+        if role == "supervisor" and rng.random() < 0.5:
+            continue
+        os.kill(rng.choice(running[role]), signal.SIGKILL)
+        killed[role] += 1
+        if role == "supervisor":
+            supervisor.wait()
+    if supervisor.poll() is None:
+        assert supervisor.wait(60) == 0
+    results = make_fleet(tmp_path, routes, {}, server_spec("good"), attempts=100).run(interval_s=0.05)
     events = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
     counted = Counter(event["key"] for event in events if event["event"] == "outcome")
-    assert set(counted) == {f"seed1/{index}" for index in range(12)}
-    assert set(counted.values()) == {1}
-    assert len(results) == 12
+    assert counted == {f"seed1/{index}": 1 for index in range(routes)}
+    assert {result.outcome for result in results} == {Outcome.FINISHED}
+    for result in results:
+        route = result.key.removeprefix("seed1/")
+        assert record_of(tmp_path, result, route) is not None, "the outcome's record is where the outcome says"
+    assert set(killed) == {"supervisor", "jobs.worker", "server", "client", "policy"}
     assert leftovers(tmp_path) == []
+
+
+def test_a_service_that_dies_comes_back_on_its_port(tmp_path: Path) -> None:
+    service = policy_service(tmp_path)
+    address = service.start()
+    try:
+        assert service._process is not None
+        first = service._process.pid
+        os.kill(first, signal.SIGKILL)
+        asker = Asker(address)
+        asker.ask()
+        assert service._process.pid != first
+    finally:
+        service.stop()
+    assert leftovers(tmp_path) == []
+
+
+def test_a_service_that_does_not_start_says_why(tmp_path: Path) -> None:
+    service = KeptService([sys.executable, "-c", "print('no model here')"], tmp_path / "log", "ready", 20.0)
+    with pytest.raises(ServiceError, match="no model here"):
+        service.start()
+    service.stop()
 
 
 def test_a_finished_run_starts_nothing_again(tmp_path: Path) -> None:

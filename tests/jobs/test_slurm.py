@@ -14,20 +14,27 @@ from tests.jobs.run_fleet import make_fleet, server_spec
 
 
 @pytest.mark.usefixtures("slurm_cluster")
-def test_routes_run_as_slurm_jobs_and_a_killed_job_is_retried(tmp_path: Path) -> None:
+def test_routes_run_as_one_array_and_a_killed_task_is_retried(tmp_path: Path) -> None:
     parameters = {"time": 5, "cpus_per_task": 1}
     executor = SlurmExecutor(tmp_path / "slurm", parameters, missing_grace_s=3.0)
-    fleet = make_fleet(tmp_path, 3, {"1": "crash", "2": "once"}, server_spec("good"), executor=executor)
+    fleet = make_fleet(
+        tmp_path, 22, {"1": "crash", "2": "once"}, server_spec("good"), executor=executor, workers=22, routes_per_job=1
+    )
     cancelled = False
-    end = time.monotonic() + 120
+    assert fleet.step()
+    references = [job.handle.reference() for job in fleet.running]
+    assert references == [f"{references[0].split('_')[0]}_{task}" for task in range(22)], "all routes are one array"
+    end = time.monotonic() + 180
     while fleet.step():
-        assert time.monotonic() < end, "the jobs did not end within two minutes"
-        if not cancelled and fleet.running and fleet.running[0].progress:
-            subprocess.run(["scancel", "--signal=KILL", fleet.running[0].handle.reference()], check=True)
+        assert time.monotonic() < end, "the jobs did not end within three minutes"
+        begun = [job for job in fleet.running if job.progress]
+        if not cancelled and begun:
+            subprocess.run(["scancel", "--signal=KILL", begun[0].handle.reference()], check=True)
             cancelled = True
         time.sleep(0.2)
     outcomes = {key: result.outcome for key, result in fleet.results.items()}
     assert cancelled
-    assert outcomes["seed1/1"] is Outcome.CRASHED
-    assert outcomes["seed1/0"] is Outcome.FINISHED
-    assert set(outcomes) == {"seed1/0", "seed1/1", "seed1/2"}
+    assert outcomes.pop("seed1/1") is Outcome.CRASHED
+    assert set(outcomes) == {f"seed1/{index}" for index in range(22)} - {"seed1/1"}
+    assert set(outcomes.values()) == {Outcome.FINISHED}
+    assert fleet.results["seed1/2"].attempts == 2
