@@ -322,10 +322,11 @@ class BackgroundTraffic:
 
     def road_share(self, car: Car) -> float:
         """Share of the limit at which a road car drives: less the farther it is ahead, more the farther it is behind."""
-        band = self.max_radius - self.min_radius
-        gap = self.gap(car)
+        near = self.min_radius
+        far = near + self.spacing
+        band, gap = far - near, self.gap(car)
         if gap > 0:
-            return min(max((self.max_radius - gap) / band, 0.0), 1.0)
+            return min(max((far - gap) / band, 0.0), 1.0)
         return min(1.0 - gap / band, 2.0)
 
     @property

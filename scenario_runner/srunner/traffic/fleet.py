@@ -97,7 +97,8 @@ class Fleet:
         for car in self.cars:
             motion = state.motion(car.actor)
             car.location, car.speed = motion.location, motion.speed
-            car.place = self._frame.place(motion.location)
+        for car, place in zip(self.cars, self._frame.places([car.location for car in self.cars])):
+            car.place = place
 
     def of(self, *duties: Duty) -> list[Car]:
         """Cars with one of these duties."""

@@ -6,6 +6,7 @@ Where the route changes lanes its own number changes, the lanes' numbers do not.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -104,6 +105,7 @@ class RouteFrame:
         self.headings = np.stack([np.cos(yaws), np.sin(yaws)], axis=1)
         steps = np.hypot(*np.diff(self.points, axis=0).T) if len(kept) > 1 else np.empty(0)
         self.lengths = np.concatenate([[0.0], np.cumsum(steps)])
+        self._lengths: list[float] = self.lengths.tolist()
         self.lane_numbers = self._count_lane_changes([option for _, option in kept])
         self.index = 0
         self.waypoint = lru_cache(maxsize=None)(self._waypoint)
@@ -125,17 +127,25 @@ class RouteFrame:
 
     def place(self, location: carla.Location) -> Place:
         """Where a location lies along the stretch of route around the ego."""
+        return self.places([location])[0]
+
+    def places(self, locations: Sequence[carla.Location]) -> list[Place]:
+        """`place` of many locations at once."""
+        if not locations:
+            return []
         low, high = max(0, self.index - SEARCH_BEHIND), min(len(self.points), self.index + SEARCH_AHEAD)
-        offsets = np.array([location.x, location.y]) - self.points[low:high]
-        nearest = int(np.argmin(np.einsum("ij,ij->i", offsets, offsets)))
-        index, offset = low + nearest, offsets[nearest]
+        here = np.array([(location.x, location.y) for location in locations])
+        offsets = here[:, None] - self.points[None, low:high]
+        nearest = np.argmin(np.einsum("nij,nij->ni", offsets, offsets), axis=1)
+        index, offset = low + nearest, offsets[np.arange(len(here)), nearest]
         heading = self.headings[index]
-        along = float(self.lengths[index] + offset @ heading)
-        return Place(along, float(heading[0] * offset[1] - heading[1] * offset[0]), index)
+        along = self.lengths[index] + offset[:, 0] * heading[:, 0] + offset[:, 1] * heading[:, 1]
+        right = heading[:, 0] * offset[:, 1] - heading[:, 1] * offset[:, 0]
+        return [Place(*row) for row in zip(along.tolist(), right.tolist(), index.tolist())]
 
     def index_at(self, along: float) -> int:
         """The route point at an arc length, clipped to the route."""
-        return int(np.clip(np.searchsorted(self.lengths, along), 0, len(self.points) - 1))
+        return min(bisect_left(self._lengths, along), len(self._lengths) - 1)
 
     def lane_number(self, place: Place) -> int:
         """Number of the lane in which a place lies."""
