@@ -24,6 +24,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgpack
 import numpy as np
+import torch
 
 from simlingo_base_training.policy import BasePolicy
 from simlingo_base_training.training import KIND as BASE_KIND
@@ -145,6 +146,9 @@ class BatchingServer:
                 if message.get("reset"):
                     session = Session()
                     continue
+                if message.get("status"):
+                    writer.write(_frame(self.status()))
+                    continue
                 writer.write(_frame(await self._answer(message, session)))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -152,6 +156,10 @@ class BatchingServer:
         finally:
             self._connected -= 1
             writer.close()
+
+    def status(self) -> dict[str, Any]:
+        """What a health check gets: connected cars, and how often each batch size occurred."""
+        return {"connected": self._connected, "batches": {str(size): count for size, count in self.batches.items()}}
 
     async def _answer(self, message: dict[str, Any], session: Session) -> dict[str, Any]:
         arrived = time.perf_counter()
@@ -248,6 +256,10 @@ class RemotePolicy:
         """
         self._persist(lambda: self._socket.sendall(_frame({"reset": True})))
 
+    def status(self) -> dict[str, Any]:
+        """The server's `BatchingServer.status`. Raises PolicyServerError as `act`."""
+        return self._persist(lambda: self._exchange(_frame({"status": True})))
+
     def act(self, observation: Observation) -> Prediction:
         """Predict for one tick.
 
@@ -334,7 +346,10 @@ def main() -> int:
     parser.add_argument(
         "--patience-ms", type=float, default=4.0, help="longest wait for more cars (default: %(default)s)"
     )
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the model, 0 for torch's choice")
     arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     try:
         policy = load_batch_policy(arguments.checkpoint, arguments.device, arguments.dropout, arguments.text_every)
         server = BatchingServer(policy, arguments.max_batch, arguments.patience_ms / 1e3)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -36,14 +37,14 @@ def observation(prompt: str, value: float = 0.0) -> Observation:
     return Observation(np.zeros((4, 6, 3), dtype=np.uint8), 3.0, np.full((2, 2), value), prompt)
 
 
-@pytest.fixture
-def server(capsys: pytest.CaptureFixture[str]) -> Iterator[tuple[BatchingServer, Callable[[], RemotePolicy]]]:
-    """A running server and a function that connects a car to it."""
+@contextmanager
+def running(capsys: pytest.CaptureFixture[str], port: int = 0) -> Iterator[tuple[BatchingServer, str]]:
+    """A server in a thread and its address."""
     batching = BatchingServer(EchoPolicy(), patience_s=0.05)
     stopped = threading.Event()
 
     async def serve() -> None:
-        serving = asyncio.ensure_future(batching.serve("127.0.0.1", 0))
+        serving = asyncio.ensure_future(batching.serve("127.0.0.1", port))
         while not stopped.is_set():
             await asyncio.sleep(0.02)
         serving.cancel()
@@ -52,17 +53,26 @@ def server(capsys: pytest.CaptureFixture[str]) -> Iterator[tuple[BatchingServer,
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     address = ""
-    for _ in range(200):
+    for _ in range(500):
         out = capsys.readouterr().out
         if policy_server.READY in out:
             address = out.split("address=")[1].split()[0]
             break
         time.sleep(0.01)
-    assert address
-    yield batching, lambda: RemotePolicy(address, timeout_s=5.0)
-    stopped.set()
-    thread.join(5)
+    try:
+        assert address
+        yield batching, address
+    finally:
+        stopped.set()
+        thread.join(5)
     assert not thread.is_alive()
+
+
+@pytest.fixture
+def server(capsys: pytest.CaptureFixture[str]) -> Iterator[tuple[BatchingServer, Callable[[], RemotePolicy]]]:
+    """A running server and a function that connects a car to it."""
+    with running(capsys) as (batching, address):
+        yield batching, lambda: RemotePolicy(address, timeout_s=5.0)
 
 
 def test_cars_are_answered_together_and_each_gets_its_own(
@@ -99,6 +109,53 @@ def test_an_error_reaches_the_car_and_the_server_lives_on(
     with pytest.raises(PolicyServerError, match="cannot think about that"):
         car.act(observation("break"))
     assert car.act(observation("fine")).text == "fine 1"
+
+
+def test_a_bad_request_in_a_batch_spoils_no_others(
+    server: tuple[BatchingServer, Callable[[], RemotePolicy]],
+) -> None:
+    batching, connect = server
+    cars = [connect() for _ in range(3)]
+
+    def ask(number: int) -> str:
+        try:
+            return cars[number].act(observation("break" if number == 1 else f"car {number}")).text
+        except PolicyServerError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(ask, range(3)))
+    assert max(batching.batches) > 1
+    assert answers[0] == "car 0 1"
+    assert "cannot think about that" in answers[1]
+    assert answers[2] == "car 2 1"
+
+
+def test_a_health_check_tells_of_cars_and_batches(server: tuple[BatchingServer, Callable[[], RemotePolicy]]) -> None:
+    _, connect = server
+    car = connect()
+    car.act(observation("a"))
+    assert car.status() == {"connected": 1, "batches": {"1": 1}}
+
+
+def test_a_car_outlives_a_restart_of_its_server(capsys: pytest.CaptureFixture[str]) -> None:
+    """The server goes away in the middle of a drive and another one comes up on its port."""
+    with running(capsys) as (_, address):
+        car = RemotePolicy(address, timeout_s=5.0, reconnect_s=10.0)
+        assert car.act(observation("a")).text == "a 1"
+    port = int(address.rpartition(":")[2])
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(car.act, observation("a"))
+        time.sleep(0.3)
+        with running(capsys, port):
+            assert answer.result(10).text == "a 1", "the new server starts with an empty memory"
+
+
+def test_a_server_that_stays_away_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with running(capsys) as (_, address):
+        car = RemotePolicy(address, timeout_s=5.0, reconnect_s=0.3)
+    with pytest.raises(PolicyServerError, match=r"did not come back within 0\.3 s"):
+        car.act(observation("a"))
 
 
 def test_a_lone_car_does_not_wait_for_others(server: tuple[BatchingServer, Callable[[], RemotePolicy]]) -> None:
