@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 
 import laspy
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from driving.geometry import rotation_2d, to_ego, to_world
@@ -65,13 +67,22 @@ class PointIndex:
 
     def count(self, center: Array, extent: Array, yaw: float) -> int:
         """Number of points strictly inside a box turned by ``yaw`` radians about z."""
-        reach = float(np.hypot(extent[0], extent[1]))
+        reach = math.hypot(extent[0], extent[1])
         begin, end = np.searchsorted(self._x, [center[0] - reach, center[0] + reach])
-        near = self._points[begin:end]
-        near = near[np.abs(near[:, 1] - center[1]) < reach]
-        local = (near[:, :2] - center[:2]) @ rotation_2d(yaw)
-        inside = (np.abs(local) < extent[:2]).all(axis=1) & (np.abs(near[:, 2] - center[2]) < extent[2])
-        return int(np.count_nonzero(inside))
+        turned = (math.cos(yaw), math.sin(yaw))
+        return int(_count_inside(self._points[begin:end], np.asarray(center), np.asarray(extent), turned))
+
+
+@njit(cache=True)
+def _count_inside(points, center, extent, turned):
+    cos, sin = turned
+    count = 0
+    for k in range(len(points)):
+        dx, dy, dz = points[k, 0] - center[0], points[k, 1] - center[1], points[k, 2] - center[2]
+        ahead, right = dx * cos + dy * sin, dy * cos - dx * sin
+        if abs(ahead) < extent[0] and abs(right) < extent[1] and abs(dz) < extent[2]:
+            count += 1
+    return count
 
 
 def encode_laz(points: Array) -> bytes:

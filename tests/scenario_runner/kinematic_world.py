@@ -263,6 +263,9 @@ class KinematicWorld:
     def get_actors(self) -> list[Actor]:
         return list(self.actors.values())
 
+    def get_snapshot(self) -> list[Actor]:
+        return self.get_actors()
+
     def try_spawn_actor(self, blueprint: Blueprint, pose: carla.Transform) -> Actor | None:
         actor = Actor(self, next(self._ids), blueprint, pose)
         if any(self.overlap(actor, other) for other in self.actors.values()):

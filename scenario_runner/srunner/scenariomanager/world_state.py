@@ -110,6 +110,7 @@ class WorldState:
         self._fresh: dict[int, carla.Transform] = {}
         self._motions: dict[int, Motion] = {}
         self._all_actors: list[Any] | None = None
+        self._listed_ids: set[int] = set()
         self._vehicles: list[Any] | None = None
         self._places: Array | None = None
         self._extents: dict[int, carla.Vector3D] = {}
@@ -129,7 +130,9 @@ class WorldState:
         """Forget what was read in the last tick, and actors that the simulator removed."""
         self._motions.clear()
         self._fresh.clear()
-        self._list_anew()
+        self._places = None
+        if self._all_actors is not None and self._listed_ids != self._present_ids():
+            self._list_anew()
         for actor_id in [key for key, actor in self._pool.items() if not actor.is_alive]:
             self._forget(actor_id)
 
@@ -174,8 +177,9 @@ class WorldState:
         self._places = None
 
     def actors(self) -> list[Any]:
-        """All actors of the simulator, listed once per tick, in order of their ids."""
+        """All actors of the simulator in order of their ids; listed anew after some came or went."""
         if self._all_actors is None:
+            self._listed_ids = self._present_ids()
             self._all_actors = sorted(self.world.get_actors(), key=lambda actor: actor.id)
         return self._all_actors
 
@@ -194,6 +198,10 @@ class WorldState:
         offset = self._places - (location.x, location.y, location.z)
         near = np.flatnonzero(np.einsum("ij,ij->i", offset, offset) <= radius * radius)
         return [vehicles[index] for index in near.tolist()]
+
+    def _present_ids(self) -> set[int]:
+        """Ids of the actors in the simulator's last tick; far cheaper than listing the actors."""
+        return {state.id for state in self.world.get_snapshot()}
 
     def _list_anew(self) -> None:
         self._all_actors = self._vehicles = self._places = None
