@@ -9,15 +9,20 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carla_server.sensors.poses import rotation
+from carla_server.sensors.rays import Face, faces_for
 from carla_server.sensors.scene import ActorView, Pose, RayHits, Scene, WeatherView
 
 Floats = NDArray[np.float32]
 Velocity = tuple[float, float, float]
+
+KEPT_FANS = 8
+"""Directions of this many different sweeps are kept: a lidar that turns by a fraction of a circle per tick repeats itself."""
 
 
 def _number(attributes: Mapping[str, str], name: str, default: float) -> float:
@@ -25,6 +30,23 @@ def _number(attributes: Mapping[str, str], name: str, default: float) -> float:
         return float(attributes.get(name, default))
     except ValueError:
         raise ValueError(f"{name} must be a number; got {attributes[name]!r}") from None
+
+
+class Fan:
+    """Rays of one sweep.
+
+    Attributes:
+        rays: (C * P, 3) unit directions in the sensor frame, channel by channel from the uppermost.
+        per_channel: P.
+    """
+
+    def __init__(self, rays: Floats, per_channel: int) -> None:
+        self.rays, self.per_channel = rays, per_channel
+
+    @cached_property
+    def faces(self) -> list[Face]:
+        """Views that together hold every ray."""
+        return faces_for(self.rays)
 
 
 class _Spinning:
@@ -40,26 +62,30 @@ class _Spinning:
         step = (upper - lower) / (self.channels - 1) if self.channels > 1 else 0.0
         self.elevation = np.radians(upper - step * np.arange(self.channels))
         self.angle_deg = 0.0
+        self._fans: dict[tuple[float, float], Fan] = {}
 
-    def sweep(self, delta_s: float) -> tuple[Floats, int]:
-        """Rays of the next `delta_s` seconds.
-
-        Returns:
-            (C * P, 3) unit directions in the sensor frame, channel by channel from the uppermost, and P, the rays per
-            channel. The lidar has then turned on.
-        """
+    def sweep(self, delta_s: float) -> Fan:
+        """Rays of the next `delta_s` seconds; the lidar has then turned on."""
         per_channel = math.floor(self.points_per_second * delta_s / self.channels + 0.5)
-        turned = self.frequency * self.horizontal_fov * delta_s
         if per_channel == 0:
-            return np.zeros((0, 3), np.float32), 0
+            return Fan(np.zeros((0, 3), np.float32), 0)
+        key = (self.angle_deg, delta_s)
+        turned = self.frequency * self.horizontal_fov * delta_s
+        self.angle_deg = math.fmod(self.angle_deg + turned, self.horizontal_fov)
+        if key not in self._fans:
+            if len(self._fans) >= KEPT_FANS:
+                self._fans.clear()
+            self._fans[key] = Fan(self._rays(key[0], turned, per_channel), per_channel)
+        return self._fans[key]
+
+    def _rays(self, begin_deg: float, turned_deg: float, per_channel: int) -> Floats:
         fov = self.horizontal_fov
-        azimuth = np.mod(self.angle_deg + turned / per_channel * np.arange(per_channel), fov) - fov / 2
-        self.angle_deg = math.fmod(self.angle_deg + turned, fov)
+        azimuth = np.mod(begin_deg + turned_deg / per_channel * np.arange(per_channel), fov) - fov / 2
         yaw = np.radians(azimuth)[None, :]
         flat, rise = np.cos(self.elevation)[:, None], np.sin(self.elevation)[:, None]
         rays = np.empty((self.channels, per_channel, 3), np.float32)
         rays[..., 0], rays[..., 1], rays[..., 2] = flat * np.cos(yaw), flat * np.sin(yaw), rise
-        return rays.reshape(-1, 3), per_channel
+        return rays.reshape(-1, 3)
 
     def head(self, counts: NDArray[np.int64]) -> bytes:
         """Start of a payload: horizontal angle in radians, channels, points per channel."""
@@ -85,8 +111,9 @@ class SemanticLidar:
     ) -> bytes:
         """Payload of one tick; 24 bytes per point: x, y, z, cos of incidence, object id, tag."""
         fan = self._fan
-        rays, per_channel = fan.sweep(delta_s)
-        hits = scene.cast(pose, rays, actors, fan.range, time_s)
+        sweep = fan.sweep(delta_s)
+        rays, per_channel = sweep.rays, sweep.per_channel
+        hits = scene.cast(pose, rays, actors, fan.range, time_s, sweep.faces)
         keep = np.isfinite(hits.distance)
         counts = keep.reshape(fan.channels, per_channel).sum(axis=1) if per_channel else np.zeros(fan.channels, int)
         points = np.empty(int(keep.sum()), SEMANTIC_POINT)
@@ -124,11 +151,13 @@ class Lidar:
     ) -> bytes:
         """Payload of one tick; 16 bytes per point: x, y, z in the sensor frame, intensity."""
         fan = self._fan
-        rays, per_channel = fan.sweep(delta_s)
+        sweep = fan.sweep(delta_s)
+        rays, per_channel = sweep.rays, sweep.per_channel
         sent = (
             np.flatnonzero(self._rng.random(len(rays)) >= self._general) if self._general > 0 else np.arange(len(rays))
         )
-        hits: RayHits = scene.cast(pose, rays[sent], actors, fan.range, time_s)
+        faces = [face.among(sent, len(rays)) for face in sweep.faces]
+        hits: RayHits = scene.cast(pose, rays[sent], actors, fan.range, time_s, faces)
         intensity = np.exp(-self._attenuation * hits.distance)
         keep = np.isfinite(hits.distance) & self._survives(intensity)
         channel = sent[keep] // per_channel if per_channel else sent[keep]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
@@ -38,6 +38,13 @@ class Face:
     width: int
     height: int
     focal: float
+
+    def among(self, kept: NDArray[np.int64], count: int) -> Face:
+        """The same view for a bundle of which only the rows `kept` (M,), ascending, of `count` are sent."""
+        row_of = np.full(count, -1, np.int64)
+        row_of[kept] = np.arange(len(kept))
+        rows = row_of[self.rays]
+        return replace(self, rays=rows[rows >= 0])
 
 
 def _about_z(angle: float) -> Array:

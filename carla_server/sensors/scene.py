@@ -16,7 +16,7 @@ from carla_server.sensors.atlas import atlas
 from carla_server.sensors.ground import texel_tags
 from carla_server.sensors.lights import SCALE, LightMaps, actor_casters, light_maps, town_casters
 from carla_server.sensors.poses import rotation, world_to_camera
-from carla_server.sensors.rays import faces_for, sample_face
+from carla_server.sensors.rays import Face, faces_for, sample_face
 from carla_server.sensors.views import (
     ActorView,
     CameraSpec,
@@ -169,6 +169,7 @@ class Scene:
         actors: Sequence[ActorView],
         max_range: float,
         time_s: float = 0.0,
+        faces: Sequence[Face] | None = None,
     ) -> RayHits:
         """Cast rays from one point.
 
@@ -181,6 +182,7 @@ class Scene:
             actors: As for `render`.
             max_range: Metres along a ray beyond which nothing is hit.
             time_s: Simulated time; walkers' limbs move with it.
+            faces: Views that hold the rays, `faces_for(directions)`, for callers that keep them.
         """
         count = len(directions)
         hits = RayHits(
@@ -193,7 +195,7 @@ class Scene:
         turn = rotation(*pose[3:])
         rows = self._stage.gather(eye, max_range, actors, time_s)
         stage = self._stage
-        for face in faces_for(directions):
+        for face in faces_for(directions) if faces is None else faces:
             to_world = turn @ face.to_body
             matrix = np.concatenate([to_world.T, -(to_world.T @ eye)[:, None]], axis=1)
             view = View(matrix, eye, face.width, face.height, face.focal, max_range)
