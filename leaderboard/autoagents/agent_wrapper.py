@@ -109,6 +109,7 @@ class AgentWrapper:
         self._rules = rules
         self._sensors: list[list[Any]] = []
         self._pseudo: list[SensorSpec] = []
+        self._map_reading: dict[str, str] | None = None
         self._ego: carla.Vehicle | None = None
 
     def mount_sensors(self, ego: carla.Vehicle, specs: Sequence[SensorSpec]) -> None:
@@ -156,7 +157,9 @@ class AgentWrapper:
 
     def _read_pseudo(self, sensor_type: str) -> dict[str, Any]:
         if sensor_type == MAP_SENSOR:
-            return {"opendrive": CarlaDataProvider.get_map().to_opendrive()}
+            if self._map_reading is None:
+                self._map_reading = {"opendrive": CarlaDataProvider.get_map().to_opendrive()}
+            return dict(self._map_reading)
         if sensor_type == SPEEDOMETER and self._ego is not None:
             return {"speed": forward_speed(self._ego)}
         raise ValueError(f"{sensor_type!r} is not a sensor that the evaluator computes")

@@ -185,14 +185,14 @@ class BackgroundTraffic:
         for car in self.fleet.of(Duty.ROAD):
             if self.frame.lane_number(car.place) in self.frame.lanes(car.place.index):
                 continue
-            waypoint = self.context.map.get_waypoint(car.location)
+            waypoint = self.fleet.waypoint(car)
             if not waypoint.is_junction and not self.frame.waypoint(car.place.index).is_junction:
                 self.junctions.let_out(car, waypoint)
 
     def _stop_on_narrow_lanes(self) -> None:
         """Cars whose lane becomes too narrow pull up with their hazard lights on."""
         for car in self.fleet.of(Duty.ROAD):
-            waypoint = self.context.map.get_waypoint(car.location)
+            waypoint = self.fleet.waypoint(car)
             if waypoint is not None and not waypoint.is_junction and waypoint.lane_width < MIN_LANE_WIDTH:
                 car.duty = Duty.WAITING
                 self.fleet.hazard_lights(car)

@@ -23,6 +23,9 @@ LANE_OFFSET = 0.1
 SPEED_STEP_KMH = 0.5
 """The Traffic Manager is told a new speed only if it differs by more than this."""
 
+MOVED = 0.05
+"""A car this near to where it was is still at the same place of its lane, metres."""
+
 STANDING_KMH = 0.1
 """Told to cars that shall stand: at exactly 0 the Traffic Manager's controller divides by zero and only coasts."""
 
@@ -55,6 +58,7 @@ class Car:
         lane: Road and lane id, kept for cars at junctions.
         merged_at: Route points between which it was told to change lanes.
         exit: Lane and place at which it left its junction.
+        under: Waypoint under it and the place it was found for.
     """
 
     actor: Any
@@ -67,6 +71,7 @@ class Car:
     lane: tuple[int, int] = (0, 0)
     merged_at: range = range(0)
     exit: tuple[tuple[int, int], carla.Location] = field(default_factory=lambda: ((0, 0), carla.Location()))
+    under: tuple[Any, carla.Location] | None = None
 
 
 class Fleet:
@@ -99,6 +104,12 @@ class Fleet:
             car.location, car.speed = motion.location, motion.speed
         for car, place in zip(self.cars, self._frame.places([car.location for car in self.cars])):
             car.place = place
+
+    def waypoint(self, car: Car) -> Any:
+        """Waypoint of the lane under a car, looked up anew once it has moved."""
+        if car.under is None or car.location.distance(car.under[1]) > MOVED:
+            car.under = self._context.map.get_waypoint(car.location), car.location
+        return car.under[0]
 
     def of(self, *duties: Duty) -> list[Car]:
         """Cars with one of these duties."""

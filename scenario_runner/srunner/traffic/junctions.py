@@ -191,7 +191,7 @@ class JunctionTraffic:
         traffic = self._traffic
         onward = {lane_of(lane) for lane in same_direction_lanes(junction.exit)}
         for car in traffic.fleet.of(Duty.ROAD):
-            waypoint = traffic.context.map.get_waypoint(car.location)
+            waypoint = traffic.fleet.waypoint(car)
             if lane_of(waypoint) in onward and car.place.along > junction.end:
                 branches = waypoint.next(more)
                 if branches:
@@ -246,7 +246,7 @@ class JunctionTraffic:
         """Entry, inside, behind: the states of a car that came from a source."""
         traffic = self._traffic
         for car in traffic.fleet.of(Duty.ENTRY, Duty.MIDDLE, Duty.EXIT):
-            waypoint = traffic.context.map.get_waypoint(car.location)
+            waypoint = traffic.fleet.waypoint(car)
             if waypoint is None:
                 continue
             car.lane = lane_of(waypoint)
