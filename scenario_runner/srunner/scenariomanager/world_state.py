@@ -93,6 +93,21 @@ def _matches(blueprint: Any, attributes: Mapping[str, Any]) -> bool:
     )
 
 
+_planners: dict[tuple[str, float], GlobalRoutePlanner] = {}
+"""Planners of the towns driven last, by OpenDRIVE text and resolution: every route loads its town afresh."""
+
+KEPT_PLANNERS = 6
+
+
+def _planner_of(road_map: Any, resolution: float) -> GlobalRoutePlanner:
+    key = (road_map.to_opendrive(), resolution)
+    planner = _planners.pop(key, None) or GlobalRoutePlanner(road_map, resolution)
+    _planners[key] = planner
+    while len(_planners) > KEPT_PLANNERS:
+        del _planners[next(iter(_planners))]
+    return planner
+
+
 class WorldState:
     """Actors of one route.
 
@@ -119,9 +134,9 @@ class WorldState:
         self._candidates = lru_cache(maxsize=None)(self._find_candidates)
 
     def planner(self, resolution: float = 2.0) -> GlobalRoutePlanner:
-        """The route planner of this map at a resolution in metres, built once."""
+        """The route planner of this map at a resolution in metres, built once for all routes of a town."""
         if resolution not in self._planners:
-            self._planners[resolution] = GlobalRoutePlanner(self.map, resolution)
+            self._planners[resolution] = _planner_of(self.map, resolution)
         return self._planners[resolution]
 
     # ---- motion -------------------------------------------------------------------------------------------------
