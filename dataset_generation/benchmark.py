@@ -131,13 +131,17 @@ def _bucket(profile: Profile, data: Path, out: Path, jobs: int) -> int:
     return buckets.total
 
 
+STAGES = ("vqa+commentary", "dreaming", "buckets")
+
+
 def stages_of(profile: Profile) -> dict[str, Stage]:
     """What is measured, by name."""
-    return {
-        "vqa+commentary": partial(_label, [VqaLabeller(profile), CommentaryLabeller(profile)], profile),
-        "dreaming": partial(_label, [DreamLabeller(profile)], profile),
-        "buckets": partial(_bucket, profile),
-    }
+    stages = (
+        partial(_label, [VqaLabeller(profile), CommentaryLabeller(profile)], profile),
+        partial(_label, [DreamLabeller(profile)], profile),
+        partial(_bucket, profile),
+    )
+    return dict(zip(STAGES, stages, strict=True))
 
 
 def profile_of(stage: Stage, data: Path, out: Path) -> list[tuple[float, str]]:
@@ -162,7 +166,8 @@ def benchmark_labels(options: argparse.Namespace, folder: Path) -> dict[str, Any
     repeat_runs(runs, folder / "profiled", min(PROFILED_FRAMES, options.frames))
     print(f"{frames} frames: {len(runs)} runs of {options.data or 'made-up frames'}, repeated")
     result: dict[str, Any] = {"frames": frames, "profile": options.profile, "jobs": options.jobs}
-    for name, stage in stages_of(profile_named(options.profile)).items():
+    stages = stages_of(profile_named(options.profile))
+    for name, stage in ((name, stages[name]) for name in options.stages):
         out = folder / name
         hot = profile_of(stage, folder / "profiled", folder / "profiled_out")
         with clock(options.jobs) as stop:
@@ -239,6 +244,7 @@ def make_parser() -> argparse.ArgumentParser:
     labels.add_argument("--cars", type=int, default=8, help="vehicles of made-up frames (default: %(default)s)")
     labels.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
     labels.add_argument("--profile", choices=sorted(PROFILES), default="corrected", help="default: %(default)s")
+    labels.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="default: all")
     index = commands.add_parser("index", help="index.parquet")
     index.add_argument("--frames", type=int, default=1_000_000, help="frames of the index (default: %(default)s)")
     return parser

@@ -13,7 +13,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -28,14 +28,16 @@ from tqdm import tqdm
 
 from dataset_generation.language_labels.profiles import PROFILES, Profile, profile_named
 from dataset_generation.language_labels.route_data import Frame, LabelFailure, RouteData
+from dataset_generation.language_labels.runner import add_failure_limit
 from driving.files import atomic_writer, write_bytes, write_json
 from driving.geometry import invert_pose, transform_points
-from driving.records import FRAME_DT_S, CarBox, PlacedBox, RunFolder, WalkerBox, find_runs
+from driving.records import FRAME_DT_S, CarBox, PlacedBox, RunFolder, WalkerBox, find_runs, frame_name
 
 Array = NDArray[np.float64]
 
 FOLDER = "buckets"
 PATHS_NAME, STATS_NAME = "buckets_paths.json.gz", "buckets_stats.json"
+FAILED_NAME = "frames_without_bucket.json"
 
 FIRST_FRAME = 10
 FUTURE_FRAMES = 11
@@ -239,19 +241,27 @@ class RunBuckets:
     Attributes:
         paths: Bucket to measurement files.
         total: Frames looked at.
-        left_out: Reason to number of frames.
+        left_out: Reason to number of frames that a rule leaves out.
+        failed: Frame to the reason for which it could not be sorted.
     """
 
-    paths: dict[str, list[str]]
-    total: int
-    left_out: Counter[str]
+    paths: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    total: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failure_share(self) -> float:
+        """Failed frames over all that should have been sorted."""
+        wanted = self.total + len(self.failed)
+        return len(self.failed) / wanted if wanted else 0.0
 
 
 def bucket_run(run: RunFolder, profile: Profile) -> RunBuckets:
     """Sort the frames of one run into buckets; each file is read once."""
     settings = SETTINGS[profile.name]
     route = RouteData(run, Path(), profile)
-    result = RunBuckets(defaultdict(list), 0, Counter())
+    result = RunBuckets()
     if not settings.failed_runs and route.rejection:
         result.left_out[route.rejection] = len(route.frames)
         return result
@@ -262,7 +272,10 @@ def bucket_run(run: RunFolder, profile: Profile) -> RunBuckets:
             frames = [route.frame(number + i) for i in range(VANISH_FRAMES)]
             names = buckets_of(Moment(frames, route, settings))
         except LabelFailure as reason:
-            result.left_out[str(reason).partition(": ")[0]] += 1
+            result.failed[f"{run.key}/{frame_name(number)}"] = str(reason)
+            continue
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            result.failed[f"{run.key}/{frame_name(number)}"] = f"unexpected value: {type(error).__name__}: {error}"
             continue
         result.total += 1
         for name in names:
@@ -278,11 +291,12 @@ def bucket_dataset(data: Path, profile: Profile, jobs: int) -> RunBuckets:
         FileNotFoundError: If there is no dataset.
     """
     runs = [run for run in find_runs(data) if (run.path / "rgb").is_dir()]
-    merged = RunBuckets(defaultdict(list), 0, Counter())
+    merged = RunBuckets()
     work = partial(bucket_run, profile=profile)
     for found in tqdm(_map(work, runs, jobs), total=len(runs), desc="buckets", unit="route"):
         merged.total += found.total
         merged.left_out += found.left_out
+        merged.failed |= found.failed
         for name, paths in found.paths.items():
             merged.paths[name] += paths
     merged.paths = {name: sorted(paths) for name, paths in sorted(merged.paths.items())}
@@ -302,6 +316,9 @@ def write_buckets(folder: Path, buckets: RunBuckets, with_pickle: bool) -> None:
     write_json(folder / PATHS_NAME, buckets.paths, indent=None)
     sizes = {name: len(paths) for name, paths in buckets.paths.items()}
     write_json(folder / STATS_NAME, {**sizes, "total": buckets.total}, indent=4)
+    write_json(
+        folder / FAILED_NAME, {"left_out": dict(buckets.left_out), "failed": dict(sorted(buckets.failed.items()))}
+    )
     if with_pickle:
         write_bytes(folder / "buckets_paths.pkl", pickle.dumps(dict(buckets.paths)))
     _plot(folder / "buckets.png", sizes, buckets.total)
@@ -334,6 +351,7 @@ def main() -> int:
     parser.add_argument("--profile", choices=sorted(PROFILES), default="corrected", help="default: %(default)s")
     parser.add_argument("--jobs", type=int, default=1, help="routes at the same time (default: %(default)s)")
     parser.add_argument("--pickle", action="store_true", help="also write buckets_paths.pkl for the published loader")
+    add_failure_limit(parser)
     arguments = parser.parse_args()
     try:
         buckets = bucket_dataset(arguments.data, profile_named(arguments.profile), max(arguments.jobs, 1))
@@ -345,6 +363,11 @@ def main() -> int:
     print(f"{buckets.total} frames in {len(buckets.paths)} buckets: {folder / PATHS_NAME}")
     for reason, count in buckets.left_out.most_common():
         print(f"  left out {count:6d}  {reason}")
+    for reason, count in Counter(reason.partition(": ")[0] for reason in buckets.failed.values()).most_common():
+        print(f"  failed   {count:6d}  {reason} (named in {folder / FAILED_NAME})")
+    if buckets.failure_share > arguments.max_failures:
+        print(f"error: {buckets.failure_share:.2%} of the frames failed, more than {arguments.max_failures:.2%}")
+        return 1
     return 0
 
 

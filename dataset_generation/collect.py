@@ -142,6 +142,8 @@ class Client:
         ]
         if options.no_traffic:
             arguments.append("--no-traffic")
+        if options.extra_pictures:
+            environment["SAVE_TF_LABELS"] = "1"
         settings = [f"{name}={value}" for name, value in environment.items()]
         return ("env", *settings, sys.executable, "-m", "leaderboard.leaderboard_evaluator", *arguments)
 
@@ -200,6 +202,16 @@ def finished_runs(out: Path) -> list[RunFolder]:
     return finished
 
 
+def remove_leftovers(out: Path) -> None:
+    """Remove the half-written files of recordings that were killed; call it when nothing records any more."""
+    if not (out / "data").is_dir():
+        return
+    for run in find_runs(out):
+        if not run.results_path.is_file():
+            for path in run.path.rglob(".*.tmp"):
+                path.unlink(missing_ok=True)
+
+
 def collect(options: argparse.Namespace) -> int:
     """Run the collection. Returns the exit code: 0 if every route was driven to a verdict, 1 otherwise.
 
@@ -223,6 +235,7 @@ def collect(options: argparse.Namespace) -> int:
     started = time.monotonic()
     with LiveView("Collecting") as view:
         results = fleet.run(view)
+    remove_leftovers(out)
     Console().print(summary_table(fleet, results, finished_runs(out), time.monotonic() - started))
     return 0 if all(result.outcome.is_verdict for result in results) else 1
 
@@ -258,6 +271,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="wall seconds the evaluator waits for a tick (default: %(default)s)",
     )
     add("--no-traffic", action="store_true", help="leave out background traffic")
+    add("--extra-pictures", action="store_true", help="also record classes, depth and the road from above")
     add("--executor", choices=("local", "slurm"), default="local", help="(default: %(default)s)")
     add("--slurm", action="append", default=[], metavar="NAME=VALUE", help="submitit option; may be given again")
     return parser

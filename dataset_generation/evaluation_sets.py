@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from driving.evaluation_sets import EvaluationSample, EvaluationSet, write_evaluation_set
 from driving.files import read_json
-from driving.label_records import QaPair, VqaLabel, read_commentary, read_vqa
+from driving.label_records import QaPair, VqaLabel, fill, read_commentary, read_vqa
 from driving.records import COMMENTARY, DREAMER, LABEL_KINDS, VQA, RunFolder, find_runs, hash_held_out
 
 FIRST_FRAME = 10
@@ -76,10 +76,11 @@ def dreamer_samples(run: RunFolder, frame: int, path: Path) -> Iterator[Evaluati
             continue
         for index, sample in enumerate(alternatives):
             safe = sample["safe_to_execute"]
-            spoken = sample["dreamer_instruction"]
             group = f"{mode} {'safe' if safe else 'unsafe'}"
-            for number, text in enumerate([spoken] if isinstance(spoken, str) else spoken):
-                answer = sample["dreamer_answer_safety"]
+            worded = zip(sample["instructions_templates"], sample["templates_placeholders"], strict=True)
+            for number, (template, slots) in enumerate(worded):
+                # Files of the published profile hold one random paraphrase; the template is canonical in all of them.
+                text, answer = fill(template, slots), sample["dreamer_answer_safety"]
                 yield EvaluationSample(run.key, frame, group, text, answer, index, number, mode, safe)
 
 

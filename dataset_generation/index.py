@@ -175,7 +175,8 @@ def _kept_rows(index: Path, current: dict[str, str]) -> tuple[pa.Table | None, s
     """Rows of an existing index whose runs have not changed, and the keys of those runs."""
     if not index.is_file():
         return None, set()
-    table = pq.read_table(index)
+    # Row groups have dictionaries of their own, which grouping does not accept.
+    table = pq.read_table(index).unify_dictionaries()
     if table.schema.names != SCHEMA.names:
         return None, set()
     pairs = table.select(["run", "stamp"]).group_by(["run", "stamp"]).aggregate([]).to_pylist()

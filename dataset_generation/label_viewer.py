@@ -10,10 +10,9 @@ import argparse
 import html
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import matplotlib
@@ -26,41 +25,32 @@ from matplotlib.patches import Polygon, Rectangle
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dataset_generation.language_labels.projection import clipped_bounds, corners
+from dataset_generation.label_overlay import (
+    CAUSE_COLOUR,
+    KEY_OBJECT_COLOUR,
+    MODE_COLOURS,
+    FrameLabels,
+    cause_bounds,
+    dreamed_paths,
+    read_labels,
+    spoken,
+)
 from dataset_generation.viewer import BOX_STYLES, STYLES
 from driving.camera import DRIVING_CAMERA
-from driving.files import read_json, write_text
+from driving.files import write_text
 from driving.geometry import box_corners_2d
-from driving.label_records import CommentaryLabel, QaPair, VqaLabel, read_commentary, read_vqa
+from driving.label_records import CommentaryLabel, QaPair
 from driving.records import (
-    COMMENTARY,
-    DREAMER,
-    VQA,
     Box,
     EgoCarBox,
     Measurement,
     PlacedBox,
     RunFolder,
-    box_from_dict,
     find_runs,
     frame_name,
     read_boxes,
     read_measurement,
 )
-
-MODE_COLOURS = {
-    "target_speed": "#1f77b4",
-    "stop": "#d62728",
-    "faster": "#2ca02c",
-    "slower": "#ff7f0e",
-    "crash": "#e377c2",
-    "lane_change": "#9467bd",
-    "route": "#8c564b",
-}
-"""Colour of each dreaming mode; modes not listed repeat another mode's instruction and are not drawn."""
-
-KEY_OBJECT_COLOUR = "#ffd400"
-CAUSE_COLOUR = "#ff3030"
 
 VIEW_AHEAD, VIEW_BEHIND, VIEW_ASIDE = 50.0, 12.0, 22.0
 """Extent of the view from above, metres."""
@@ -82,8 +72,7 @@ class LabelledFrame:
         measurement: What the expert knew.
         boxes: All boxes.
         image: (H, W, 3) RGB front image, or None.
-        vqa, commentary: Its labels, None without one.
-        dreams: Mode to alternatives as in the file.
+        labels: Its labels.
     """
 
     run: RunFolder
@@ -91,9 +80,7 @@ class LabelledFrame:
     measurement: Measurement
     boxes: Sequence[Box]
     image: NDArray[np.uint8] | None
-    vqa: VqaLabel | None = None
-    commentary: CommentaryLabel | None = None
-    dreams: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    labels: FrameLabels
 
 
 def load_frame(run: RunFolder, number: int, labels_root: Path | None = None) -> LabelledFrame:
@@ -109,7 +96,6 @@ def load_frame(run: RunFolder, number: int, labels_root: Path | None = None) -> 
         ValueError: If a file is malformed; the message names it.
     """
     labelled = run if labels_root is None else RunFolder(labels_root, run.relative)
-    paths = {kind.name: labelled.label_path(kind, number) for kind in (VQA, COMMENTARY, DREAMER)}
     image = cv2.imread(str(run.rgb_path(number)), cv2.IMREAD_COLOR)
     return LabelledFrame(
         run,
@@ -117,16 +103,8 @@ def load_frame(run: RunFolder, number: int, labels_root: Path | None = None) -> 
         read_measurement(run.measurement_path(number)),
         read_boxes(run.boxes_path(number)),
         None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8),
-        read_vqa(paths["vqa"]) if paths["vqa"].is_file() else None,
-        read_commentary(paths["commentary"]) if paths["commentary"].is_file() else None,
-        read_json(paths["dreamer"]) if paths["dreamer"].is_file() else {},
+        read_labels(labelled, number),
     )
-
-
-def asked_about(frame: LabelledFrame, node: tuple[int, int] | None) -> list[QaPair]:
-    """Pairs of one graph node, all pairs without one."""
-    pairs = [] if frame.vqa is None else frame.vqa.pairs
-    return [pair for pair in pairs if node is None or (pair.cluster, pair.layer) == node]
 
 
 # Camera ---------------------------------------------------------------------------------------------------------------
@@ -141,7 +119,7 @@ def add_image(ax: Axes, frame: LabelledFrame) -> None:
 
 def add_key_objects(ax: Axes, frame: LabelledFrame, tags: set[str] | None = None) -> None:
     """Rectangles around key objects with their descriptions; only those in ``tags`` when given."""
-    for key, thing in ({} if frame.vqa is None else frame.vqa.key_objects).items():
+    for key, thing in ({} if frame.labels.vqa is None else frame.labels.vqa.key_objects).items():
         if thing.box_2d is None or (tags is not None and key not in tags):
             continue
         _add_rectangle(ax, thing.box_2d, f"{key[1:].partition(',')[0]} {thing.description}", KEY_OBJECT_COLOUR)
@@ -149,10 +127,7 @@ def add_key_objects(ax: Axes, frame: LabelledFrame, tags: set[str] | None = None
 
 def add_cause(ax: Axes, commentary: CommentaryLabel | None) -> None:
     """A rectangle around the object a commentary speaks of."""
-    if commentary is None or commentary.cause_object is None:
-        return
-    box = box_from_dict(commentary.cause_object)
-    bounds = clipped_bounds(corners(box)) if isinstance(box, PlacedBox) else None
+    bounds = cause_bounds(commentary)
     if bounds is not None:
         _add_rectangle(ax, bounds, "", CAUSE_COLOUR, dashed=True)
 
@@ -170,21 +145,10 @@ def _add_rectangle(ax: Axes, bounds: Sequence[Sequence[float]], text: str, colou
 
 def add_dreams_to_image(ax: Axes, frame: LabelledFrame) -> None:
     """Dreamed waypoints on the ground, one line per alternative."""
-    for mode, _, points in dreamed_paths(frame):
+    for mode, _, points in dreamed_paths(frame.labels.dreams):
         pixels, in_front = DRIVING_CAMERA.project_ground(points)
         shown = pixels[in_front]
         ax.plot(shown[:, 0], shown[:, 1], "-o", color=MODE_COLOURS[mode], ms=3, lw=1.2, alpha=0.9)
-
-
-def dreamed_paths(frame: LabelledFrame) -> list[tuple[str, Mapping[str, Any], NDArray[np.float64]]]:
-    """Mode, alternative and waypoints (N, 2), ego frame, metres, of every drawn alternative that has its own waypoints."""
-    found = []
-    for mode, alternatives in frame.dreams.items():
-        for alternative in alternatives:
-            points = alternative["waypoints"]
-            if mode in MODE_COLOURS and not isinstance(points, str) and len(points):
-                found.append((mode, alternative, np.asarray(points, dtype=np.float64)[:, :2]))
-    return found
 
 
 # From above -----------------------------------------------------------------------------------------------------------
@@ -212,7 +176,7 @@ def add_route(ax: Axes, measurement: Measurement) -> None:
 def add_dreams_from_above(ax: Axes, frame: LabelledFrame) -> None:
     """Dreamed waypoints; alternatives that must be refused are dashed."""
     named: set[str] = set()
-    for mode, alternative, points in dreamed_paths(frame):
+    for mode, alternative, points in dreamed_paths(frame.labels.dreams):
         style = "-o" if alternative["safe_to_execute"] else "--o"
         label = None if mode in named else mode
         named.add(mode)
@@ -241,9 +205,9 @@ def add_view_from_above(ax: Axes, frame: LabelledFrame) -> None:
 def caption(frame: LabelledFrame, pairs: Sequence[QaPair], width: int = 118, lines: int = 16) -> str:
     """Commentary and questions as wrapped text of at most ``lines`` lines."""
     parts = []
-    if frame.commentary is not None:
-        scenario = frame.commentary.scenario or "no scenario"
-        parts.append(f"[{scenario}]  {frame.commentary.commentary}")
+    if frame.labels.commentary is not None:
+        scenario = frame.labels.commentary.scenario or "no scenario"
+        parts.append(f"[{scenario}]  {frame.labels.commentary.commentary}")
     parts += [f"Q {pair.question}\n   A {pair.answer}" for pair in pairs]
     wrapped = [
         row
@@ -264,11 +228,11 @@ def draw_frame(frame: LabelledFrame, node: tuple[int, int] | None = None) -> plt
     figure = plt.figure(figsize=(14, 7.4), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(2.6, 1), height_ratios=(1.75, 1))
     camera, above, words = (figure.add_subplot(place) for place in (grid[0, 0], grid[:, 1], grid[1, 0]))
-    pairs = asked_about(frame, node)
+    pairs = frame.labels.pairs(node)
     add_image(camera, frame)
     add_key_objects(camera, frame, None if node is None else {tag for pair in pairs for tag in pair.object_tags})
     if node is None:
-        add_cause(camera, frame.commentary)
+        add_cause(camera, frame.labels.commentary)
         add_dreams_to_image(camera, frame)
     add_view_from_above(above, frame)
     camera.set_title(f"{frame.run.name}  frame {frame.number}  {frame.measurement.speed:.1f} m/s", fontsize=9)
@@ -281,25 +245,20 @@ def _page_section(frame: LabelledFrame, picture: str, node: tuple[int, int] | No
     rows = "".join(
         f"<tr><td>{pair.cluster},{pair.layer}</td><td>{html.escape(pair.question)}</td>"
         f"<td>{html.escape(pair.answer)}</td></tr>"
-        for pair in asked_about(frame, node)
+        for pair in frame.labels.pairs(node)
     )
     dreams = "".join(
-        f"<tr><td>{html.escape(mode)}</td><td>{html.escape(' / '.join(_spoken(sample)))}</td>"
+        f"<tr><td>{html.escape(mode)}</td><td>{html.escape(' / '.join(spoken(sample)))}</td>"
         f"<td>{html.escape(sample['dreamer_answer_safety'])}</td></tr>"
-        for mode, samples in frame.dreams.items()
+        for mode, samples in frame.labels.dreams.items()
         for sample in samples
     )
-    said = "" if frame.commentary is None else f"<p><b>{html.escape(frame.commentary.commentary)}</b></p>"
+    said = "" if frame.labels.commentary is None else f"<p><b>{html.escape(frame.labels.commentary.commentary)}</b></p>"
     return (
         f"<h2>frame {frame.number}</h2><img src='{html.escape(picture)}'>{said}"
         f"<details><summary>questions</summary><table>{rows}</table></details>"
         f"<details><summary>dreams</summary><table>{dreams}</table></details>"
     )
-
-
-def _spoken(sample: Mapping[str, Any]) -> list[str]:
-    spoken = sample["dreamer_instruction"]
-    return [spoken] if isinstance(spoken, str) else list(spoken)
 
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title>

@@ -1,6 +1,8 @@
 """Watch a recorded route: camera with boxes, path and waypoints, a view from above, speed, commentary and the expert's reason.
 
-Writes one page that needs nothing else: the video is inside. Ground truth has the same colours everywhere (`STYLES`).
+Writes one page that needs nothing else: the video is inside. Where the route has labels the page shows them over the video,
+frame by frame: the objects that a question speaks of, and the dreamed futures in the image and from above. Ground truth has
+the same colours everywhere (`STYLES`).
 """
 
 from __future__ import annotations
@@ -20,15 +22,21 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from dataset_generation.index import future_waypoints
+from dataset_generation.label_overlay import (
+    CAUSE_COLOUR,
+    KEY_OBJECT_COLOUR,
+    MODE_COLOURS,
+    FrameLabels,
+    overlay,
+    read_labels,
+)
 from dataset_generation.language_labels.projection import corners
 from dataset_generation.runs import judge, route_facts
 from driving.camera import DRIVING_CAMERA, CameraRig
 from driving.commands import RoadOption
 from driving.files import write_bytes, write_text
 from driving.geometry import box_corners_2d
-from driving.label_records import read_commentary
 from driving.records import (
-    COMMENTARY,
     FRAME_RATE_HZ,
     Box,
     CarBox,
@@ -93,26 +101,7 @@ EPILOG = """example:
   python -m dataset_generation.viewer --data database/simlingo --all --out sheets
 """
 
-PAGE = jinja2.Template(
-    """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ name }}</title>
-<style>
-body{font:15px/1.5 system-ui,sans-serif;margin:24px auto;max-width:1540px;background:#16181d;color:#e6e6e6}
-video{width:100%;border-radius:6px}h1{font-size:20px}td,th{padding:3px 14px 3px 0;text-align:left;vertical-align:top}
-tr.event{cursor:pointer}tr.event:hover{background:#2a2e37}.key span{padding:2px 8px;margin-right:8px;border-radius:4px;color:#111}
-</style>
-<h1>{{ name }}</h1>
-<p>{{ facts }}</p>
-<video id="v" controls muted autoplay loop src="data:video/mp4;base64,{{ video }}"></video>
-<p class="key">{% for key, colour in colours %}<span style="background:{{ colour }}">{{ key }}</span>{% endfor %}</p>
-<h1>What the expert reacted to</h1>
-<table><tr><th>time<th>speed<th>target<th>rule<th>object<th>distance<th>commentary</tr>
-{% for e in events %}<tr class="event" onclick="v.currentTime={{ e.time }}"><td>{{ '%.1f'|format(e.time) }} s
-<td>{{ '%.1f'|format(e.speed) }}
-<td>{{ '%.1f'|format(e.target) }}<td>{{ e.rule }}<td>{{ e.object }}<td>{{ e.distance }}<td>{{ e.commentary }}</tr>
-{% endfor %}</table></html>
-""",
-    autoescape=True,
-)
+PAGE = jinja2.Template((Path(__file__).parent / "viewer.html").read_text(), autoescape=True)
 
 
 @dataclass(frozen=True)
@@ -123,7 +112,12 @@ class FrameView:
     measurement: Measurement
     boxes: list[Box]
     waypoints: NDArray[np.float64]
-    commentary: str
+    labels: FrameLabels
+
+    @property
+    def commentary(self) -> str:
+        """The commentary, empty without one."""
+        return "" if self.labels.commentary is None else self.labels.commentary.commentary
 
 
 def draw_points(image: Image, points: ArrayLike, style: Style, camera: CameraRig) -> None:
@@ -236,8 +230,13 @@ def compose(image: Image, view: FrameView) -> Image:
     return np.concatenate([top, draw_text(view, top.shape[1])])
 
 
-def read_views(run: RunFolder) -> Iterator[FrameView]:
-    """Frames of a run in order; a frame whose files do not parse is left out."""
+def read_views(run: RunFolder, labels_root: Path | None = None) -> Iterator[FrameView]:
+    """Frames of a run in order; a frame whose measurement does not parse is left out.
+
+    Args:
+        run: The run.
+        labels_root: Root of the label trees where that is not the dataset root.
+    """
     measurements: dict[int, Measurement] = {}
     for frame in run.frames():
         try:
@@ -247,13 +246,13 @@ def read_views(run: RunFolder) -> Iterator[FrameView]:
     frames = sorted(measurements)
     poses = np.array([measurements[frame].ego_matrix for frame in frames], dtype=np.float64).reshape(-1, 4, 4)
     for number, frame in enumerate(frames):
-        label, boxes = run.label_path(COMMENTARY, frame), run.boxes_path(frame)
+        boxes = run.boxes_path(frame)
         yield FrameView(
             number=frame,
             measurement=measurements[frame],
             boxes=read_boxes(boxes) if boxes.is_file() else [],
             waypoints=future_waypoints(poses, number),
-            commentary=read_commentary(label).commentary if label.is_file() else "",
+            labels=read_labels(run if labels_root is None else RunFolder(labels_root, run.relative), frame),
         )
 
 
@@ -270,6 +269,7 @@ def events_of(views: Sequence[FrameView]) -> list[dict[str, object]]:
         distance = "" if m.speed_reduced_by_obj_distance is None else f"{m.speed_reduced_by_obj_distance:.1f} m"
         rows.append(
             {
+                "frame": view.number,
                 "time": view.number / FRAME_RATE_HZ,
                 "speed": m.speed,
                 "target": m.target_speed,
@@ -284,9 +284,11 @@ def events_of(views: Sequence[FrameView]) -> list[dict[str, object]]:
     return rows
 
 
-def write_video(path: Path, run: RunFolder, views: Sequence[FrameView], speed_up: float, show_progress: bool) -> int:
-    """Write the video of a run. Returns the number of frames shown; frames without a readable picture are left out."""
-    writer, shown = None, 0
+def write_video(
+    path: Path, run: RunFolder, views: Sequence[FrameView], speed_up: float, show_progress: bool
+) -> list[FrameView]:
+    """Write the video of a run. Returns the frames shown; those without a readable picture are left out."""
+    writer, shown = None, []
     try:
         for view in tqdm(views, desc=run.name, unit="frame", disable=not show_progress):
             image = cv2.imread(str(run.rgb_path(view.number)))
@@ -308,23 +310,55 @@ def write_video(path: Path, run: RunFolder, views: Sequence[FrameView], speed_up
                 )
                 writer.send(None)
             writer.send(np.ascontiguousarray(picture))
-            shown += 1
+            shown.append(view)
     finally:
         if writer is not None:
             writer.close()
     return shown
 
 
-def write_page(run: RunFolder, out: Path, speed_up: float = 1.0, show_progress: bool = True) -> None:
+def _page_data(shown: Sequence[FrameView], rate: float) -> dict[str, object]:
+    """What the script of the page reads: the frames of the video with their labels."""
+    return {
+        "rate": rate,
+        "camera": [DRIVING_CAMERA.width, DRIVING_CAMERA.height],
+        "above": TOP_VIEW_PX,
+        "text": TEXT_HEIGHT_PX,
+        "modes": MODE_COLOURS,
+        "objects": KEY_OBJECT_COLOUR,
+        "cause": CAUSE_COLOUR,
+        "frames": [
+            {
+                "number": view.number,
+                "rule": rule_of(view.measurement),
+                "commentary": view.commentary,
+                **overlay(view.labels, _above),
+            }
+            for view in shown
+        ],
+    }
+
+
+def write_page(
+    run: RunFolder, out: Path, speed_up: float = 1.0, show_progress: bool = True, labels_root: Path | None = None
+) -> None:
     """Write the page of a run.
+
+    Args:
+        run: The run.
+        out: Page (``.html``) or video alone (``.mp4``).
+        speed_up: Times real time.
+        show_progress: Draw a progress bar.
+        labels_root: Root of the label trees where that is not the dataset root.
 
     Raises:
         ValueError: If the run has no frame with a readable picture.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    views, video = list(read_views(run)), out.with_suffix(".part.mp4")
+    views, video = list(read_views(run, labels_root)), out.with_suffix(".part.mp4")
     try:
-        if not write_video(video, run, views, speed_up, show_progress):
+        shown = write_video(video, run, views, speed_up, show_progress)
+        if not shown:
             raise ValueError(f"{run.path}: expected frames with measurements and rgb pictures, there is none to show")
         content = video.read_bytes()
     finally:
@@ -341,7 +375,12 @@ def write_page(run: RunFolder, out: Path, speed_up: float = 1.0, show_progress: 
         if name != "lidar"
     ]
     page = PAGE.render(
-        name=run.name, facts=text, video=base64.b64encode(content).decode(), colours=colours, events=events_of(views)
+        name=run.name,
+        facts=text,
+        video=base64.b64encode(content).decode(),
+        colours=colours,
+        events=events_of(views),
+        data=_page_data(shown, FRAME_RATE_HZ * speed_up),
     )
     write_text(out, page)
 
@@ -376,6 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--all", action="store_true", help="a page for every run, --out is a folder; pages that exist are kept"
     )
     parser.add_argument("--out", type=Path, default=Path("route.html"), help="page (.html) or video (.mp4)")
+    parser.add_argument("--labels", type=Path, help="root of the label trees (default: the dataset root)")
     parser.add_argument("--speed-up", type=float, default=1.0, help="times real time (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
@@ -385,7 +425,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             jobs = [(run, options.out / f"{run.name}.html") for run in find_runs(options.data)]
         for run, out in jobs:
             if options.run or not out.exists():
-                write_page(run, out, options.speed_up)
+                write_page(run, out, options.speed_up, labels_root=options.labels)
                 print(out)
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

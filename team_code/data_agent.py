@@ -4,7 +4,7 @@ Environment: ``SAVE_PATH`` is the folder that run folders go to (default `databa
 ``REPETITION`` name them, ``EXPERT_SEED`` draws the augmented camera. ``LIDAR_SWEEP`` is `half` (as published: every tick
 gives half a revolution) or `full` (one revolution per recorded tick, for simulators that measure per tick). A run folder is
 complete when it holds ``results.json.gz``; until then every file in it is whole, so a crash leaves a readable, unfinished
-route.
+route. ``SAVE_TF_LABELS=1`` adds pictures of classes, depth and the road from above, see `team_code.recording.optional`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from driving.files import write_bytes, write_json, write_text
 from driving.geometry import to_ego
-from driving.records import Measurement, RunFolder, write_boxes, write_measurement
+from driving.records import Measurement, RunFolder, frame_name, write_boxes, write_measurement
 from leaderboard.envs.sensor_interface import SensorData
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 from team_code.autopilot import AutoPilot
@@ -36,6 +36,7 @@ from team_code.expert.scene import Scene
 from team_code.expert.signals import stop_waypoints, trigger_centre
 from team_code.recording.boxes import BoxRecorder, FrameFacts, Governed
 from team_code.recording.lanes import LaneBook
+from team_code.recording.optional import BevPainter, depth_of, semantics_of, write_png
 from team_code.recording.points import PointIndex, SweepJoiner, encode_laz, to_vehicle
 from team_code.recording.writer import BackgroundWriter
 
@@ -61,6 +62,9 @@ FRAME_INTERVAL_S = 0.25
 FULL_SWEEP = {"rotation_frequency": 20, "points_per_second": 1_200_000, "sensor_tick": FRAME_INTERVAL_S}
 """One whole revolution in the recorded tick: as many points as the two half revolutions of two ticks, and nothing is measured
 in ticks that are not recorded."""
+EXTRA_CAMERAS = {"semantics": "sensor.camera.semantic_segmentation", "depth": "sensor.camera.depth"}
+"""Folder to the camera whose pictures it holds, recorded on request."""
+
 CUT_IN_TYPES = ("ParkingCutIn", "StaticCutIn", "HighwayCutIn")
 
 
@@ -94,6 +98,8 @@ class DataAgent(AutoPilot):
         self._writer = BackgroundWriter()
         self._joiner = SweepJoiner()
         self._boxes: BoxRecorder | None = None
+        self._painter: BevPainter | None = None
+        self._extra_pictures = os.environ.get("SAVE_TF_LABELS", "0") == "1"
         self._copy_route()
 
     def sensors(self) -> list[dict[str, Any]]:
@@ -101,12 +107,21 @@ class DataAgent(AutoPilot):
         x, y, z = CAMERA_POSITION
         plain = {"type": "sensor.camera.rgb", "x": x, "z": z, "roll": 0.0, "pitch": 0.0, **CAMERA}
         plain["sensor_tick"] = FRAME_INTERVAL_S
+        cameras = [
+            {**plain, "id": "rgb", "y": y, "yaw": 0.0},
+            {**plain, "id": "rgb_augmented", "y": y + self._shift_m, "yaw": self._turn_deg},
+        ]
+        if self._extra_pictures:
+            cameras += [
+                {**camera, "type": kind, "id": camera["id"].replace("rgb", name)}
+                for name, kind in EXTRA_CAMERAS.items()
+                for camera in cameras
+            ]
         lx, ly, lz = LIDAR_POSITION
         lidar = {"type": "sensor.lidar.ray_cast", "id": "lidar", "x": lx, "y": ly, "z": lz, "roll": 0.0, "pitch": 0.0}
         return [
             *super().sensors(),
-            {**plain, "id": "rgb", "y": y, "yaw": 0.0},
-            {**plain, "id": "rgb_augmented", "y": y + self._shift_m, "yaw": self._turn_deg},
+            *cameras,
             {**lidar, "yaw": LIDAR_YAW_DEG, **LIDAR_OPTIONS, **(FULL_SWEEP if self._full_sweep else {})},
         ]
 
@@ -128,6 +143,8 @@ class DataAgent(AutoPilot):
         submit(partial(write_jpeg, run.rgb_path(frame), input_data["rgb"][1]))
         submit(partial(write_jpeg, run.rgb_augmented_path(frame), input_data["rgb_augmented"][1]))
         submit(partial(write_laz, run.lidar_path(frame), points))
+        if self._extra_pictures:
+            self._write_extra_pictures(frame, input_data, scene, boxes)
 
     def destroy(self, results: Any = None) -> None:
         """Wait for the files and write the result of the route."""
@@ -138,6 +155,21 @@ class DataAgent(AutoPilot):
                 write_json(self.run.records_path, empty_log(self._town(), self.route_index), indent=None)
                 write_json(self.run.results_path, _plain(results), indent=2)
             super().destroy(results)
+
+    def _write_extra_pictures(
+        self, frame: int, input_data: SensorData, scene: Scene, boxes: Sequence[dict[str, Any]]
+    ) -> None:
+        if self._painter is None:
+            self._painter = BevPainter(CarlaDataProvider.get_map())
+        for ending, shift_m, turn_deg in (("", 0.0, 0.0), ("_augmented", self._shift_m, self._turn_deg)):
+            seen = self._painter.paint(scene.ego.xyz[:2], scene.ego.yaw, boxes, shift_m, turn_deg)
+            pictures = {
+                f"semantics{ending}": semantics_of(input_data[f"semantics{ending}"][1]),
+                f"depth{ending}": depth_of(input_data[f"depth{ending}"][1]),
+                f"bev_semantics{ending}": seen,
+            }
+            for name, picture in pictures.items():
+                self._writer.submit(partial(write_png, self.run.path / name / f"{frame_name(frame)}.png", picture))
 
     # ---- parts ------------------------------------------------------------------------------------------------
 

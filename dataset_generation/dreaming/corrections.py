@@ -25,6 +25,7 @@ class DreamCorrection(str, Enum):
     FORBIDDEN_LANES = "a forbidden lane change counts as safe, so its refusal is never learnt"
     LANE_WORDING = "parking lanes and sidewalks are numbered, down to '0th' and '-1th lane'"
     RED_LIGHT = "the state of the light is compared in the wrong case, so only the expert's own braking counts"
+    RED_LIGHT_REFUSAL = "an instruction to drive through a red light is safe to follow"
     OBJECT_NAMES = "objects are called 'the the streetsign01', 'Sign Yield' or by the path of their mesh"
     ROUTE_INSTRUCTION = (
         "the instruction of mode 'route' is a text where a list is read, so that training sees single letters"

@@ -42,7 +42,6 @@ CANONICAL_TEMPLATES: Templates = {key: (sentence,) for key, sentence in CANONICA
 
 NUMBER_WORDS = {1: "one", 2: "two", 3: "three", 4: "four"}
 ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
-LIGHT_SPEED, LIGHT_DISTANCE_M = 4.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -90,25 +89,9 @@ def _faster(scene: Scene, option: Option, dynamic_crash: bool, wording: Wording)
     key = "faster"
     if dynamic_crash:
         key = "faster_crash" if wording.draws.random() < 0.5 else "faster"
-    elif _before_red_light(scene):
+    elif scene.before_red_light:
         key = "redlight" if wording.draws.random() < 0.5 else "faster"
     return [wording.say(key)]
-
-
-def _before_red_light(scene: Scene) -> bool:
-    m = scene.measurement
-    braking_for_light = (
-        "light" in (m.speed_reduced_by_obj_type or "")
-        and m.speed < LIGHT_SPEED
-        and m.speed_reduced_by_obj_distance is not None
-        and m.speed_reduced_by_obj_distance < LIGHT_DISTANCE_M
-    )
-    if braking_for_light or DreamCorrection.RED_LIGHT not in scene.corrections:
-        return braking_for_light
-    ego = scene.now.ego
-    distance = ego.distance_to_junction
-    red = ego.traffic_light_state == "Red" and not ego.is_in_junction
-    return red and m.speed < LIGHT_SPEED and distance is not None and distance < LIGHT_DISTANCE_M
 
 
 def _slower(scene: Scene, option: Option, dynamic_crash: bool, wording: Wording) -> list[Instruction]:

@@ -212,13 +212,13 @@ def _moving_hits(scene: Scene, box: CarBox | WalkerBox) -> list[Hit] | None:
     hits = []
     for index in range(2, len(agent.sightings) - 1):
         at = index + 1 if aligned else index
-        if at >= len(replay.position):
-            if DreamCorrection.FRAME_ABORT in scene.corrections:
-                continue
+        lost = at >= len(replay.position)
+        if lost and DreamCorrection.FRAME_ABORT not in scene.corrections:
             raise LabelFailure("the record of an agent is too short")
+        if lost or replay.position[at, 0] <= CRASH_AHEAD_M:
+            continue
         x, y, z = (float(value) for value in replay.position[at])
-        if x > CRASH_AHEAD_M:
-            hits.append(Hit(index + 1, (x, y, z), math.hypot(x, y), replay.sightings[index + 1][0]))
+        hits.append(Hit(index + 1, (x, y, z), math.hypot(x, y), replay.sightings[index + 1][0]))
     return hits
 
 
@@ -353,7 +353,8 @@ def lane_change(scene: Scene, draws: Random) -> Iterator[Option]:
     ego, m = scene.now.ego, scene.measurement
     near = ego.distance_to_junction is not None and ego.distance_to_junction < JUNCTION_DISTANCE_M
     parked = ego.lane_type_str == "Parking"
-    if scene.future_changed or parked or m.command in LANE_CHANGE_COMMANDS or ego.is_in_junction or near:
+    ends = len(scene.route) < 2
+    if ends or scene.future_changed or parked or m.command in LANE_CHANGE_COMMANDS or ego.is_in_junction or near:
         return
     for option in lane_options(scene):
         shift = lateral_shift(scene, option)

@@ -19,6 +19,7 @@ from driving.route import resample_path
 Array = NDArray[np.float64]
 
 WALKER_CLOSE_M = 10.0
+LIGHT_SPEED, LIGHT_DISTANCE_M = 4.0, 10.0
 
 
 class Scene:
@@ -66,6 +67,22 @@ class Scene:
     def walker_close(self) -> bool:
         """Whether a pedestrian is within 10 m in any direction."""
         return any(walker.distance < WALKER_CLOSE_M for walker in self.now.walkers)
+
+    @cached_property
+    def before_red_light(self) -> bool:
+        """Whether the ego vehicle stands or rolls in front of a red light."""
+        m = self.measurement
+        braking_for_light = (
+            "light" in (m.speed_reduced_by_obj_type or "")
+            and m.speed < LIGHT_SPEED
+            and m.speed_reduced_by_obj_distance is not None
+            and m.speed_reduced_by_obj_distance < LIGHT_DISTANCE_M
+        )
+        if braking_for_light or DreamCorrection.RED_LIGHT not in self.corrections:
+            return braking_for_light
+        ego, distance = self.now.ego, self.now.ego.distance_to_junction
+        red = ego.traffic_light_state == "Red" and not ego.is_in_junction
+        return red and m.speed < LIGHT_SPEED and distance is not None and distance < LIGHT_DISTANCE_M
 
     @property
     def speed(self) -> float:

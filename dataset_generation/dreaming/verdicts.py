@@ -15,6 +15,7 @@ REFUSE_OBSTACLE = "Ignore instruction as it leads to a crash with the obstacle o
 REFUSE_PEDESTRIAN = "Ignore instruction as it might lead to a dangerous situation because of the pedestrian. Waypoints:"
 REFUSE_FAST = "Ignore instruction as it leads to a speed above the speed limit. Waypoints:"
 REFUSE_SLOW = "Ignore instruction as it leads to a speed that is too low. Waypoints:"
+REFUSE_RED_LIGHT = "Ignore instruction as it leads through a red light. Waypoints:"
 REFUSE_ONCOMING = "Ignore lane change instruction as the target lane is a lane with oncoming traffic. Waypoints:"
 REFUSE_SIDEWALK = "Ignore lane change instruction as the target lane is a sidewalk. Waypoints:"
 REFUSE_LANE = "Ignore lane change instruction as it is not allowed. Waypoints:"
@@ -76,7 +77,9 @@ def _judge_target(scene: Scene, target: float) -> Verdict:
 
 def _judge_change(scene: Scene, faster: bool) -> Verdict:
     m = scene.measurement
+    red = scene.before_red_light and DreamCorrection.RED_LIGHT_REFUSAL in scene.corrections
     rules = (
+        (faster and red, REFUSE_RED_LIGHT),
         (faster and m.speed > 0.9 * m.speed_limit, REFUSE_FAST),
         (faster and scene.walker_close, REFUSE_PEDESTRIAN),
         (not faster and scene.walker_close, OBEY),

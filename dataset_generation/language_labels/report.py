@@ -1,7 +1,8 @@
 """What a labelled dataset says: ``python -m dataset_generation.language_labels.report --data database/simlingo``.
 
-Counts answers by question node and sentences by commentary template, so that one sees which questions and situations a
-collection lacks. ``--out`` writes the numbers as JSON; those of commentary have the keys of the published ``stats.json``.
+Counts answers by question node, sentences by commentary template, dreams by mode, and frames without a label by reason, so that
+one sees which questions and situations a collection lacks; the last lines say whether it has everything. ``--out`` writes the
+numbers as JSON; those of commentary have the keys of the published ``stats.json``.
 """
 
 from __future__ import annotations
@@ -9,19 +10,36 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from dataset_generation.language_labels.runner import REPORT
 from dataset_generation.language_labels.vqa.generator import FAMILIES
-from driving.files import write_json
+from driving.files import read_json, write_json
 from driving.label_records import CommentaryLabel, VqaLabel, read_commentary, read_vqa
-from driving.records import COMMENTARY, VQA, LabelKind, RunFolder, find_runs
+from driving.records import COMMENTARY, DREAMER, VQA, LabelKind, RunFolder, find_runs
 
 Node = tuple[int, int]
+
+WANTED_TEMPLATES = 20
+"""Commentary templates that a collection with enough variety has."""
+
+DREAM_MODES = {
+    "target_speed",
+    "stop",
+    "faster_factor",
+    "faster",
+    "slower_factor",
+    "slower",
+    "crash",
+    "lane_change",
+    "route",
+}
+"""All modes of dreams."""
 
 
 @dataclass
@@ -101,7 +119,91 @@ class CommentaryCounts:
         }
 
 
-def count_labels(data: Path, labels: Path) -> tuple[VqaCounts, CommentaryCounts]:
+@dataclass
+class DreamCounts:
+    """Dreams of a labelled dataset.
+
+    Attributes:
+        frames: Frames with dreams.
+        modes: Mode to its dreams.
+        safe: Mode to those whose instruction may be followed.
+        instructions: Instruction template to its number.
+    """
+
+    frames: int = 0
+    modes: Counter[str] = field(default_factory=Counter)
+    safe: Counter[str] = field(default_factory=Counter)
+    instructions: Counter[str] = field(default_factory=Counter)
+
+    def add(self, label: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Count one frame."""
+        self.frames += 1
+        for mode, samples in label.items():
+            self.modes[mode] += len(samples)
+            for sample in samples:
+                self.safe[mode] += bool(sample["safe_to_execute"])
+                self.instructions.update(sample["instructions_templates"])
+
+    def lines(self, most: int) -> Iterator[str]:
+        """The counts in words, at most ``most`` instructions."""
+        yield f"dreams: {self.modes.total()} of {len(self.modes)} modes on {self.frames} frames"
+        for mode, count in self.modes.most_common():
+            yield f"      {count:7d}  {mode} ({self.safe[mode] / max(count, 1):.0%} may be followed)"
+        yield from (f"      {count:7d}  {text}" for text, count in self.instructions.most_common(most))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Frames, dreams by mode, and instructions."""
+        return {
+            "total_frames": self.frames,
+            "modes": dict(self.modes),
+            "safe": dict(self.safe),
+            "instructions": dict(self.instructions),
+        }
+
+
+@dataclass
+class LabelCounts:
+    """All labels of a dataset.
+
+    Attributes:
+        vqa, commentary, dreams: The labels.
+        without: Kind to reason to the number of frames that have none.
+    """
+
+    vqa: VqaCounts = field(default_factory=VqaCounts)
+    commentary: CommentaryCounts = field(default_factory=CommentaryCounts)
+    dreams: DreamCounts = field(default_factory=DreamCounts)
+    without: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def lines(self, most: int) -> Iterator[str]:
+        """Everything in words."""
+        for part in (self.vqa, self.commentary, self.dreams):
+            yield from part.lines(most)
+        for kind, reasons in self.without.items():
+            yield f"frames without a {kind} label: {reasons.total()}"
+            yield from (f"      {count:7d}  {reason}" for reason, count in reasons.most_common())
+
+    def verdicts(self) -> Iterator[tuple[str, bool]]:
+        """What a collection should have, and whether this one has it."""
+        nodes = {node for family in FAMILIES for node in family.nodes}
+        asked = {node for node in nodes if self.vqa.answers.get(node)}
+        families = sum(all(node in asked for node in family.nodes) for family in FAMILIES)
+        yield (
+            f"question families {families} of {len(FAMILIES)}, graph nodes {len(asked)} of {len(nodes)}",
+            asked == nodes,
+        )
+        templates = len(self.commentary.templates)
+        yield f"commentary templates {templates}, wanted {WANTED_TEMPLATES}", templates >= WANTED_TEMPLATES
+        modes = len(self.dreams.modes.keys() & DREAM_MODES)
+        yield f"dreaming modes {modes} of {len(DREAM_MODES)}", modes == len(DREAM_MODES)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as numbers."""
+        parts: dict[str, Any] = {name: getattr(self, name).to_dict() for name in ("vqa", "commentary", "dreams")}
+        return {**parts, "without_label": {kind: dict(reasons) for kind, reasons in self.without.items()}}
+
+
+def count_labels(data: Path, labels: Path) -> LabelCounts:
     """Count all labels of a dataset.
 
     Args:
@@ -112,18 +214,26 @@ def count_labels(data: Path, labels: Path) -> tuple[VqaCounts, CommentaryCounts]
         FileNotFoundError: If the dataset does not exist or has no labels.
         ValueError: If a label is malformed; the message names the file.
     """
-    vqa, commentary = VqaCounts(), CommentaryCounts()
+    counts = LabelCounts()
     for run in tqdm(find_runs(data), desc="labels", unit="route"):
         labelled = RunFolder(labels, run.relative)
         for path in _files(labelled, VQA):
-            vqa.add(read_vqa(path))
+            counts.vqa.add(read_vqa(path))
         for path in _files(labelled, COMMENTARY):
-            commentary.add(read_commentary(path))
-    if not vqa.frames and not commentary.frames:
+            counts.commentary.add(read_commentary(path))
+        for path in _files(labelled, DREAMER):
+            counts.dreams.add(read_json(path))
+    if not (counts.vqa.frames or counts.commentary.frames or counts.dreams.frames):
         raise FileNotFoundError(
             f"no labels below {labels}; make them with: python -m dataset_generation.language_labels"
         )
-    return vqa, commentary
+    for kind in (VQA, COMMENTARY, DREAMER):
+        path = labels / kind.tree / REPORT
+        if path.is_file():
+            left = read_json(path)
+            failed = Counter(f"failed: {reason.partition(': ')[0]}" for reason in left["failed"].values())
+            counts.without[kind.name] = Counter(left["left_out"]) + failed
+    return counts
 
 
 def _files(run: RunFolder, kind: LabelKind) -> Iterator[Path]:
@@ -134,7 +244,7 @@ def main() -> int:
     """Print what a labelled dataset says."""
     parser = argparse.ArgumentParser(
         prog="python -m dataset_generation.language_labels.report",
-        description="Count answers by question and sentences by commentary template.",
+        description="Count answers by question, sentences by commentary template and dreams by mode.",
         epilog="example: python -m dataset_generation.language_labels.report --data database/simlingo --most 3",
     )
     parser.add_argument(
@@ -144,6 +254,7 @@ def main() -> int:
     parser.add_argument(
         "--most", type=int, default=5, help="answers and templates shown of each kind (default: %(default)s)"
     )
+    parser.add_argument("--check", action="store_true", help="exit with status 1 when something is lacking")
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     arguments = parser.parse_args()
     try:
@@ -151,11 +262,13 @@ def main() -> int:
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for part in counts:
-        print("\n".join(part.lines(arguments.most)))
+    print("\n".join(counts.lines(arguments.most)))
+    verdicts = list(counts.verdicts())
+    for text, holds in verdicts:
+        print(f"{'complete' if holds else 'LACKING '}  {text}")
     if arguments.out is not None:
-        write_json(arguments.out, {"vqa": counts[0].to_dict(), "commentary": counts[1].to_dict()})
-    return 0
+        write_json(arguments.out, counts.to_dict())
+    return int(arguments.check and not all(holds for _, holds in verdicts))
 
 
 if __name__ == "__main__":

@@ -247,14 +247,19 @@ def argument_parser(program: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--every", type=int, default=1, help="label every this many frames (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="routes labelled at the same time (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="make existing labels again")
+    add_failure_limit(parser)
+    return parser
+
+
+def add_failure_limit(parser: argparse.ArgumentParser) -> None:
+    """The option that says how many failures are too many."""
     parser.add_argument(
         "--max-failures",
         type=float,
         default=0.01,
         metavar="SHARE",
-        help="exit with status 1 when more than this share of the labels fails (default: %(default)s)",
+        help="exit with status 1 when more than this share of the frames fails (default: %(default)s)",
     )
-    return parser
 
 
 def options_from(arguments: argparse.Namespace) -> LabelOptions:

@@ -85,18 +85,24 @@ def test_dreams_are_balanced_by_mode_and_verdict(labelled, tmp_path):
     run = find_runs(root)[0]
 
     def dream(safe, spoken):
-        return {"safe_to_execute": safe, "dreamer_instruction": spoken, "dreamer_answer_safety": "Waypoints:"}
+        return {
+            "safe_to_execute": safe,
+            "dreamer_instruction": [f"V2: {text}" for text in spoken],
+            "instructions_templates": [text.replace("3", "<NUMBER>") for text in spoken],
+            "templates_placeholders": [{"<NUMBER>": "3"}] * len(spoken),
+            "dreamer_answer_safety": "Waypoints:",
+        }
 
     for frame in range(10, 20):
         content = {
             "faster": [dream(True, ["Go."]), dream(False, ["Go!"])],
-            "route": [dream(False, "Stay.")],
+            "route": [dream(False, ["Stay in lane 3."])],
             "slower_factor": [dream(True, ["Slow."])],
         }
         write_json(run.label_path(DREAMER, frame), content)
     chosen = make_set(root, RULES["dreamer"], 1.0, 0, per_group=4)
     assert chosen.group_sizes == {"faster safe": 4, "faster unsafe": 4, "route unsafe": 4}
-    assert {item.prompt for item in chosen.samples if item.mode == "route"} == {"Stay."}
+    assert {item.prompt for item in chosen.samples if item.mode == "route"} == {"Stay in lane 3."}
 
 
 def test_marked_runs_are_held_out_first_and_else_a_fixed_share(tmp_path):

@@ -1,5 +1,8 @@
 """The label viewer draws what the labels say, where the camera sees it."""
 
+import html
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,13 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from dataset_generation import label_viewer
+from dataset_generation import label_viewer, viewer
+from dataset_generation.label_overlay import dreamed_paths, overlay, read_labels
 from dataset_generation.label_viewer import (
     add_key_objects,
-    asked_about,
     caption,
     draw_frame,
-    dreamed_paths,
     load_frame,
     pick_run,
     plt,
@@ -23,8 +25,11 @@ from dataset_generation.language_labels.profiles import CORRECTED
 from dataset_generation.language_labels.runner import LabelOptions, label_dataset
 from dataset_generation.language_labels.synthetic import write_route
 from dataset_generation.language_labels.vqa.labeller import VqaLabeller
+from driving.camera import DRIVING_CAMERA
 from driving.files import write_json
 from driving.records import DREAMER, RunFolder
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -58,27 +63,62 @@ def test_picture_has_the_size_of_a_page_and_holds_image_map_and_words(run):
 
 
 def test_rectangles_lie_on_the_key_objects_of_the_question(run):
-    frame = next(frame for frame in (load_frame(run, n) for n in range(13)) if asked_about(frame, (4, 0)))
-    asked = asked_about(frame, (4, 0))
+    frame = next(frame for frame in (load_frame(run, n) for n in range(13)) if frame.labels.pairs((4, 0)))
+    asked = frame.labels.pairs((4, 0))
     tags = set(asked[0].object_tags)
     figure, ax = plt.subplots()
     add_key_objects(ax, frame, tags)
-    (left, top), (right, bottom) = frame.vqa.key_objects[asked[0].object_tags[0]].box_2d
+    (left, top), (right, bottom) = frame.labels.vqa.key_objects[asked[0].object_tags[0]].box_2d
     assert len(ax.patches) == len(tags)
     assert ax.patches[0].get_bbox().bounds == pytest.approx((left, top, right - left, bottom - top))
     plt.close(figure)
 
 
 def test_only_alternatives_with_their_own_waypoints_and_wording_are_drawn(run):
-    paths = dreamed_paths(load_frame(run, 12))
+    paths = dreamed_paths(load_frame(run, 12).labels.dreams)
     assert [mode for mode, _, _ in paths] == ["faster"]
     np.testing.assert_allclose(paths[0][2][-1], [30.0, 5.0])
 
 
+def test_overlay_puts_the_labels_where_the_dataset_viewer_draws(run):
+    labels = read_labels(run, 12)
+    shapes = overlay(labels, viewer._above)
+    assert [question[:3] for question in shapes["questions"]] == [
+        [f"{p.cluster},{p.layer}", p.question, p.answer] for p in labels.pairs()
+    ]
+    bounds = {tuple(row[1:]) for row in shapes["objects"]}
+    for thing in labels.vqa.key_objects.values():
+        assert thing.box_2d is None or tuple(round(v) for row in thing.box_2d for v in row) in bounds
+    mode, said, answer, safe, image, above = shapes["dreams"][0]
+    assert (mode, said, answer, safe) == ("faster", ["Go <left> & fast."], "Ignore.", False)
+    points = dreamed_paths(labels.dreams)[0][2]
+    pixels, _ = DRIVING_CAMERA.project_ground(points)
+    assert image == [[round(u), round(v)] for u, v in pixels.tolist()]
+    # Forward is up and right is right, in the view from above too.
+    assert above[-1][1] < above[0][1]
+    assert above[-1][0] > above[0][0]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_page_of_a_run_shows_its_labels_in_a_browser(run, tmp_path):
+    page = tmp_path / "run.html"
+    viewer.write_page(run, page, show_progress=False)
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom"]
+    dom = subprocess.run(
+        [CHROMIUM, *options, f"file://{page}#0"], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    labels = read_labels(run, 0)
+    assert dom.count("data-hover") >= len(labels.pairs())
+    assert html.escape(labels.pairs()[0].question, quote=False) in dom
+    boxes = [thing for thing in labels.vqa.key_objects.values() if thing.box_2d is not None]
+    assert dom.count("<rect") >= len(boxes) > 0
+    assert "frame 0, rule" in dom
+
+
 def test_caption_begins_with_the_commentary_and_is_cut(run):
     frame = load_frame(run, 12)
-    text = caption(frame, frame.vqa.pairs, lines=6)
-    assert frame.commentary.commentary.split()[0] in text.splitlines()[0]
+    text = caption(frame, frame.labels.vqa.pairs, lines=6)
+    assert frame.labels.commentary.commentary.split()[0] in text.splitlines()[0]
     assert text.splitlines()[-1] == "…"
     assert len(text.splitlines()) == 6
 
@@ -104,6 +144,6 @@ def test_unknown_run_and_frame_are_named(run, tmp_path, monkeypatch, capsys):
 
 def test_frame_without_labels_is_still_drawn(run, tmp_path):
     frame = load_frame(run, 5, labels_root=tmp_path)
-    assert frame.vqa is None
+    assert frame.labels.vqa is None
     assert isinstance(frame.run, RunFolder)
     plt.close(draw_frame(frame))

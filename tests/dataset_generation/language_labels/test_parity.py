@@ -47,7 +47,7 @@ def test_the_same_frames_are_lost_as_in_the_published_labels(parity_fixtures, pu
 
 
 def test_commentary_statistics_equal_the_published_ones(parity_fixtures, published):
-    _, commentary = count_labels(parity_fixtures / "root" / "database" / "simlingo", published[0])
+    commentary = count_labels(parity_fixtures / "root" / "database" / "simlingo", published[0]).commentary
     counted, recorded = commentary.to_dict(), read_json(parity_fixtures / "expected" / "commentary_stats.json")
     for statistics in (counted, recorded):
         statistics["all_templates"] = sorted(statistics["all_templates"])
