@@ -257,7 +257,7 @@ class Server:
     ) -> None:
         self._sockets = bind_pair(port, streaming_port)
         self.port, self.streaming_port = (raw.getsockname()[1] for raw in self._sockets)
-        self.publisher = SocketPublisher(workers=max(1, (os.cpu_count() or 2) - 1))
+        self.publisher = SocketPublisher(workers=os.cpu_count() or 1)
         self.simulator = Simulator(World(library, town, self.publisher, seed, self.streaming_port), recordings)
         self.clients: set[RpcProtocol] = set()
         self.view_port = view_port
