@@ -1,0 +1,157 @@
+"""The inference engine against the plainest loop there is: the whole sequence again for every token, by transformers' modules."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from simlingo_training.config import LoraSettings, ModelSettings
+from simlingo_training.data import prompts
+from simlingo_training.data.images import TileSpec, camera_to_tiles
+from simlingo_training.inference import Observation, Policy, Session
+from simlingo_training.models import checkpoint as checkpoints
+from simlingo_training.models.checkpoint import Checkpoint
+
+MOST_TOKENS = 24
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    """A small model with random weights and adapters, and answers that vary and end."""
+    torch.manual_seed(3)
+    lora = LoraSettings(enabled=True, rank=4, alpha=8, dropout=0.1)
+    settings = ModelSettings("tiny", pretrained=False, tiles=TileSpec(192), lora=lora, max_new_tokens=MOST_TOKENS)
+    made = checkpoints.build(settings)
+    with torch.no_grad():
+        for name, parameter in made.model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.05)
+        made.model.backbone.embedding().weight.mul_(8)
+    return made
+
+
+@pytest.fixture(scope="module")
+def moments() -> list[Observation]:
+    """Four moments with prompts of different lengths."""
+    rng = np.random.default_rng(0)
+    sentence = prompts.points_sentence()
+    command = prompts.command_sentence(1, 4, 23.0)
+    texts = [
+        prompts.commentary_prompt(3.2, sentence),
+        prompts.driving_prompt(0.0, sentence),
+        prompts.question_prompt(7.1, sentence, "Is there a traffic light and which colour does it show?"),
+        prompts.instruction_prompt(11.0, command, "Change to the left lane.", True),
+    ]
+    return [
+        Observation(rng.integers(0, 256, (512, 1024, 3), dtype=np.uint8), 3.0, rng.uniform(2, 40, (2, 2)), text)
+        for text in texts
+    ]
+
+
+@torch.inference_mode()
+def plain_greedy(checkpoint: Checkpoint, moment: Observation) -> tuple[tuple[int, ...], np.ndarray]:
+    """Tokens and path by the published algorithm."""
+    model, spec = checkpoint.model.eval(), checkpoint.settings.tiles
+    tiles = torch.from_numpy(camera_to_tiles(moment.image, spec, checkpoint.cut_bonnet)[None])
+    row = checkpoint.tokenizer.row(moment.prompt, tiles.shape[1] * model.backbone.tokens_per_tile)
+    points = torch.tensor(moment.target_points[None], dtype=torch.float32)
+    text = model.embed_text(torch.tensor([row.ids]), tiles, points)
+    tokens: list[int] = []
+    while len(tokens) < MOST_TOKENS and checkpoint.tokenizer.end_token not in tokens:
+        scores = model.backbone.output_layer()(model.backbone.decode(text)[:, -1])
+        tokens.append(int(scores.argmax()))
+        text = torch.cat([text, model.backbone.embed(torch.tensor([tokens[-1:]]))], dim=1)
+    if tokens[-1] != checkpoint.tokenizer.end_token:
+        tokens.append(checkpoint.tokenizer.end_token)
+        text = torch.cat([text, model.backbone.embed(torch.tensor([tokens[-1:]]))], dim=1)
+    queries = model.heads.queries().expand(1, -1, -1)
+    hidden = model.backbone.decode(torch.cat([text, queries], dim=1))[:, -model.heads.num_queries :]
+    path, _ = model.heads(hidden, torch.tensor([moment.speed]))
+    assert path is not None
+    return tuple(tokens), path[0].numpy()
+
+
+@pytest.fixture(scope="module")
+def expected(checkpoint: Checkpoint, moments: list[Observation]) -> list[tuple[tuple[int, ...], np.ndarray]]:
+    return [plain_greedy(checkpoint, moment) for moment in moments]
+
+
+@pytest.fixture(scope="module")
+def policy(checkpoint: Checkpoint, expected: object) -> Policy:
+    """Comes after the plain loop, because loading merges adapters into copies of the weights."""
+    return Policy(checkpoint, "cpu")
+
+
+def check(prediction: object, wanted: tuple[tuple[int, ...], np.ndarray]) -> None:
+    assert prediction.tokens == wanted[0]
+    np.testing.assert_allclose(prediction.path, wanted[1], atol=2e-4)
+
+
+def test_answers_are_worth_testing(expected: list[tuple[tuple[int, ...], np.ndarray]]) -> None:
+    assert len({tokens for tokens, _ in expected}) > 1
+    assert max(len(set(tokens)) for tokens, _ in expected) > 3
+
+
+@pytest.mark.parametrize("use_drafts", [True, False])
+def test_tokens_and_path_are_those_of_the_plain_loop(checkpoint, moments, expected, use_drafts) -> None:
+    policy = Policy(checkpoint, "cpu", use_drafts=use_drafts)
+    session = Session()
+    for moment, wanted in zip([*moments, *moments], [*expected, *expected], strict=True):
+        check(policy.act(moment, session), wanted)
+
+
+def test_no_draft_changes_the_answer(policy, moments, expected) -> None:
+    """Sixty wrong, nearly right, too long and too short guesses."""
+    rng = random.Random(1)
+    vocabulary = policy.tokenizer.size
+    for trial in range(60):
+        number = trial % len(moments)
+        draft = list(expected[number][0])
+        for _ in range(rng.randrange(4)):
+            place = rng.randrange(len(draft) + 1)
+            draft[place : place + rng.randrange(3)] = rng.choices(range(vocabulary), k=rng.randrange(3))
+        if rng.random() < 0.3:
+            draft = draft[: rng.randrange(len(draft) + 1)]
+        check(policy.act(moments[number], Session(draft=tuple(draft))), expected[number])
+
+
+def test_a_draft_that_holds_takes_one_pass(policy, moments, expected, monkeypatch) -> None:
+    passes = []
+    forward = policy.decoder.forward
+    monkeypatch.setattr(policy.decoder, "forward", lambda *inputs: passes.append(1) or forward(*inputs))
+    check(policy.act(moments[0], Session(draft=expected[0][0])), expected[0])
+    assert len(passes) == 1
+
+
+def test_a_batch_of_different_lengths_gives_what_each_gets_alone(policy, moments, expected) -> None:
+    sessions = [Session(), Session(draft=expected[1][0]), Session(draft=expected[0][0][:5]), Session()]
+    for _ in range(2):
+        for prediction, wanted in zip(policy.act_batch(moments, sessions), expected, strict=True):
+            check(prediction, wanted)
+
+
+def test_text_on_every_third_tick_stands_in_between(checkpoint, moments, expected) -> None:
+    """The actions in between are those behind the sentence that stands."""
+    policy, session = Policy(checkpoint, "cpu", text_every=3), Session()
+    said = [policy.act(moments[number % 2], session).tokens for number in range(7)]
+    first, second = expected[0][0], expected[1][0]
+    assert said == [first, first, first, second, second, second, first]
+
+
+def test_every_stage_is_told(policy, moments) -> None:
+    told = policy.act(moments[0], Session()).stage_ms
+    assert list(told) == ["preprocess", "vision", "prefill", "text", "action"]
+    assert all(value >= 0 for value in told.values())
+
+
+def test_dropout_is_an_option_that_changes_answers(checkpoint, moments, expected) -> None:
+    """As published: two equal calls differ; with the option off they do not."""
+    policy = Policy(replace(checkpoint), "cpu", dropout=True)
+    torch.manual_seed(0)
+    paths = [policy.act(moments[0], Session()).path for _ in range(2)]
+    assert not np.array_equal(paths[0], paths[1])
+    checkpoint.model.eval()
