@@ -27,9 +27,8 @@ def pose(x: float, y: float = 0.0) -> list[list[float]]:
     return matrix.tolist()
 
 
-@pytest.fixture
-def record(tmp_path: Path) -> Callable[..., RouteData]:
-    """Write a run: ``record(measurement={...}, road={...}, boxes=..., speed=..., frames=...)``.
+def recorder(root: Path) -> Callable[..., RouteData]:
+    """A function that writes runs below ``root``: ``record(measurement={...}, road={...}, boxes=..., speed=..., frames=...)``.
 
     ``boxes`` and ``measurement`` may be functions of the frame number. The ego drives along x at constant speed.
     """
@@ -44,7 +43,7 @@ def record(tmp_path: Path) -> Callable[..., RouteData]:
         group: str = "training_1_scenario",
     ) -> RouteData:
         name = f"simlingo/{group}/routes_training/seed_1/Town12_Rep0_{len(made)}_route0_01_01_00_00_00"
-        run = RunFolder(tmp_path, Path(name))
+        run = RunFolder(root, Path(name))
         made.append(run)
         for number in range(frames):
             x = speed * 0.25 * number
@@ -61,6 +60,12 @@ def record(tmp_path: Path) -> Callable[..., RouteData]:
             write_bytes(run.rgb_path(number), b"")
         scores = {"score_route": 100.0, "score_penalty": 1.0, "score_composed": 100.0}
         write_json(run.results_path, {"status": "Perfect", "num_infractions": 0, "infractions": {}, "scores": scores})
-        return RouteData(run, tmp_path, CORRECTED)
+        return RouteData(run, root, CORRECTED)
 
     return write
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Callable[..., RouteData]:
+    """Writes runs of this test."""
+    return recorder(tmp_path)

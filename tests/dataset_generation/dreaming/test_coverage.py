@@ -17,7 +17,7 @@ from dataset_generation.language_labels.profiles import CORRECTED, PARITY, Profi
 from dataset_generation.language_labels.route_data import RouteData
 from driving.files import read_json
 from driving.records import LandmarkBox, LaneWidth, StaticBox
-from tests.dataset_generation.dreaming.conftest import pose
+from tests.dataset_generation.dreaming.conftest import pose, recorder
 from tests.dataset_generation.language_labels.commentary_scenes import caused_by, caused_by_type
 from tests.dataset_generation.language_labels.conftest import ROUTE
 from tests.dataset_generation.language_labels.lines import untaken
@@ -119,9 +119,10 @@ def dreams(record: Record, scene: dict[str, Any], profile: Profile, frames: int 
             yield from samples
 
 
-@pytest.fixture
-def samples(record: Record) -> dict[str, list[dict[str, Any]]]:
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """Scene to its samples in the corrected profile, of more frames than scenes need, since instructions are drawn."""
+    record = recorder(tmp_path_factory.mktemp("dreams"))
     return {name: list(dreams(record, {**scene, "frames": 24}, CORRECTED, 14)) for name, scene in DREAMS.items()}
 
 
@@ -158,7 +159,7 @@ def test_every_line_of_the_dreams_is_taken(record: Record) -> None:
         assert DreamLabeller(CORRECTED).kind.tree == "dreamer"
         for scene in DREAMS.values():
             for profile in (PARITY, CORRECTED):
-                list(dreams(record, {**scene, "frames": 20}, profile, 10))
+                list(dreams(record, {**scene, "frames": 16}, profile, 6))
 
     assert untaken((instructions, labeller, modes, verdicts), everything) == []
 
