@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 LANE_CHANGES = (RoadOption.CHANGELANELEFT, RoadOption.CHANGELANERIGHT)
 MAX_SIDE_LANES = 3
 LEADING_REACH = 2.5
+HIDDEN_M = 50.0
 DEVIATION_LATITUDE = 1.5
 DRIVABLE = (
     carla.LaneType.Driving,
@@ -164,15 +165,25 @@ class RoutePlanner:
 
     def nearest_index(self, location: carla.Location) -> int:
         """Index of the original point, from the ego on, nearest to a place (3-D)."""
-        offset = self.original_ahead - [location.x, location.y, location.z]
+        offset = (self.original_ahead - [location.x, location.y, location.z]) * self._flatness(location)
         return self.index + int(np.argmin(np.sum(offset**2, axis=1)))
+
+    def _flatness(self, location: carla.Location) -> Array:
+        """(3,) weights of the coordinates in distances to a place: height counts unless something hides far below.
+
+        On a slope the point nearest to what waits below ground for its scenario is another than that above it.
+        """
+        height = float(self.route.original_points[self.index, 2])
+        is_hidden = self.config.true_start and abs(location.z - height) > HIDDEN_M
+        return np.array([1.0, 1.0, 0.0 if is_hidden else 1.0])
 
     def closest_index(self, location: carla.Location, start: int) -> int:
         """Index found by walking on the original route from ``start`` while the distance to a place shrinks."""
         points, place = self.route.original_points, np.array([location.x, location.y, location.z])
+        weights = self._flatness(location)
 
         def distance(i: int) -> float:
-            return float(np.sum((points[i] - place) ** 2))
+            return float(np.sum(((points[i] - place) * weights) ** 2))
 
         last = len(points) - 1
         here = min(max(start, 0), last)

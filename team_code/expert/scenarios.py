@@ -89,8 +89,8 @@ _CORRECTED = (
     Deviation("Accident", "pass_obstacle", reach=60.0, blend=110, before=15, after=15),
     Deviation("ParkedObstacle", "pass_obstacle", reach=60.0, blend=110, before=10, after=10),
     Deviation("ConstructionObstacle", "pass_obstacle", reach=60.0, blend=110, before=15, after=15),
-    Deviation("AccidentTwoWays", "overtake", blend=90, before=10, after=5, clearance=0.5, notice=38.0),
-    Deviation("ConstructionObstacleTwoWays", "overtake", blend=90, before=10, after=10, notice=28.0),
+    Deviation("AccidentTwoWays", "overtake", blend=90, before=10, after=10, clearance=0.5, notice=38.0),
+    Deviation("ConstructionObstacleTwoWays", "overtake", blend=130, before=15, after=30, notice=28.0),
     Deviation(
         "ParkedObstacleTwoWays", "overtake", blend=90, before=10, after=5, factor=0.9, clearance=0.5, notice=48.0
     ),
@@ -407,8 +407,9 @@ def _use_oncoming_lane(at: Situation, progress: Progress, left: bool) -> Scenari
         progress.done = True
         return at.free()
     noticed = _is_noticed(at, progress)
+    lane_end = progress.end - (progress.blend // 3 if at.config.gap_check else 0)  # the last third is in the own lane
     if not progress.clear and progress.begin - planner.index < 80:
-        progress.clear = progress.has_room or (noticed and _lane_is_free(at, progress.end, left, progress.waited))
+        progress.clear = progress.has_room or (noticed and _lane_is_free(at, lane_end, left, progress.waited))
         progress.waited += 1
     return _pass(at, progress) if progress.clear else _wait_before(at, progress)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import carla
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 
 from driving.commands import RoadOption
 from srunner.scenariomanager.scenario_info import ScenarioInfo, ScenarioPhase
+from team_code.expert.config import RouteConfig
+from team_code.expert.planner import RoutePlanner
 from team_code.expert.scenarios import DEVIATIONS, MANOEUVRES, deviation_for
 
 from . import simulation
@@ -198,6 +201,16 @@ def test_invading_turn_moves_to_the_right_only(town):
     shift = np.sum((route.points - route.original_points)[:, :2] * right, axis=1)
     assert shift.min() > -1e-6
     assert 0.2 < shift.max() < 0.7
+
+
+def test_props_that_hide_below_a_slope_are_found_above_their_place():
+    plan = [(carla.Transform(carla.Location(x, 0.0, 0.1 * x)), RoadOption.LANEFOLLOW) for x in np.arange(0.0, 120.0)]
+    road = np.array([(pose.location.x, 0.0, pose.location.z) for pose, _ in plan])
+    route = SimpleNamespace(original_points=road, points=road, yaws=np.zeros(120), start=0)
+    planner = RoutePlanner.__new__(RoutePlanner)
+    planner.route, planner.index, planner.config = route, 0, RouteConfig()
+    hidden = carla.Location(60.0, 0.0, 6.0 - 200.0)
+    assert planner.nearest_index(hidden) == planner.closest_index(hidden, 10) == 60
 
 
 @dataclass
