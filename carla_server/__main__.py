@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from carla_server.map import MapError
+from carla_server.memory import keep_freed_memory
 from carla_server.server import Server
 from carla_server.world.towns import TownLibrary, UnknownTownError
 
@@ -101,6 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     if missing:
         print(f"carla_server: --maps: no such folder: {', '.join(missing)}", file=sys.stderr)
         return BAD_USAGE
+    keep_freed_memory()
     try:
         server = Server(
             TownLibrary.standard(options.maps),
