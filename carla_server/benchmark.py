@@ -192,7 +192,9 @@ def bench_load(server: ServerProcess, options: argparse.Namespace) -> Result:
 def bench_traffic(server: ServerProcess, options: argparse.Namespace) -> Result:
     """What goes wrong while a Traffic Manager drives the largest number of vehicles for some minutes."""
     client = server.client()
-    with synchronous(client) as world:
+    with synchronous(client):
+        # A fresh episode, so that lights and ticks stand where they stood in any other run.
+        world = client.load_world(options.town, reset_settings=False)
         cars = spawn_cars(client, world, max(options.vehicles))
         found = traffic.drive(client, world, cars, server.port + 500, options.minutes, options.seed)
     return traffic.report(TownLibrary.standard(options.maps).load(options.town), found)

@@ -50,28 +50,31 @@ class SocketPublisher:
         """Whether anybody subscribed to a stream."""
         return stream in self._subscribers
 
-    def send(self, stream: int, message: bytes) -> None:
-        """Send a message to all subscribers of a stream."""
+    def send(self, stream: int, message: bytes, payload: bytes = b"") -> None:
+        """Send a message to all subscribers of a stream; a large rest of it apart, so that it is not copied."""
+        head = streams.frame_size(len(message) + len(payload)) + message
         for transport in [*self._subscribers.get(stream, ())]:
             if transport.get_write_buffer_size() > MAX_BACKLOG_BYTES:
                 log.warning("stream %d: a subscriber does not read; disconnecting it", stream)
                 transport.abort()
                 continue
-            transport.write(streams.frame_size(len(message)) + message)
+            transport.write(head)
+            if payload:
+                transport.write(payload)
 
     def send_later(self, stream: int, header: bytes, measure: Callable[[], bytes]) -> None:
         """Measure on a worker thread, then send."""
         self.unfinished += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: header + measure())
-        future.add_done_callback(lambda done: self._measured(stream, done))
+        future = asyncio.get_running_loop().run_in_executor(self._pool, measure)
+        future.add_done_callback(lambda done: self._measured(stream, header, done))
 
-    def _measured(self, stream: int, done: asyncio.Future[bytes]) -> None:
+    def _measured(self, stream: int, header: bytes, done: asyncio.Future[bytes]) -> None:
         self.unfinished -= 1
         error = done.exception()
         if error is not None:
             log.error("the sensor of stream %d failed", stream, exc_info=error)
         else:
-            self.send(stream, done.result())
+            self.send(stream, header, done.result())
         if self.unfinished == 0:
             self.on_idle()
 

@@ -9,6 +9,8 @@ judged. What counts:
 * During a **lane change**, from 30 m before to 30 m after the vehicle's middle crosses into a neighbour lane of the same
   direction, the border between these two lanes does not count; their outer borders do. The same holds where the lane
   next to it is one that is just beginning or ending (narrower than a vehicle).
+* Bends tighter than 7.5 m, which CARLA's towns have at the mouths of some junctions, are cut by every vehicle: Traffic
+  Manager steers for a point some metres ahead. Departures within 8 m of one are reported by themselves.
 * **Stuck**: moved less than 5 m in 180 s, which is more than two cycles of the longest light.
 * **Collisions** are those that collision sensors on all vehicles report.
 """
@@ -24,6 +26,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from carla_server.map import RoadMap
 from carla_server.map.lookup import CELL
@@ -41,6 +44,8 @@ LANE_CHANGE_REACH_M = 30.0
 TAPER_WIDTH_M = 2.5
 #: Vehicles are judged by lanes that run their way within this angle, as its cosine.
 SAME_WAY = 0.5
+#: Radius below which bends are cut, and how far from such a bend departures belong to it, metres.
+TIGHT_RADIUS_M, TIGHT_REACH_M = 7.5, 8.0
 #: Vehicles that fell or were carried away are no traffic any more: this far from any driving lane, metres.
 LOST_M = 6.0
 
@@ -188,8 +193,30 @@ class Departure:
     lane: int
 
 
-def departures(road_map: RoadMap, drive: Drive) -> list[Departure]:
-    """The worst departure of every vehicle from its lane, worst first; see the top of this module for what counts."""
+def tight_bends(road_map: RoadMap) -> Floats:
+    """(N, 2) places where a driving lane bends so tightly that Traffic Manager cuts it, metres."""
+    places = [np.empty((0, 2))]
+    for lane in road_map.lanes:
+        steps = np.hypot(*np.diff(lane.center[:, :2], axis=0).T)
+        turns = np.abs(np.diff(np.unwrap(lane.yaw)))
+        if lane.type == "driving":
+            places.append(lane.center[1:, :2][turns > np.maximum(steps, 0.2) / TIGHT_RADIUS_M])
+    return np.concatenate(places)
+
+
+def departures(road_map: RoadMap, drive: Drive, tight: bool = False) -> list[Departure]:
+    """The worst departure of every vehicle from its lane, worst first; see the top of this module for what counts.
+
+    Args:
+        road_map: The town.
+        drive: Poses.
+        tight: Whether to look near tight bends, or everywhere else.
+    """
+    bends = tight_bends(road_map)
+    near = np.zeros(drive.poses.shape[:2], np.bool_)
+    if len(bends):
+        places = np.nan_to_num(drive.poses[..., :2], nan=1e9)
+        near = KDTree(bends).query(places, distance_upper_bound=TIGHT_REACH_M)[0] < TIGHT_REACH_M
     grid = road_map.lane_grid
     usable = np.array([lane.type == "driving" for lane in road_map.lanes])
     backwards = np.array([not lane.forward for lane in road_map.lanes])
@@ -208,6 +235,7 @@ def departures(road_map: RoadMap, drive: Drive) -> list[Departure]:
         out = _excused(road_map, drive.poses[:, vehicle], lanes, found[:, vehicle, 1:3].copy())
         sides = out.max(axis=1)
         sides[lanes < 0] = np.where(np.isnan(drive.poses[lanes < 0, vehicle, 0]), 0.0, LOST_M)
+        sides[near[:, vehicle] != tight] = 0.0
         sample = int(sides.argmax())
         worst.append(Departure(float(max(sides[sample], 0.0)), vehicle, sample, int(lanes[sample])))
     return sorted(worst, key=lambda row: -row.metres)
@@ -252,7 +280,8 @@ def _side_taken(road_map: RoadMap, before: int, after: int) -> int | None:
         beside = [lanes[index].left if side == 0 else lanes[index].right for index in starts]
         reached = [index for index in beside if index >= 0 and lanes[index].type == "driving"]
         reached += [successor for index in reached for successor in lanes[index].successors]
-        if after in reached and lanes[after].junction < 0:
+        parallel = lanes[after].junction < 0 or lanes[after].key.road == lanes[before].key.road
+        if after in reached and parallel:
             return side
     return None
 
@@ -274,7 +303,7 @@ def stuck(drive: Drive) -> list[tuple[int, float]]:
 
 def report(road_map: RoadMap, drive: Drive) -> dict[str, Any]:
     """What happened during a drive, as JSON holds it."""
-    worst = departures(road_map, drive)
+    worst, cut = departures(road_map, drive), departures(road_map, drive, tight=True)
     stands = stuck(drive)
     gone = int(np.isnan(drive.poses[-1, :, 0]).sum())
     moved = np.nansum(np.hypot(*np.moveaxis(np.diff(drive.poses[..., :2], axis=0), 2, 0)), axis=0)
@@ -306,5 +335,6 @@ def report(road_map: RoadMap, drive: Drive) -> dict[str, Any]:
             f"{row.metres:.2f} m: {place(row.vehicle, row.sample)} after {row.sample * SAMPLE_TICKS * STEP_S:.0f} s"
             for row in worst[:8]
         ],
+        "worst_departure_at_tight_bends_m": round(cut[0].metres, 2),
         "ticks_per_s": round(drive.poses.shape[0] * SAMPLE_TICKS / drive.seconds),
     }

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carla_server.sensors.lidar import Lidar, Radar, SemanticLidar
+from carla_server.sensors.movement import EventCamera, OpticalFlow
 from carla_server.sensors.scene import ActorView, CameraSpec, Frame, Pose, Scene, WeatherView
 
 FULL_SCALE_DEPTH = 1000.0  # metres that a depth pixel of all ones stands for
@@ -98,10 +99,12 @@ CAMERAS: dict[str, tuple[tuple[str, ...], Callable[[Frame], NDArray[np.uint8]]]]
     "sensor.camera.semantic_segmentation": (("tag",), _tag_image),
     "sensor.camera.instance_segmentation": (("tag", "instance"), _instance_image),
 }
-RANGERS: dict[str, Callable[[Mapping[str, str]], VisualSensor]] = {
+OTHERS: dict[str, Callable[[Mapping[str, str]], VisualSensor]] = {
     "sensor.lidar.ray_cast": Lidar,
     "sensor.lidar.ray_cast_semantic": SemanticLidar,
     "sensor.other.radar": Radar,
+    "sensor.camera.optical_flow": OpticalFlow,
+    "sensor.camera.dvs": EventCamera,
 }
 
 
@@ -139,6 +142,6 @@ def make_sensor(type_id: str, attributes: Mapping[str, str]) -> VisualSensor:
     """
     if type_id in CAMERAS:
         return Camera(type_id, attributes)
-    if type_id in RANGERS:
-        return RANGERS[type_id](attributes)
-    raise ValueError(f"{type_id!r} is no camera, lidar or radar of this server; those are {[*CAMERAS, *RANGERS]}")
+    if type_id in OTHERS:
+        return OTHERS[type_id](attributes)
+    raise ValueError(f"{type_id!r} is no camera, lidar or radar of this server; those are {[*CAMERAS, *OTHERS]}")

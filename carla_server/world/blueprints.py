@@ -364,6 +364,14 @@ _SENSORS: dict[str, tuple[Attribute, ...]] = {
     "sensor.camera.depth": _CAMERA,
     "sensor.camera.semantic_segmentation": _CAMERA,
     "sensor.camera.instance_segmentation": _CAMERA,
+    "sensor.camera.optical_flow": _CAMERA,
+    "sensor.camera.dvs": (
+        *_CAMERA,
+        *_floats(positive_threshold=0.3, negative_threshold=0.3),
+        *_floats(sigma_positive_threshold=0.0, sigma_negative_threshold=0.0, log_eps=0.001),
+        *_ints(refractory_period_ns=0),
+        _switch("use_log", True),
+    ),
     "sensor.lidar.ray_cast": _LIDAR,
     "sensor.lidar.ray_cast_semantic": _SCAN,
     "sensor.other.radar": (

@@ -53,12 +53,16 @@ class Exits:
             out = {row for inner in (way, *ways_through(road_map, way)) for row in lanes[inner].successors} & {*number}
             if len(out) == 1:
                 self._leads[way] = number[out.pop()]
+        #: Metres behind an exit up to the next junction, infinite if that is far.
+        self._length = np.full(len(self._lanes), np.inf)
         for k, lane in enumerate(self._lanes):
             distance, index = 0.0, lane
             while distance < QUEUE_REACH:
                 self._behind.setdefault(index, []).append((k, distance))
                 distance += lanes[index].length
                 after = lanes[index].successors
+                if any(lanes[row].junction >= 0 for row in after) and distance < QUEUE_REACH:
+                    self._length[k] = distance
                 if len(after) != 1 or lanes[after[0]].junction >= 0:
                     break
                 index = after[0]
@@ -83,14 +87,17 @@ class Exits:
             passed: Seconds since the last look.
         """
         room = np.full(len(self._lanes), np.inf)
-        coming = np.zeros(len(self._lanes))
+        coming, there = np.zeros(len(self._lanes)), np.zeros(len(self._lanes))
         for lane, at, half, speed in zip(lanes.tolist(), along.tolist(), half_lengths.tolist(), speeds.tolist()):
             if lane in self._leads:
                 coming[self._leads[lane]] += 1.0
-            elif abs(speed) < QUEUE_SPEED and lane in self._behind:
-                for k, distance in self._behind[lane]:
+            for k, distance in self._behind.get(lane, ()):
+                there[k] += 1.0
+                if abs(speed) < QUEUE_SPEED:
                     room[k] = min(room[k], distance + at - half)
-        full = room < CAR_ROOM * (1.0 + coming)
+        # A short way to the next junction is filled by those on it, moving or not; the first one always fits.
+        short = (coming + there > 0.0) & (self._length < CAR_ROOM * (1.0 + coming + there))
+        full = short | (room < CAR_ROOM * (1.0 + coming))
         self._since = np.where(full, self._since + passed, 0.0)
         self._full = full & (self._since < LONGEST_FULL_S)
 

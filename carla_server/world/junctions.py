@@ -29,8 +29,8 @@ from carla_server.world.state import HALF_X, SPEED, ActorRows
 #: A vehicle standing inside a junction this long blocks it, seconds: without and with traffic lights, where waiting for
 #: a gap in the opposite stream is normal.
 PATIENCE_S, PATIENCE_AT_LIGHTS_S = 1.0, 12.0
-#: A junction that was blocked lets vehicles in again after this long at the latest, seconds.
-LONGEST_HOLD_S = 40.0
+#: A junction that was blocked lets vehicles in again after this long at the latest, seconds: without and with lights.
+LONGEST_HOLD_S, LONGEST_HOLD_AT_LIGHTS_S = 40.0, 15.0
 #: How long a flow goes on while another one waits, seconds.
 TURN_S = 6.0
 #: Vehicles with a sign wait for those without that arrive within this time, unless they have waited so long, seconds.
@@ -63,7 +63,7 @@ class _Junction:
         waiting: Seconds that each flow has been waiting.
         standing: Seconds that somebody has been standing inside.
         held: Seconds that it has counted as blocked.
-        clearing: Whether somebody is inside whose light is not green any more.
+        clearing: Seconds that somebody has been inside whose light is not green any more.
         soonest: Seconds until the first vehicle without a sign arrives.
     """
 
@@ -75,12 +75,12 @@ class _Junction:
     waiting: dict[int, float] = field(default_factory=dict)
     standing: float = 0.0
     held: float = 0.0
-    clearing: bool = False
+    clearing: float = 0.0
     soonest: float = np.inf
 
     def admits(self, flow: int, signed: bool) -> bool:
         """Whether a vehicle of a flow may enter now."""
-        if self.held > 0.0 or self.clearing:
+        if self.held > 0.0 or 0.0 < self.clearing < LONGEST_HOLD_AT_LIGHTS_S:
             return False
         if self.lit:
             return True
@@ -243,11 +243,12 @@ class JunctionKeeper:
         junction.standing = junction.standing + passed if still else 0.0
         blocked = junction.standing > junction.patience or (junction.held > 0.0 and bool(junction.inside))
         junction.held = junction.held + passed if blocked else 0.0
-        if junction.held >= LONGEST_HOLD_S:
+        if junction.held >= (LONGEST_HOLD_AT_LIGHTS_S if junction.lit else LONGEST_HOLD_S):
             # Whoever still stands inside is not waiting for those outside.
             junction.held = junction.standing = 0.0
         if junction.lit:
-            junction.clearing = any(self._overstays(rows, row) for row in junction.inside)
+            overstays = any(self._overstays(rows, row) for row in junction.inside)
+            junction.clearing = junction.clearing + passed if overstays else 0.0
             return
         if junction.turn == NOBODY and junction.inside and junction.inside[0] in self._came_by:
             junction.turn = self._mouths[self._came_by[junction.inside[0]]].flow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,10 @@ from carla_server.wire import streams
 from carla_server.wire.streams import SensorType
 from carla_server.world import contacts, motion
 from carla_server.world.actors import NO_BOX, Actor
+from carla_server.world.blueprints import blueprint
 from carla_server.world.state import STEER, Kind
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from carla_server.world.world import World
@@ -33,7 +37,17 @@ SENSOR_TYPES = {
     "sensor.camera.rgb": SensorType.RGB,
     "sensor.camera.semantic_segmentation": SensorType.SEMANTIC_SEGMENTATION,
     "sensor.camera.instance_segmentation": SensorType.INSTANCE_SEGMENTATION,
+    "sensor.camera.optical_flow": SensorType.OPTICAL_FLOW,
+    "sensor.camera.dvs": SensorType.DVS,
 }
+#: Attributes that clients set and that have no effect here: the pictures have no lens and no film.
+WITHOUT_EFFECT = frozenset(
+    {
+        *("lens_circle_falloff", "lens_circle_multiplier", "lens_k", "lens_kcube", "lens_x_size", "lens_y_size"),
+        *("chromatic_aberration_intensity", "chromatic_aberration_offset", "gamma", "exposure_mode", "bloom_intensity"),
+        *("exposure_compensation", "shutter_speed", "iso", "fstop", "motion_blur_intensity", "lens_flare_intensity"),
+    }
+)
 
 #: Wheel angle of full steering, degrees.
 FULL_STEER_DEG = 40.0
@@ -48,7 +62,7 @@ class Sensing:
         self._world = world
         self._sensors: list[Actor] = []
         self._last: dict[int, float] = {}
-        self._rolled: dict[int, float] = {}
+        self._named: set[str] = set()
 
     def make(self, type_id: str, attributes: Mapping[str, str], number: int) -> Any:
         """What measures for a sensor blueprint; None for other blueprints.
@@ -64,6 +78,7 @@ class Sensing:
         if not type_id.startswith("sensor.") or type_id == "sensor.other.lane_invasion":
             return None
         float(attributes.get("sensor_tick", "0"))
+        self._name_unsupported(type_id, attributes)
         noise_seed = int(float(attributes.get("noise_seed", "0")))
         generator = np.random.default_rng([self._world.seed & 0xFFFFFFFF, noise_seed & 0xFFFFFFFF, number])
         if type_id == "sensor.other.imu":
@@ -75,6 +90,14 @@ class Sensing:
         if type_id == "sensor.other.obstacle":
             return Obstacle(attributes)
         return make_sensor(type_id, attributes)
+
+    def _name_unsupported(self, type_id: str, attributes: Mapping[str, str]) -> None:
+        """Log every attribute without effect that a client set, once per episode."""
+        defaults = blueprint(type_id).defaults
+        for name in sorted(WITHOUT_EFFECT & attributes.keys() & defaults.keys() - self._named):
+            if attributes[name] != defaults[name].default:
+                self._named.add(name)
+                log.warning("%s: %s=%s has no effect on this server", type_id, name, attributes[name])
 
     def index(self, actors: Iterable[Actor]) -> None:
         """Take over the sensors among `actors`."""

@@ -97,7 +97,7 @@ def script(server: ServerProcess) -> dict[str, list[str]]:
             world.tick()
             seen["state"].append(hashlib.sha256(stream.next()).hexdigest())
             for name, (_, box) in boxes.items():
-                seen[name].append(hashlib.sha256(content(box.get(timeout=30.0))).hexdigest())
+                seen[name].append(hashlib.sha256(content(box.get(timeout=20.0))).hexdigest())
     return seen
 
 
@@ -242,7 +242,7 @@ def test_a_replay_repeats_the_drive(recorded: tuple[Any, str, list[tuple[float, 
     with synchronous(client) as world:
         assert "Replaying File" in client.replay_file(name, 0.5, 1.5, 0, False)
         world.tick()
-        (car,) = [actor for actor in world.get_actors().filter("vehicle.lincoln.*")]
+        (car,) = list(world.get_actors().filter("vehicle.lincoln.*"))
         seen = [poses[0]]
         for _ in range(28):
             world.tick()

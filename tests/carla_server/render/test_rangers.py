@@ -155,7 +155,7 @@ def test_instance_code_carries_tag_and_number() -> None:
     assert image[0, 0].tolist() == [0x12, 0x34, Tag.CAR, 255]
 
 
-@pytest.mark.parametrize("sensor", ["sensor.other.imu", "sensor.camera.dvs"])
+@pytest.mark.parametrize("sensor", ["sensor.other.imu", "sensor.camera.normals"])
 def test_other_sensors_are_refused_by_name(sensor: str) -> None:
     with pytest.raises(ValueError, match=sensor):
         make_sensor(sensor, {})
