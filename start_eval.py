@@ -8,12 +8,14 @@ Examples:
     CARLA_ROOT=/opt/carla python start_eval.py simulator=carla routes=bench2drive220.xml gpus=4 workers=4
     python start_eval.py cluster=slurm +slurm.slurm_partition=gpu +slurm.slurm_time=240 workers=22
 
-Running the same command again resumes: routes that have a verdict are not driven again.
+Running the same command again resumes: routes that have an outcome are not driven again, with retry=true those without a verdict
+are.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import hydra
@@ -21,13 +23,16 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from driving.files import read_json, write_json
-from jobs.fleet import read_outcomes, write_outcomes
+from jobs.executors import SubmitError
+from jobs.fleet import RouteTask, read_outcomes, write_outcomes
 from jobs.journal import JournalBusy
 from jobs.live import LiveView
+from jobs.results import RouteResult
 from team_code.evaluation import doctor, plan
 from team_code.evaluation.config import EvalConfig
+from team_code.evaluation.manifest import claim, write_manifest
 from team_code.evaluation.service import policy_service
-from team_code.evaluation.summary import Table, collect_rows, tabulate, write_manifest
+from team_code.evaluation.summary import Table, ability_scores, collect_rows, tabulate
 from team_code.policy_server import PolicyServerError
 from team_code.report.page import write_report
 
@@ -37,37 +42,45 @@ ConfigStore.instance().store(name="eval_schema", node=EvalConfig)
 def drive(config: EvalConfig) -> Table:
     """Drive what has not been driven yet and write outcomes, table and manifest."""
     out = Path(config.out)
+    claim(config, out)
     with policy_service(config) as served:
         fleet = plan.make_fleet(served)
+        if config.retry:
+            fleet.reopen()
         with LiveView(f"{config.agent} on {config.rules}") as view:
             results = fleet.run(view)
     write_outcomes(out / "outcomes.json", results)
-    table = tabulate(collect_rows(out, fleet.tasks, results))
-    write_json(out / "results.json", table.to_json())
+    # The manifest comes first: a table without it could not be read again.
     write_manifest(config, out)
+    table = make_table(config, out, fleet.tasks, results)
+    write_json(out / "results.json", table.to_json())
     return table
 
 
-def load_table(config: EvalConfig, out: Path) -> Table:
-    """The table of an earlier run, from its outcomes and records.
+def make_table(config: EvalConfig, out: Path, tasks: Mapping[str, RouteTask], results: Sequence[RouteResult]) -> Table:
+    """Read what the drives left in ``out``."""
+    rows = collect_rows(out, tasks, results)
+    return tabulate(rows, ability_scores(rows, config))
+
+
+def load_table(out: Path) -> Table:
+    """The table of an earlier run, with the routes and seeds of that run.
 
     Raises:
         FileNotFoundError: If there was no run.
     """
-    path = out / "outcomes.json"
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{out} holds no finished evaluation (no outcomes.json); run it without mode=report first"
-        )
-    tasks = {task.key: task for task in plan.read_tasks(config)}
-    return tabulate(collect_rows(out, tasks, read_outcomes(path)))
+    path, manifest = out / "outcomes.json", out / "manifest.json"
+    if not path.exists() or not manifest.exists():
+        raise FileNotFoundError(f"{out} holds no finished evaluation (no outcomes.json or manifest.json); run it first")
+    config = EvalConfig(**read_json(manifest)["config"])
+    return make_table(config, out, {task.key: task for task in plan.read_tasks(config)}, read_outcomes(path))
 
 
 def report(config: EvalConfig, table: Table) -> Path:
     """Write the report page."""
     out = Path(config.out)
-    other = load_table(config, Path(config.compare)) if config.compare else None
-    return write_report(out, table, read_json(out / "manifest.json"), config.videos, other)
+    other = load_table(Path(config.compare)) if config.compare else None
+    return write_report(out, table, read_json(out / "manifest.json"), config.videos, other, config.compare)
 
 
 def print_table(table: Table) -> None:
@@ -80,9 +93,13 @@ def print_table(table: Table) -> None:
     print(f"driving score    {score.value:6.2f}  (95 % interval {score.low:.2f} to {score.high:.2f})")
     print(f"success rate     {success.value:6.2f} %  (95 % interval {success.low:.2f} to {success.high:.2f})")
     print(f"route completion {table.completion:6.2f} %")
+    if table.spread is not None:
+        print(
+            f"over {len(table.seeds)} seeds: deviation {table.spread[0]:.2f} points, {table.spread[1]:.2f} % successes"
+        )
     if table.holes:
         print(
-            f"INCOMPLETE: {table.holes} of {len(table.rows)} drives have no verdict; run the same command again to fill them"
+            f"INCOMPLETE: {table.holes} of {len(table.rows)} drives have no verdict; add retry=true to drive them again"
         )
 
 
@@ -92,7 +109,7 @@ def run(config: EvalConfig) -> int:
     if config.mode == "doctor" or not all(finding.good for finding in findings):
         print("\n".join(doctor.render(findings)))
         return 0 if all(finding.good for finding in findings) else 2
-    table = drive(config) if config.mode == "evaluate" else load_table(config, Path(config.out))
+    table = drive(config) if config.mode == "evaluate" else load_table(Path(config.out))
     page = report(config, table)
     print_table(table)
     print(f"report: {page}")
@@ -106,7 +123,7 @@ def main(raw: DictConfig) -> None:
     assert isinstance(config, EvalConfig)
     try:
         status = run(config)
-    except (FileNotFoundError, JournalBusy, PolicyServerError, ValueError) as error:
+    except (FileNotFoundError, JournalBusy, PolicyServerError, SubmitError, ValueError) as error:
         print(f"start_eval: {error}", file=sys.stderr)
         status = 2
     sys.exit(status)

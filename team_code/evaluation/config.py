@@ -16,6 +16,9 @@ AGENTS: dict[str, tuple[str, str]] = {
 }
 """Short name -> agent file and track. Any other file can be given by its path, with `track`."""
 
+LEARNED_AGENTS = ("simlingo", "simlingo_base")
+"""Agents that need a checkpoint, whose kind has the same name."""
+
 MODES = ("evaluate", "doctor", "report")
 SIMULATORS = ("embedded", "carla")
 CLUSTERS = ("local", "slurm")
@@ -41,6 +44,7 @@ class EvalConfig:
         workers: Jobs at a time.
         gpus: Graphics cards that the jobs are spread over.
         attempts: How often a route may be started before a crash stands.
+        retry: Drive routes again that crashed or timed out in an earlier run in the same folder.
         routes_per_job: Most routes that share one simulator process.
         hang_timeout_s: Wall time without a tick after which a job is killed.
         wall_timeout_s: Wall time limit of one job.
@@ -66,6 +70,7 @@ class EvalConfig:
     workers: int = 2
     gpus: int = 1
     attempts: int = 3
+    retry: bool = False
     routes_per_job: int = 10
     hang_timeout_s: float = 180.0
     wall_timeout_s: float = 86400.0

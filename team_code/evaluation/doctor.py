@@ -12,13 +12,13 @@ from pathlib import Path
 
 from jobs import ports
 from jobs.servers import ServerError
-from team_code.evaluation.config import EvalConfig
-from team_code.evaluation.plan import read_tasks, server_spec
+from leaderboard.utils.towns import TownNotFoundError, find_town
+from simlingo_training.models.checkpoint import CheckpointError, read_config
+from team_code.evaluation.config import AGENTS, LEARNED_AGENTS, EvalConfig
+from team_code.evaluation.plan import agent_settings, read_tasks, server_spec
 
 MEGABYTES_PER_ROUTE = 30
 """Camera images, log and results of one route with the driving model, measured on the demo routes and rounded up."""
-
-LEARNED_AGENTS = ("simlingo", "simlingo_base")
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,30 @@ def _check_routes(config: EvalConfig) -> tuple[bool, str]:
         tasks = read_tasks(config)
     except (OSError, ValueError) as error:
         return False, str(error)
+    if not tasks:
+        return False, f"{config.routes_file} has no route {config.subset}; subset= takes ids and ranges such as 1,4-9"
     towns = sorted({task.town for task in tasks})
-    return True, f"{len(tasks)} routes in {', '.join(towns)}"
+    if config.simulator == "embedded":
+        try:
+            for town in towns:
+                find_town(town)
+        except TownNotFoundError as error:
+            return False, f"{error}; put its .xodr file there, or drive with simulator=carla"
+    return True, f"{len(tasks)} drives in {', '.join(towns)}"
 
 
 def _check_agent(config: EvalConfig) -> tuple[bool, str]:
-    if config.agent_file.is_file():
-        return True, str(config.agent_file)
-    return (
-        False,
-        f"no agent file {config.agent_file}; give agent=simlingo, expert, lane_keeping or the path of a Python file",
-    )
+    if not config.agent_file.is_file():
+        return (
+            False,
+            f"no agent file {config.agent_file}; agent= is one of {', '.join(AGENTS)} or the path of a Python file",
+        )
+    try:
+        if config.agent in LEARNED_AGENTS:
+            agent_settings(config)
+    except ValueError as error:
+        return False, str(error)
+    return True, str(config.agent_file)
 
 
 def _check_checkpoint(config: EvalConfig) -> tuple[bool, str]:
@@ -75,13 +88,15 @@ def _check_checkpoint(config: EvalConfig) -> tuple[bool, str]:
             False,
             f"checkpoint={config.checkpoint!r} does not exist; train one with `python train.py` or give its folder",
         )
-    missing = [name for name in ("model.safetensors", "config.yaml") if not (folder / name).is_file()]
-    if missing:
-        return (
-            False,
-            f"{folder} lacks {', '.join(missing)}; a checkpoint folder is written by train.py or the converter",
-        )
-    return True, str(folder)
+    try:
+        kind = read_config(folder)["kind"]
+    except CheckpointError as error:
+        return False, str(error)
+    if kind != config.agent:
+        return False, f"{folder} is a checkpoint of {kind}; drive it with agent={kind}"
+    if not (folder / "model.safetensors").is_file():
+        return False, f"{folder} lacks model.safetensors; a checkpoint folder is written by train.py or the converter"
+    return True, f"{kind} in {folder}"
 
 
 def _check_disk(config: EvalConfig) -> tuple[bool, str]:
@@ -133,8 +148,13 @@ def _check_cluster(config: EvalConfig) -> tuple[bool, str]:
 def _check_accelerator(config: EvalConfig) -> tuple[bool, str]:
     import torch  # slow to import, and only this check needs it
 
-    if torch.cuda.is_available():
-        return True, torch.cuda.get_device_name()
+    cards = torch.cuda.device_count()
+    if config.simulator == "carla" and 0 < cards < config.gpus:
+        return False, f"gpus={config.gpus}, but this machine has {cards}"
+    if config.agent_options.get("device") == "cuda" and not cards:
+        return False, "agent_options.device=cuda, but torch finds no GPU; leave it away or mend the driver (nvidia-smi)"
+    if cards:
+        return True, f"{cards} × {torch.cuda.get_device_name()}"
     return (
         True,
         "no GPU: the model runs on the CPU (the tiny presets are made for that, the full model takes seconds per tick)",

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from driving.files import write_text
 from jobs.executors import Executor, LocalExecutor, SlurmExecutor
 from jobs.fleet import ClientCommand, Fleet, FleetConfig, RouteTask
 from jobs.servers import ServerSpec
 from leaderboard.utils.route_parser import RouteParser
+from team_code.agent_config import AgentConfig
 from team_code.evaluation.config import EvalConfig
 
 
@@ -30,6 +32,21 @@ def read_tasks(config: EvalConfig) -> list[RouteTask]:
         for seed in config.seeds
         for route in routes
     ]
+
+
+def agent_settings(config: EvalConfig) -> AgentConfig:
+    """All settings of a learned agent, those that were not given at their defaults.
+
+    Raises:
+        ValueError: If ``agent_options`` names a setting that there is not, or gives one a value that it cannot have.
+    """
+    try:
+        options = OmegaConf.create({**config.agent_options, "checkpoint": config.checkpoint})
+        settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(AgentConfig), options))
+    except OmegaConfBaseException as error:
+        raise ValueError(f"agent_options: {str(error).splitlines()[0]}") from error
+    assert isinstance(settings, AgentConfig)
+    return settings
 
 
 def agent_argument(config: EvalConfig) -> str:

@@ -150,24 +150,24 @@ def draw_motion(path: Path, trace: Trace) -> None:
     _save(figure, path)
 
 
-def draw_latencies(path: Path, stages: Mapping[str, Sequence[float]]) -> None:
-    """Write a picture of the wall time of each stage of a tick.
+def draw_latencies(path: Path, stages: Mapping[str, Mapping[str, float]]) -> None:
+    """Write a picture of the wall time of each stage of a tick, in the order given.
 
     Args:
         path: Picture file.
-        stages: Stage name to milliseconds per tick.
+        stages: Stage name to `mean` and `p95`, milliseconds per tick in which it occurred.
     """
     names = list(stages)
-    figure, axes = plt.subplots(figsize=(6.4, 1.1 + 0.3 * len(names)), dpi=110)
-    medians = [float(np.median(stages[name])) for name in names]
-    high = [float(np.percentile(stages[name], 95)) for name in names]
+    figure, axes = plt.subplots(figsize=(6.4, 1.1 + 0.28 * len(names)), dpi=110)
+    means, high = ([stages[name][key] for name in names] for key in ("mean", "p95"))
     axes.barh(names, high, color=ROAD, label="95th percentile")
-    axes.barh(names, medians, color=DRIVEN, label="median")
-    for row, (middle, top) in enumerate(zip(medians, high, strict=True)):
-        axes.text(top, row, f" {middle:.1f} / {top:.1f}", va="center", fontsize=8)
+    axes.barh(names, means, color=DRIVEN, label="mean")
+    for row, (middle, top) in enumerate(zip(means, high, strict=True)):
+        axes.text(max(middle, top), row, f" {middle:.1f} / {top:.1f}", va="center", fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("wall time per tick [ms]")
-    axes.set_xlim(0, max(high, default=1.0) * 1.25)
+    axes.set_xlim(0, max([*high, *means, 1e-3]) * 1.25)
+    axes.tick_params(labelsize=8)
     axes.legend(fontsize=8, loc="lower right")
     _save(figure, path)
 

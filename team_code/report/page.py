@@ -14,26 +14,25 @@ from tqdm import tqdm
 
 from driving.files import write_text
 from jobs.fleet import results_path
-from jobs.results import Outcome
 from team_code.drive_log import DriveFrame, read_drive_log
 from team_code.evaluation.config import REPOSITORY
-from team_code.evaluation.summary import INFRACTION_NAMES, RouteRow, Table
+from team_code.evaluation.summary import INFRACTION_NAMES, RouteRow, Table, compare
 from team_code.prompting import spoken
 from team_code.report import figures, video
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
+TEMPLATES = Path(__file__).parent
 IMAGES_PER_SECOND = 4
 
 
 @dataclass
 class RoutePage:
-    """What the page shows of one route.
+    """What the page of one route shows.
 
     Attributes:
         row: Its row of the table.
-        anchor: Name for links within the page.
-        map, motion, latencies, video: Files relative to the page, empty where there is nothing to show.
-        quotes: (game time, speed, sentence) whenever the commentary changed.
+        anchor: Name of its folder below ``report/``.
+        map, motion, latencies, video: Files in that folder, empty where there is nothing to show.
+        quotes: (game time s, speed km/h, sentence, instruction) whenever what was said changed.
         note: Why something is missing, or empty.
     """
 
@@ -43,37 +42,52 @@ class RoutePage:
     motion: str = ""
     latencies: str = ""
     video: str = ""
-    quotes: list[tuple[float, float, str]] = field(default_factory=list)
+    quotes: list[tuple[float, float, str, str]] = field(default_factory=list)
     note: str = ""
 
 
 def write_report(
-    out: Path, table: Table, manifest: dict[str, Any], videos: bool = True, compare: Table | None = None
+    out: Path,
+    table: Table,
+    manifest: dict[str, Any],
+    videos: bool = True,
+    other: Table | None = None,
+    other_name: str = "",
 ) -> Path:
-    """Write ``report.html`` and the files it shows into ``out``; returns the page's path.
+    """Write ``report.html``, a page per route and the files they show into ``out``; returns the main page's path.
 
     Args:
         out: Output folder of the evaluation.
         table: Its result.
         manifest: Its manifest.
         videos: Whether to encode videos.
-        compare: Result of another run to set beside this one.
+        other: Result of another run to set beside this one.
+        other_name: Where that run lies.
     """
-    pages = [make_route_page(out, row, videos) for row in tqdm(table.rows, desc="report", unit="route")]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    html = environment.get_template(TEMPLATE.name).render(
+    common = {"manifest": manifest, "infraction_names": INFRACTION_NAMES}
+    template = environment.get_template("route.html.j2")
+    pages = []
+    for row in tqdm(table.rows, desc="report", unit="route"):
+        page = make_route_page(out, row, videos)
+        write_text(out / "report" / page.anchor / "index.html", template.render(page=page, **common))
+        pages.append(page)
+    stages = table.stages()
+    if stages:
+        figures.draw_latencies(out / "report" / "latencies.png", stages)
+    html = environment.get_template("report.html.j2").render(
         table=table,
-        manifest=manifest,
         pages=pages,
         groups=by_scenario(table.rows),
-        compared=compare_rows(table, compare) if compare else [],
-        compare=compare,
-        infraction_names=INFRACTION_NAMES,
+        compared=compare(table, other) if other else None,
+        other=other,
+        other_name=other_name,
         infractions=count_infractions(table.rows),
-        outcome=Outcome,
+        stages=stages,
+        **common,
     )
     path = out / "report.html"
     write_text(path, html)
@@ -82,61 +96,48 @@ def write_report(
 
 def make_route_page(out: Path, row: RouteRow, videos: bool) -> RoutePage:
     """Draw what there is to draw for one route."""
-    anchor = row.task.key.replace("/", "-")
-    page = RoutePage(row, anchor)
-    folder = out / "report" / anchor
+    page = RoutePage(row, row.task.key.replace("/", "-"))
+    folder = out / "report" / page.anchor
     if row.record is None or not row.result.job:
-        page.note = f"No record: {row.result.reason}"
+        page.note = "There is no record of this drive."
         return page
     job = out / "jobs" / row.result.job
     run_id = row.record["route_id"]
-    _draw_trace(page, out, folder, results_path(job).with_name("results_trace") / f"{run_id}.json", row.task.town)
+    _draw_trace(page, folder, results_path(job).with_name("results_trace") / f"{run_id}.json", row.task.town)
+    if row.stage_ms:
+        page.latencies = "latencies.png"
+        figures.draw_latencies(folder / page.latencies, row.stage_ms)
     log = next(iter(sorted((job / "drive").glob(f"{run_id}*/drive.jsonl"))), None)
     if log is not None:
-        _draw_log(page, out, folder, log.parent, videos)
+        _draw_log(page, folder, log.parent, videos)
     return page
 
 
-def _draw_trace(page: RoutePage, out: Path, folder: Path, path: Path, town: str) -> None:
+def _draw_trace(page: RoutePage, folder: Path, path: Path, town: str) -> None:
     if not path.exists():
         page.note = "No trace of this drive was written."
         return
     trace = figures.Trace.read(path)
     xodr = REPOSITORY / "data" / "towns" / f"{town.rsplit('/', 1)[-1]}.xodr"
-    figures.draw_map(folder / "map.png", trace, xodr if xodr.exists() else None)
-    figures.draw_motion(folder / "motion.png", trace)
-    page.map = str((folder / "map.png").relative_to(out))
-    page.motion = str((folder / "motion.png").relative_to(out))
+    page.map, page.motion = "map.png", "motion.png"
+    figures.draw_map(folder / page.map, trace, xodr if xodr.exists() else None)
+    figures.draw_motion(folder / page.motion, trace)
 
 
-def _draw_log(page: RoutePage, out: Path, folder: Path, drive: Path, videos: bool) -> None:
+def _draw_log(page: RoutePage, folder: Path, drive: Path, videos: bool) -> None:
     frames = list(read_drive_log(drive))
-    stages = stage_times(frames)
-    if stages:
-        figures.draw_latencies(folder / "latencies.png", stages)
-        page.latencies = str((folder / "latencies.png").relative_to(out))
     page.quotes = quotes(frames)
-    target = folder / "drive.mp4"
-    if videos and video.write_video(target, video.pictures(drive, frames), IMAGES_PER_SECOND):
-        page.video = str(target.relative_to(out))
+    if videos and video.write_video(folder / "drive.mp4", video.pictures(drive, frames), IMAGES_PER_SECOND):
+        page.video = "drive.mp4"
 
 
-def stage_times(frames: Sequence[DriveFrame]) -> dict[str, list[float]]:
-    """Stage name to milliseconds per tick, stages in the order of the tick."""
-    stages: dict[str, list[float]] = defaultdict(list)
-    for frame in frames:
-        for name, value in frame.stage_ms.items():
-            stages[name].append(value)
-    return dict(stages)
-
-
-def quotes(frames: Sequence[DriveFrame], most: int = 40) -> list[tuple[float, float, str]]:
-    """(game time s, speed km/h, sentence) at every change of the commentary, the first ``most``."""
-    said: list[tuple[float, float, str]] = []
+def quotes(frames: Sequence[DriveFrame], most: int = 40) -> list[tuple[float, float, str, str]]:
+    """(game time s, speed km/h, sentence, instruction) at every change of what was said, the first ``most``."""
+    said: list[tuple[float, float, str, str]] = []
     for frame in frames:
         sentence = spoken(frame.text)
-        if sentence and (not said or said[-1][2] != sentence):
-            said.append((frame.step / 20, frame.speed * 3.6, sentence))
+        if sentence and (not said or said[-1][2:] != (sentence, frame.instruction)):
+            said.append((frame.step / 20, frame.speed * 3.6, sentence, frame.instruction))
     return said[:most]
 
 
@@ -164,14 +165,3 @@ def count_infractions(rows: Sequence[RouteRow]) -> list[tuple[str, int]]:
         for kind, _ in row.infractions():
             counts[kind] += 1
     return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
-
-
-def compare_rows(table: Table, other: Table) -> list[dict[str, Any]]:
-    """Routes that both runs hold, with both scores, the largest loss first."""
-    theirs = {row.task.key: row for row in other.rows}
-    lines = [
-        {"key": row.task.key, "score": row.score, "other": theirs[row.task.key].score}
-        for row in table.rows
-        if row.task.key in theirs
-    ]
-    return sorted(lines, key=lambda line: line["score"] - line["other"])

@@ -67,6 +67,8 @@ def compose(image: Image, frame: DriveFrame) -> Image:
     picture = cv2.resize(drawn, (WIDTH, height), interpolation=cv2.INTER_AREA)
     panel = np.full((PANEL_HEIGHT, WIDTH, 3), 24, dtype=np.uint8)
     told = spoken(frame.text) or "(no commentary)"
+    if frame.instruction:
+        told = f"[told: {frame.instruction}]  {told}"
     status = (
         f"{frame.step / 20:6.1f} s   {frame.speed * 3.6:5.1f} km/h   steer {frame.steer:+.2f}   "
         f"throttle {frame.throttle:.2f}   {'BRAKE' if frame.brake else ''}"

@@ -15,12 +15,7 @@ from jobs.results import Outcome, RouteResult
 from team_code.drive_log import DriveFrame, DriveLog, read_drive_log
 from team_code.evaluation.summary import RouteRow, Table, collect_rows, tabulate
 from team_code.report import page, video
-
-INFRACTIONS = (
-    "collisions_layout", "collisions_pedestrian", "collisions_vehicle", "red_light", "stop_infraction",
-    "outside_route_lanes", "min_speed_infractions", "yield_emergency_vehicle_infractions", "scenario_timeouts",
-    "route_dev", "vehicle_blocked", "route_timeout",
-)  # fmt: skip
+from tests.team_code.fake_evaluator import INFRACTIONS
 
 MANIFEST = {
     "written": "now",
@@ -104,19 +99,20 @@ def test_routes_without_verdict_count_zero_and_are_named(finished_run: Path) -> 
 
 
 def test_page_shows_every_route_and_only_files_that_exist(finished_run: Path) -> None:
-    path = page.write_report(
-        finished_run, table_of(finished_run), MANIFEST, videos=True, compare=table_of(finished_run)
-    )
+    table = table_of(finished_run)
+    path = page.write_report(finished_run, table, MANIFEST, videos=True, other=table, other_name="itself")
     html = path.read_text()
     assert "This table has holes" in html
-    for key in ("seed1/1", "seed1/2", "seed1/3", "seed1/4"):
-        assert key in html
-    assert "&lt;b&gt;7" in html, "messages are text, not markup"
-    assert "Stop." in html
-    shown = re.findall(r'src="([^"]+)"', html)
-    assert {Path(name).suffix for name in shown} == {".png", ".mp4"}
-    for name in shown:
-        assert (finished_run / name).stat().st_size > 500
+    assert "no clear difference" in html
+    links = re.findall(r'href="(report/[^"]+)"', html)
+    assert links == [f"report/seed1-{number}/index.html" for number in (1, 2, 3, 4)]
+    second = (finished_run / links[1]).read_text()
+    assert "&lt;b&gt;7" in second, "messages are text, not markup"
+    assert "Stop." in second
+    assert "SIGSEGV" in (finished_run / links[2]).read_text()
+    shown = [(finished_run / links[1]).parent / name for name in re.findall(r'src="([^"]+)"', second)]
+    assert {name.name for name in shown} == {"map.png", "motion.png", "drive.mp4"}
+    assert all(name.stat().st_size > 500 for name in shown)
 
 
 def test_drive_log_survives_a_cut(tmp_path: Path) -> None:

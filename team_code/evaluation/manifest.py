@@ -1,0 +1,89 @@
+"""What produced a result: hashes, versions, seeds, rules. And whether a folder may be continued with a configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import time
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from driving.files import read_json, write_json
+from leaderboard.rules import rules_by_name
+from team_code.evaluation.config import LEARNED_AGENTS, REPOSITORY, EvalConfig
+from team_code.evaluation.plan import agent_settings
+
+PACKAGES = ("carla", "torch", "transformers", "peft", "numpy", "numba")
+IDENTITY = "identity.json"
+
+
+def identity(config: EvalConfig) -> dict[str, Any]:
+    """What every drive of one result must have in common. Seeds and routes may be added to later."""
+    checkpoint = Path(config.checkpoint) if config.checkpoint else None
+    return {
+        "agent": str(config.agent),
+        "agent_settings": asdict(agent_settings(config)) if config.agent in LEARNED_AGENTS else config.agent_options,
+        "weights_sha256": file_hash(checkpoint / "model.safetensors") if checkpoint else None,
+        "routes_sha256": file_hash(config.routes_file),
+        "rules": rules_by_name(config.rules).describe(),
+        "simulator": config.simulator,
+    }
+
+
+def claim(config: EvalConfig, out: Path) -> None:
+    """Make the folder this evaluation's, or check that it already is.
+
+    Raises:
+        ValueError: If it holds drives of another evaluation; the message names the differences.
+    """
+    path, mine = out / IDENTITY, identity(config)
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(path, mine)
+        return
+    theirs = read_json(path)
+    differing = [name for name in mine if mine[name] != theirs.get(name)]
+    if differing:
+        raise ValueError(
+            f"{out} holds drives of another evaluation, which differs in {', '.join(differing)}; one table of both would say "
+            "nothing. Choose another out=, or remove the folder"
+        )
+
+
+def file_hash(path: Path) -> str | None:
+    """SHA-256 of a file, or None when there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def code_version() -> str:
+    """Commit of the repository, with `+changes` when files differ from it; `unknown` outside a checkout."""
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if head.returncode != 0:
+        return "unknown"
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=no"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
+
+
+def write_manifest(config: EvalConfig, out: Path) -> dict[str, Any]:
+    """Write ``manifest.json``: everything that someone needs to get the same numbers again."""
+    manifest = {
+        "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "config": asdict(config),
+        **identity(config),
+        "agent_sha256": file_hash(config.agent_file),
+        "code": code_version(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+    }
+    write_json(out / "manifest.json", manifest)
+    return manifest
