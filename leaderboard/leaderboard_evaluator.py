@@ -30,7 +30,6 @@ from typing import Any
 import carla
 import numpy as np
 
-from driving.memory import keep_freed_memory
 from leaderboard.autoagents.agent_wrapper import (
     AgentLoadError,
     AgentShape,
@@ -666,7 +665,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command-line entry; returns the exit status: 0 run over, 2 wrong input, 130 interrupted, 255 simulation crash."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     options = parse_options(arguments)
-    keep_freed_memory()
     try:
         evaluator = LeaderboardEvaluator(options)
     except (OSError, ValueError, RuntimeError, AgentLoadError, CheckpointError) as error:
