@@ -12,7 +12,11 @@ from srunner.scenariomanager.scenario_info import ScenarioPhase, tuple_form
 from srunner.scenariomanager.scenarioatomics import atomic_behaviors as steps
 from srunner.scenariomanager.world_state import SpawnError
 from srunner.scenarios import basic_scenario, registry
+from tests.scenario_runner import test_types_in_the_city as city
+from tests.scenario_runner import test_types_in_the_suburb as suburb
+from tests.scenario_runner import test_types_on_the_highway as highway
 from tests.scenario_runner.drives import ROOT, TRIGGER, Drive, case_of
+from tests.scenario_runner.films import TIMED_OUT
 from tests.scenario_runner.kinematic_world import Blueprint
 
 DEMO = str(ROOT / "data" / "routes" / "demo_collect.xml")
@@ -157,3 +161,13 @@ def test_second_route_starts_clean(parked):
     assert len(CarlaDataProvider.get_scenario_infos()) == 1
     assert again.context.traffic.holders == {}
     again.close()
+
+
+def test_every_type_is_driven_on_a_server_well_and_badly():
+    """The tables of scenes name each type at least twice: what it does, and an ego that is judged."""
+    scenes = [scene for town in (city, suburb, highway) for scene in town.SCENES]
+    assert {scene.type for scene in scenes if scene.shows} == set(registry.TYPES)
+    assert {scene.type for scene in scenes if scene.says} == set(registry.TYPES)
+    timed = {scene.type for scene in scenes if scene.says >= TIMED_OUT}
+    never_set = {name for name in registry.TYPES if name.startswith("Vanilla")}
+    assert timed == {name for name, row in registry.TYPES.items() if "timeout" in row.criteria} - never_set

@@ -42,6 +42,9 @@ SCENARIO_TIMEOUT_S = 240.0
 ROOM_M = 8.0
 """Background cars nearer than this to the place of an actor make way for it, metres."""
 
+REVEAL_ROOM_M = 5.5
+"""The same for vehicles that come out of hiding: a car in the same place would be pushed out of it, metres."""
+
 Settle = Callable[[Any, carla.Transform], carla.Transform]
 PosesAfter = Callable[[Mapping[str, carla.Transform], Mapping[str, Any]], tuple[carla.Transform, ...]]
 
@@ -230,9 +233,15 @@ class Stage:
         return steps.Call("remove actors", apply)
 
     def reveal(self, *parts: str, physics: bool = True) -> Behaviour:
-        """A step that puts hidden actors to their poses, all hidden ones without arguments."""
-        chosen = parts or tuple(self.scenario.hidden_poses)
-        return steps.Reveal(self.state, [(self.actors[p], self.scenario.hidden_poses[p]) for p in chosen], physics)
+        """A step that puts hidden actors to their poses, all hidden ones without arguments; background cars make way."""
+        poses = [(self.actors[p], self.scenario.hidden_poses[p]) for p in parts or tuple(self.scenario.hidden_poses)]
+
+        def make_room() -> None:
+            for actor, pose in poses:
+                if actor.type_id.startswith("vehicle."):
+                    self.scenario.make_room(pose.location, REVEAL_ROOM_M)
+
+        return steps.sequence(steps.Call("make room", make_room), steps.Reveal(self.state, poses, physics), name="reveal")
 
     def timeout(self) -> Behaviour:
         """The scenario timeout: while it runs the ego may stand still; running out is noted for the criterion."""
@@ -379,7 +388,7 @@ class BasicScenario:
         poses = plan.poses(self.poses, self.actors) if callable(plan.poses) else plan.poses
         lift = 0.0 if plan.hidden or plan.settle or plan.is_walker else SPAWN_LIFT
         actor, pose = self._try_poses(blueprint, poses, lift)
-        if actor is None and self._make_room(poses[0].location):
+        if actor is None and self.make_room(poses[0].location, ROOM_M):
             actor, pose = self._try_poses(blueprint, poses, lift)
         if actor is None:
             place = poses[0].location
@@ -402,14 +411,14 @@ class BasicScenario:
                 return actor, pose
         return None, poses[-1]
 
-    def _make_room(self, location: carla.Location) -> bool:
-        """Remove background cars that stand where an actor is needed; whether there were any."""
+    def make_room(self, location: carla.Location, radius: float) -> bool:
+        """Remove background cars within ``radius`` metres of where an actor is needed; whether there were any."""
         state = self.context.state
         in_the_way = [
             vehicle
             for vehicle in state.vehicles()
             if vehicle.attributes.get("role_name") == "background"
-            and state.location(vehicle).distance(location) < ROOM_M
+            and state.location(vehicle).distance(location) < radius
         ]
         for vehicle in in_the_way:
             if self.context.traffic_manager is not None:

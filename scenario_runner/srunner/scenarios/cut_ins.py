@@ -43,7 +43,10 @@ def static_cut_in(draft: Draft) -> Plan:
     own = [jump(draft.waypoint, distance + ROW_STEP * i) for i in range(len(ROW))]
     row = [required_neighbour(waypoint, direction) for waypoint in own]
     actors = tuple(
-        ActorPlan(part, "vehicle.*", (shifted(lane.transform, up=0.2),), attributes=LIT_CAR, hidden=500.0)
+        ActorPlan(
+            part, "vehicle.*", (shifted(lane.transform, up=0.2),), attributes=LIT_CAR, hidden=500.0,
+            hand_brake=part != "adversary",
+        )
         for part, lane in zip(ROW, row)
     )
     at = ROW.index("adversary")
