@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from driving.files import write_bytes, write_json, write_text
 from driving.geometry import to_ego
-from driving.records import Measurement, RunFolder, frame_name, write_boxes, write_measurement
+from driving.records import Box, Measurement, RunFolder, frame_name, write_boxes, write_measurement
 from leaderboard.envs.sensor_interface import SensorData
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 from team_code.autopilot import AutoPilot
@@ -113,7 +113,7 @@ class DataAgent(AutoPilot):
         ]
         if self._extra_pictures:
             cameras += [
-                {**camera, "type": kind, "id": camera["id"].replace("rgb", name)}
+                {**camera, "type": kind, "id": str(camera["id"]).replace("rgb", name)}
                 for name, kind in EXTRA_CAMERAS.items()
                 for camera in cameras
             ]
@@ -156,9 +156,7 @@ class DataAgent(AutoPilot):
                 write_json(self.run.results_path, _plain(results), indent=2)
             super().destroy(results)
 
-    def _write_extra_pictures(
-        self, frame: int, input_data: SensorData, scene: Scene, boxes: Sequence[dict[str, Any]]
-    ) -> None:
+    def _write_extra_pictures(self, frame: int, input_data: SensorData, scene: Scene, boxes: Sequence[Box]) -> None:
         if self._painter is None:
             self._painter = BevPainter(CarlaDataProvider.get_map())
         for ending, shift_m, turn_deg in (("", 0.0, 0.0), ("_augmented", self._shift_m, self._turn_deg)):

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import carla
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from driving.files import write_bytes
 from driving.geometry import box_corners_2d, to_ego
+from driving.records import Box, CarBox, EgoCarBox, PlacedBox, StaticCarBox, StopSignBox, TrafficLightBox, WalkerBox
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]
@@ -36,6 +36,14 @@ BEV_CLASSES = {
     "vehicle": 9, "walker": 10,
 }  # fmt: skip
 """Value of each class in ``bev_semantics``; what is drawn later covers what was drawn before."""
+
+BOX_CLASSES: tuple[tuple[type[PlacedBox], str], ...] = (
+    (EgoCarBox, "vehicle"),
+    (CarBox, "vehicle"),
+    (StaticCarBox, "vehicle"),
+    (WalkerBox, "walker"),
+    (StopSignBox, "stop"),
+)
 
 STEP_M = 0.5
 """Distance between cross-sections of lanes."""
@@ -162,9 +170,9 @@ class BevPainter:
 
     def paint(
         self,
-        xy: Sequence[float],
+        xy: ArrayLike,
         yaw: float,
-        boxes: Iterable[Mapping[str, Any]],
+        boxes: Iterable[Box],
         shift_m: float = 0.0,
         turn_deg: float = 0.0,
     ) -> Image:
@@ -181,10 +189,11 @@ class BevPainter:
         centre = np.array(xy) + shift_m * np.array([-math.sin(yaw), math.cos(yaw)])
         picture = self._crop(centre, heading)
         for box in boxes:
-            value = _class_of(box)
-            if value is None:
+            if not isinstance(box, PlacedBox) or (value := _class_of(box)) is None:
                 continue
-            corners = box_corners_2d(box["position"][:2], box["extent"][:2], box.get("yaw", 0.0))
+            # Parked cars of the map are stored with length and width exchanged.
+            extent = (box.extent[1], box.extent[0]) if isinstance(box, StaticCarBox) else box.extent
+            corners = box_corners_2d(box.position[:2], extent, box.yaw)
             seen = to_ego(corners, (0.0, shift_m), turn)
             pixels = np.stack([seen[:, 1], -seen[:, 0]], axis=1) * BEV_PX_PER_M + BEV_SIZE_PX / 2
             cv2.fillPoly(picture, [np.round(pixels).astype(np.int32)], value)
@@ -203,15 +212,8 @@ class BevPainter:
         return np.asarray(crop, dtype=np.uint8)
 
 
-def _class_of(box: Mapping[str, Any]) -> int | None:
+def _class_of(box: PlacedBox) -> int | None:
     """How a recorded box is drawn; None for what is not."""
-    kind = box["class"]
-    if kind == "traffic_light":
-        return BEV_CLASSES.get(str(box["state"]))
-    return {
-        "ego_car": BEV_CLASSES["vehicle"],
-        "car": BEV_CLASSES["vehicle"],
-        "static_car": BEV_CLASSES["vehicle"],
-        "walker": BEV_CLASSES["walker"],
-        "stop_sign": BEV_CLASSES["stop"],
-    }.get(kind)
+    if isinstance(box, TrafficLightBox):
+        return BEV_CLASSES.get(box.state)
+    return next((BEV_CLASSES[name] for kind, name in BOX_CLASSES if isinstance(box, kind)), None)

@@ -17,7 +17,7 @@ import pytest
 
 from dataset_generation import verify
 from dataset_generation.collect import finished_runs
-from driving.records import find_runs
+from driving.records import find_runs, frame_name
 
 Found = TypeVar("Found")
 
@@ -119,7 +119,7 @@ def assert_clean(out: Path) -> None:
 
 
 def test_every_process_may_be_killed(collect: Callable[..., Collection]) -> None:
-    collection = collect("--jobs", "1", "--routes-per-job", "2")
+    collection = collect("--jobs", "1", "--routes-per-job", "2", "--extra-pictures")
     killed = []
     for name in (EVALUATOR, SERVER):
         before = collection.frames()
@@ -137,6 +137,11 @@ def test_every_process_may_be_killed(collect: Callable[..., Collection]) -> None
     collection.finish()
     assert not any(orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE for orphan in orphans)
     assert_clean(collection.out)
+    for run in finished_runs(collection.out):
+        for name in ("semantics", "depth", "bev_semantics"):
+            for ending in ("", "_augmented"):
+                written = sorted(path.name for path in (run.path / f"{name}{ending}").iterdir())
+                assert written == [f"{frame_name(frame)}.png" for frame in run.frames()]
 
 
 @pytest.mark.usefixtures("slurm_cluster")

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from dataset_generation.language_labels.synthetic import moved
+from driving.records import TrafficLightBox, WalkerBox
 from team_code.recording.optional import (
     BEV_CLASSES,
     BEV_PX_PER_M,
@@ -18,6 +20,7 @@ from team_code.recording.optional import (
     semantics_of,
     write_png,
 )
+from tests.dataset_generation.language_labels.conftest import RED_CAR
 
 TOWN = Path(__file__).parents[3] / "data" / "towns" / "Mini01.xodr"
 MIDDLE = BEV_SIZE_PX // 2
@@ -77,9 +80,13 @@ def test_the_ego_stands_on_the_road_and_lines_run_beside_it(town, painter):
 
 
 def test_boxes_are_drawn_where_they_are(town, painter):
-    car = {"class": "car", "position": [20.0, 5.0, 0.0], "extent": [2.0, 1.0, 0.8], "yaw": 0.0}
-    walker = {"class": "walker", "position": [-10.0, -5.0, 1.0], "extent": [0.5, 0.5, 0.9], "yaw": 0.0}
-    light = {"class": "traffic_light", "state": "Red", "position": [30.0, 0.0, 0.0], "extent": [1.0, 1.0, 0.5]}
+    car = moved(RED_CAR, position=[20.0, 5.0, 0.0])
+    walker = WalkerBox(
+        position=[-10.0, -5.0, 1.0], extent=[0.5, 0.5, 0.9], distance=11.2, age="adult", num_points=9, speed=1.0, id=2
+    )
+    light = TrafficLightBox(
+        state="Red", position=[30.0, 0.0, 0.0], extent=[1.0, 1.0, 0.5], distance=30.0, id=3, affects_ego=True
+    )
     picture = view(painter, straight(town), [car, walker, light])
     rows, columns = np.nonzero(picture == BEV_CLASSES["vehicle"])
     assert (rows.mean(), columns.mean()) == pytest.approx((MIDDLE - 40, MIDDLE + 10), abs=1)
@@ -91,9 +98,9 @@ def test_boxes_are_drawn_where_they_are(town, painter):
 def test_the_augmented_view_is_that_of_a_displaced_ego(town, painter):
     waypoint = straight(town)
     place, yaw = waypoint.transform.location, np.radians(waypoint.transform.rotation.yaw)
-    moved = (place.x - 1.5 * np.sin(yaw), place.y + 1.5 * np.cos(yaw))
-    expected = painter.paint(moved, yaw + np.radians(12.0), ())
+    displaced = (place.x - 1.5 * np.sin(yaw), place.y + 1.5 * np.cos(yaw))
+    expected = painter.paint(displaced, yaw + np.radians(12.0), ())
     np.testing.assert_array_equal(view(painter, waypoint, shift_m=1.5, turn_deg=12.0), expected)
-    car = {"class": "car", "position": [20.0, 1.5, 0.0], "extent": [2.0, 1.0, 0.8], "yaw": 0.0}
+    car = moved(RED_CAR, position=[20.0, 1.5, 0.0])
     _, columns = np.nonzero(view(painter, waypoint, [car], shift_m=1.5) == BEV_CLASSES["vehicle"])
     assert columns.mean() == pytest.approx(MIDDLE, abs=1)  # the ego moved onto the line of the car
