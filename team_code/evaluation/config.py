@@ -35,7 +35,7 @@ class EvalConfig:
         agent_options: Fields of the agent's configuration, for example `route_as: command`.
         policy_server: Hold the model in one process that answers all agents in batches, instead of one model per job.
         routes: Route file.
-        subset: Route ids and ranges of the file, for example `1,4-9`; empty for all.
+        subset: Route ids and ranges of the file, for example `1,4-9` (in a shell: 'subset="1,4-9"'); empty for all.
         rules: Name of the rules profile.
         seeds: One complete pass over the routes for each.
         out: Output folder. The same folder again resumes.

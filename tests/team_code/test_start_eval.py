@@ -192,7 +192,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_plan(checkpoint: Path, tmp_path:
         ({"agent_options": {"route_as": "map"}}, "agent", "route_as is target_point or command"),
         ({"agent_options": {"colour": "red"}}, "agent", "colour"),
         ({"routes": "nowhere.xml"}, "routes", "nowhere.xml"),
-        ({"subset": "1"}, "routes", "subset= takes ids"),
+        ({"subset": "1"}, "routes", "not in the file"),
         ({"simulator": "carla"}, "simulator", "CARLA_ROOT"),
         ({"launch": ["no-such-program"]}, "simulator", "not an executable"),
         ({"agent_options": {"device": "cuda"}}, "accelerator", "nvidia-smi"),
