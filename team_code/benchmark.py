@@ -5,7 +5,8 @@
 Three drivers: ``expert`` alone, ``collection`` with the recorder and all its sensors, and ``camera``, a blind driver that asks
 for a 1024 x 512 camera, IMU and GNSS in every tick. Routes are shared out to as many servers as there are jobs. Printed per
 driver: game time per wall time of the whole run, starts and loads included; wall time of each stage of a tick; processor time
-of servers and clients per tick, which other load on the machine changes little. The last line is JSON.
+of servers and clients per tick, which other load on the machine changes little, and what a core gives by it. The last line is
+JSON.
 """
 
 from __future__ import annotations
@@ -112,15 +113,17 @@ def measure(name: str, driver: Driver, options: argparse.Namespace, folder: Path
     manifests = [json.loads((Path(spec.folder) / "results_manifest.json").read_text()) for spec in specs]
     routes = [route for manifest in manifests for route in manifest["routes"].values() if "ticks" in route]
     ticks = sum(route["ticks"] for route in routes)
+    server_s, client_s = processors.seconds("server"), processors.seconds("client")
     return {
         "routes": len(routes),
         "ticks": ticks,
         "wall_s": round(wall_s, 1),
         "times_real_time": round(ticks / 20 / wall_s, 2),
         "route_times_real_time": round(ticks / 20 / sum(route["wall_s"]["run"] for route in routes), 2),
+        "times_real_time_per_core": round(ticks / 20 / (server_s + client_s), 2),
         "load_s_per_route": round(sum(route["wall_s"]["load"] for route in routes) / len(routes), 3),
-        "server_cpu_ms_per_tick": round(1e3 * processors.seconds("server") / ticks, 2),
-        "client_cpu_ms_per_tick": round(1e3 * processors.seconds("client") / ticks, 2),
+        "server_cpu_ms_per_tick": round(1e3 * server_s / ticks, 2),
+        "client_cpu_ms_per_tick": round(1e3 * client_s / ticks, 2),
         "stage_ms_per_tick": stages(routes, ticks),
     }
 
@@ -180,7 +183,8 @@ def report(name: str, numbers: dict[str, Any]) -> None:
         f"{numbers['times_real_time']} times real time\n"
         f"  one route alone {numbers['route_times_real_time']} times; wall time of a tick: {stage}\n"
         f"  processor time of a tick: server {numbers['server_cpu_ms_per_tick']} ms, "
-        f"client {numbers['client_cpu_ms_per_tick']} ms; load {numbers['load_s_per_route']} s per route",
+        f"client {numbers['client_cpu_ms_per_tick']} ms, starts included: {numbers['times_real_time_per_core']} times "
+        f"real time per core; load {numbers['load_s_per_route']} s per route",
         flush=True,
     )
 
