@@ -63,8 +63,11 @@ class SocketPublisher:
                 transport.write(payload)
 
     def send_later(self, stream: int, header: bytes, measure: Callable[[], bytes]) -> None:
-        """Measure on a worker thread, then send."""
+        """Measure on a worker thread, then send. It begins after the tick was answered: the client has work to do meanwhile."""
         self.unfinished += 1
+        asyncio.get_running_loop().call_soon(self._begin, stream, header, measure)
+
+    def _begin(self, stream: int, header: bytes, measure: Callable[[], bytes]) -> None:
         future = asyncio.get_running_loop().run_in_executor(self._pool, measure)
         future.add_done_callback(lambda done: self._measured(stream, header, done))
 
