@@ -224,8 +224,8 @@ def benchmark_index(options: argparse.Namespace, folder: Path) -> dict[str, Any]
     result["frames"] = frames
     result["megabytes"] = round((folder / INDEX_NAME).stat().st_size / 1e6, 1)
     for name, timing in steps.items():
-        print(f"{name:24s} {timing.frames:8d} frames {timing.wall:8.2f} s")
-        result[name.replace(" ", "_")] = round(timing.wall, 3)
+        print(f"{name:24s} {timing.frames:8d} frames {timing.wall:8.2f} s, {timing.cpu:6.2f} s of processors")
+        result[name.replace(" ", "_")] = {"seconds": round(timing.wall, 3), "cpu_seconds": round(timing.cpu, 3)}
     return result
 
 

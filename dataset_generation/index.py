@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +182,9 @@ def _kept_rows(index: Path, current: dict[str, str]) -> tuple[pa.Table | None, s
         return None, set()
     pairs = table.select(["run", "stamp"]).group_by(["run", "stamp"]).aggregate([]).to_pylist()
     same = {pair["run"] for pair in pairs if current.get(pair["run"]) == pair["stamp"]}
-    mask = pc.is_in(table["run"].cast(pa.string()), pa.array(sorted(same), pa.string()))
-    return table.filter(mask), same
+    if len(same) < len(pairs):
+        table = table.filter(pc.is_in(table["run"].cast(pa.string()), pa.array(sorted(same), pa.string())))
+    return table, same
 
 
 def build_index(root: Path, jobs: int = 2, show_progress: bool = True) -> tuple[Path, Counter[str], int]:
@@ -222,13 +224,15 @@ def write_index(root: Path, table: pa.Table) -> Path:
 
 
 def _sorted(table: pa.Table) -> pa.Table:
-    """Rows in the order of run and frame."""
-    table = table.unify_dictionaries().combine_chunks()
+    """Rows in the order of run and frame. Rows that lie together already are not copied."""
+    table = table.unify_dictionaries()
     if not len(table):
         return table
-    run = table["run"].chunk(0)
+    run = pa.concat_arrays(table["run"].chunks)
     rank = np.argsort(np.argsort(run.dictionary.to_pylist()))
-    return table.take(np.lexsort([table["frame"].to_numpy(), rank[run.indices.to_numpy()]]))
+    order = np.lexsort([table["frame"].to_numpy(), rank[run.indices.to_numpy()]])
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(order) != 1) + 1, [len(order)]])
+    return pa.concat_tables(table.slice(order[start], end - start) for start, end in pairwise(starts))
 
 
 def _map(runs: Sequence[RunFolder], jobs: int) -> Iterable[tuple[pa.Table, Counter[str]]]:

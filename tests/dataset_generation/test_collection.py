@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dataset_generation import clean, collect, index, statistics, verify, viewer
+from dataset_generation import benchmark, clean, collect, index, statistics, verify, viewer
+from dataset_generation.language_labels.synthetic import write_route
 from dataset_generation.runs import judge, same_drive, superseded
 from driving.records import RunFolder, find_runs, read_boxes, read_measurement
 
@@ -136,6 +137,16 @@ def test_the_index_agrees_with_the_files_and_grows(copy):
     shutil.rmtree(runs[0].path)
     assert index.build_index(copy, jobs=1, show_progress=False)[2] == 0
     assert set(pd.read_parquet(path)["run"].astype(str)) == {runs[1].key}
+
+
+def test_an_index_of_many_row_groups_is_extended_in_order(tmp_path):
+    frames = benchmark.made_up_index(tmp_path, 70_000)  # more than the 65,536 rows of a group
+    write_route(tmp_path, 1, 12, 0)
+    path, _, fresh = index.build_index(tmp_path, jobs=1, show_progress=False)
+    table = pd.read_parquet(path, columns=["run", "frame"])
+    assert (fresh, len(table)) == (1, frames + 12)
+    keys = table["run"].astype(str) + table["frame"].map("{:06d}".format)
+    assert keys.is_monotonic_increasing
 
 
 BREAKAGES = {
