@@ -14,7 +14,7 @@ junction is its own affair.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,8 +41,8 @@ SIGHT = 90.0
 ROOM, WAITING_REACH = 10.0, 8.0
 #: Slower than this counts as standing, m/s.
 STANDING = 0.1
-#: A vehicle that would have to brake harder than this is let in, m/s².
-COMFORT = 5.0
+#: A vehicle that would have to brake harder than this is let in, m/s²; one that creeps is not, metres.
+COMFORT, CREEP = 5.0, 0.1
 #: Ways through a junction that come nearer than this to one another are in conflict, metres.
 CONFLICT = 2.0
 #: Junctions are looked at once in so many ticks.
@@ -116,20 +116,29 @@ class _Mouth:
     light: int
 
 
-@dataclass(frozen=True)
-class _Approach:
-    """A vehicle before a junction: its row, mouth, metres to go, speed, and whether it is never held."""
+@dataclass(frozen=True, eq=False)
+class _Approaches:
+    """All vehicles on their way to junctions.
 
-    row: int
-    mouth: int
-    distance: float
-    speed: float
-    free: bool
+    Attributes:
+        vehicles: (V,) rows.
+        mouth: (V,) mouth ahead, `NOBODY` if none is within sight.
+        distance: (V,) metres from the front to the junction.
+        speed: (V,) m/s.
+        stopping: (V,) metres in which it stops comfortably.
+    """
 
-    @property
-    def stopping(self) -> float:
-        """Metres in which it stops comfortably."""
-        return self.speed * self.speed / (2.0 * COMFORT)
+    vehicles: NDArray[np.int64]
+    mouth: NDArray[np.int64]
+    distance: NDArray[np.float64]
+    speed: NDArray[np.float64]
+    stopping: NDArray[np.float64]
+
+    def near(self) -> Iterator[tuple[int, int, float, float, float]]:
+        """Row, mouth, distance, speed and stopping distance of those within sight of a junction."""
+        at = np.flatnonzero((self.mouth >= 0) & (self.distance < SIGHT))
+        columns = (self.vehicles, self.mouth, self.distance, self.speed, self.stopping)
+        return zip(*(column[at].tolist() for column in columns))
 
 
 class JunctionKeeper:
@@ -177,64 +186,55 @@ class JunctionKeeper:
         if not self._mouths:
             return
         lanes = places[:, 0].astype(np.int64)
-        before = self._approaching(rows, vehicles, lanes, places[:, 1], free)
-        if tick % PERIOD == 0:
-            self._look(rows, vehicles, lanes, places, before, PERIOD * dt)
-        for one in before:
-            mouth = self._mouths[one.mouth]
-            if one.free or one.distance > one.stopping + ROOM or one.speed**2 > 2.0 * COMFORT * one.distance + 1.0:
-                continue
-            crossing = mouth.flow == NOBODY or self._junctions[mouth.junction].admits(mouth.flow, mouth.signed)
-            if not crossing or self._exits.full(one.mouth):
-                rows.wire["light_state"][one.row] = LampState.RED
-                rows.wire["has_light"][one.row] = 1
-
-    def _approaching(
-        self,
-        rows: ActorRows,
-        vehicles: NDArray[np.int64],
-        lanes: NDArray[np.int64],
-        along: NDArray[np.float64],
-        free: NDArray[np.bool_],
-    ) -> list[_Approach]:
-        """Vehicles within sight of a junction."""
         mouth = np.where(lanes >= 0, self._ahead[lanes], NOBODY)
-        distance = self._lengths[lanes] - along + self._beyond[lanes] - rows.body[vehicles, HALF_X]
-        near = np.flatnonzero((mouth >= 0) & (distance < SIGHT))
-        found = vehicles[near]
-        speeds = np.abs(rows.dynamic[found, SPEED])
-        columns = (found, mouth[near], np.maximum(distance[near], 0.0), speeds, free[near])
-        return [_Approach(*one) for one in zip(*(column.tolist() for column in columns))]
+        distance = np.maximum(
+            self._lengths[lanes] - places[:, 1] + self._beyond[lanes] - rows.body[vehicles, HALF_X], 0
+        )
+        speed = np.abs(rows.dynamic[vehicles, SPEED])
+        stopping = speed * speed / (2.0 * COMFORT)
+        seen = _Approaches(vehicles, mouth, distance, speed, stopping)
+        if tick % PERIOD == 0:
+            self._look(rows, seen, lanes, places, PERIOD * dt)
+        due = (mouth >= 0) & (distance <= stopping + ROOM) & (stopping <= distance + CREEP) & ~free
+        for n in np.flatnonzero(due).tolist():
+            if not self._admits(int(mouth[n])):
+                rows.wire["light_state"][vehicles[n]] = LampState.RED
+                rows.wire["has_light"][vehicles[n]] = 1
+
+    def _admits(self, number: int) -> bool:
+        mouth = self._mouths[number]
+        junction = self._junctions[mouth.junction]
+        return (mouth.flow == NOBODY or junction.admits(mouth.flow, mouth.signed)) and not self._exits.full(number)
 
     def _look(
         self,
         rows: ActorRows,
-        vehicles: NDArray[np.int64],
+        seen: _Approaches,
         lanes: NDArray[np.int64],
         places: NDArray[np.float64],
-        before: list[_Approach],
         passed: float,
     ) -> None:
         """Note who is inside and who waits, and give the next flow its turn."""
-        self._exits.look(lanes, places[:, 1], rows.body[vehicles, HALF_X], rows.dynamic[vehicles, SPEED], passed)
+        vehicles = seen.vehicles
+        self._exits.look(lanes, places[:, 1], rows.body[vehicles, HALF_X], seen.speed, passed)
         for junction in self._junctions:
             junction.inside.clear()
             junction.soonest = np.inf
         inside = np.where(lanes >= 0, self._of_lane[lanes], NOBODY)
         for n in np.flatnonzero(inside >= 0).tolist():
             self._junctions[inside[n]].inside.append(int(vehicles[n]))
-        seen: list[set[int]] = [set() for _ in self._junctions]
-        for one in before:
-            mouth = self._mouths[one.mouth]
+        waiting: list[set[int]] = [set() for _ in self._junctions]
+        for row, at, distance, speed, stopping in seen.near():
+            mouth = self._mouths[at]
             junction = self._junctions[mouth.junction]
-            if one.distance < WAITING_REACH + one.stopping:
-                seen[mouth.junction].add(mouth.flow)
-                self._came_by[one.row] = one.mouth
-            if one.speed**2 > 2.0 * COMFORT * one.distance + 1.0:
-                junction.inside.append(one.row)
-            if not mouth.signed and mouth.flow != NOBODY and one.speed > 1.0:
-                junction.soonest = min(junction.soonest, one.distance / one.speed)
-        for junction, flows in zip(self._junctions, seen):
+            if distance < WAITING_REACH + stopping:
+                waiting[mouth.junction].add(mouth.flow)
+                self._came_by[row] = at
+            if stopping > distance + CREEP:
+                junction.inside.append(row)
+            if not mouth.signed and mouth.flow != NOBODY and speed > 1.0:
+                junction.soonest = min(junction.soonest, distance / speed)
+        for junction, flows in zip(self._junctions, waiting):
             self._judge(junction, flows - {NOBODY}, rows, passed)
 
     def _judge(self, junction: _Junction, flows: set[int], rows: ActorRows, passed: float) -> None:

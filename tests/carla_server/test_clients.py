@@ -65,7 +65,8 @@ def content(data: Any) -> bytes:
     if hasattr(data, "raw_data"):
         return bytes(data.raw_data)
     if hasattr(data, "compass"):
-        return repr((data.accelerometer, data.gyroscope, data.compass)).encode()
+        vectors = (data.accelerometer, data.gyroscope)
+        return repr([data.compass, *((row.x, row.y, row.z) for row in vectors)]).encode()
     return repr((data.latitude, data.longitude, data.altitude)).encode()
 
 
@@ -98,6 +99,9 @@ def script(server: ServerProcess) -> dict[str, list[str]]:
             seen["state"].append(hashlib.sha256(stream.next()).hexdigest())
             for name, (_, box) in boxes.items():
                 seen[name].append(hashlib.sha256(content(box.get(timeout=20.0))).hexdigest())
+        # A batch with a tick holds Python's lock, which callbacks of sensors need: stop them first.
+        for sensor, _ in boxes.values():
+            sensor.stop()
     return seen
 
 
