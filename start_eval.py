@@ -22,6 +22,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from Bench2Drive.junctions import read_route_infos
 from driving.files import read_json, write_json
 from jobs.executors import SubmitError
 from jobs.fleet import RouteTask, read_outcomes, write_outcomes
@@ -59,7 +60,8 @@ def drive(config: EvalConfig) -> Table:
 
 def make_table(config: EvalConfig, out: Path, tasks: Mapping[str, RouteTask], results: Sequence[RouteResult]) -> Table:
     """Read what the drives left in ``out``."""
-    rows = collect_rows(out, tasks, results)
+    scenarios = {info.route_id: info.scenario_type for info in read_route_infos(config.routes_file)[0]}
+    rows = collect_rows(out, tasks, results, scenarios)
     return tabulate(rows, ability_scores(rows, config))
 
 

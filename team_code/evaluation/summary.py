@@ -48,6 +48,7 @@ class RouteRow:
         record: Official record, or None when the route left none.
         stage_ms: Wall time of each stage of a tick: `ticks`, `mean`, `median`, `p95` in milliseconds, `total_s`.
         smoothness: Bench2Drive's share of smooth driving, 0 to 1, or None where no motion was recorded.
+        planned_scenario: Type of the route's scenario in the route file; empty when that is not known.
     """
 
     task: RouteTask
@@ -55,6 +56,7 @@ class RouteRow:
     record: dict[str, Any] | None
     stage_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     smoothness: float | None = None
+    planned_scenario: str = ""
 
     @property
     def score(self) -> float:
@@ -74,6 +76,8 @@ class RouteRow:
     @property
     def scenario(self) -> str:
         """Type of the route's scenario, or `none`. The official record writes `None` for a route without one."""
+        if self.planned_scenario:
+            return NO_SCENARIO if self.planned_scenario == "None" else self.planned_scenario
         name = str((self.record or {}).get("scenario_name") or NO_SCENARIO)
         if name == "None":
             return NO_SCENARIO
@@ -244,15 +248,29 @@ def ability_scores(rows: Sequence[RouteRow], config: EvalConfig) -> dict[str, fl
     return {name: sum(passed[name]) / len(passed[name]) if name in passed else None for name in ABILITIES}
 
 
-def collect_rows(out: Path, tasks: Mapping[str, RouteTask], results: Sequence[RouteResult]) -> list[RouteRow]:
-    """Join tasks, outcomes, official records and what the evaluator noted beside them."""
+def collect_rows(
+    out: Path,
+    tasks: Mapping[str, RouteTask],
+    results: Sequence[RouteResult],
+    scenarios: Mapping[str, str] | None = None,
+) -> list[RouteRow]:
+    """Join tasks, outcomes, official records and what the evaluator noted beside them.
+
+    Args:
+        out: Output folder of the evaluation.
+        tasks: What was to be driven, by key.
+        results: What became of it; tasks without a result were not run.
+        scenarios: Route id to the type of its scenario, so that routes without a record count for their type too.
+    """
+    planned = scenarios or {}
     by_key = {result.key: result for result in results}
     rows = []
     for key, task in tasks.items():
         result = by_key.get(key, RouteResult(key, Outcome.NOT_RUN, "not run", 0, ""))
         record = record_of(out, result, task.route_id)
         job = out / "jobs" / result.job
-        rows.append(RouteRow(task, result, record, _read_stages(job, record), _read_smoothness(job, record)))
+        scenario = planned.get(task.route_id, "")
+        rows.append(RouteRow(task, result, record, _read_stages(job, record), _read_smoothness(job, record), scenario))
     return rows
 
 

@@ -168,7 +168,7 @@ def draw_latencies(path: Path, stages: Mapping[str, Mapping[str, float]]) -> Non
     axes.set_xlabel("wall time per tick [ms]")
     axes.set_xlim(0, max([*high, *means, 1e-3]) * 1.25)
     axes.tick_params(labelsize=8)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=2, frameon=False)
     _save(figure, path)
 
 

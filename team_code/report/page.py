@@ -68,7 +68,8 @@ def write_report(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    common = {"manifest": manifest, "infraction_names": INFRACTION_NAMES}
+    agent = Path(manifest["config"]["agent"]).stem
+    common = {"manifest": manifest, "agent": agent, "infraction_names": INFRACTION_NAMES}
     template = environment.get_template("route.html.j2")
     pages = []
     for row in tqdm(table.rows, desc="report", unit="route"):
