@@ -15,6 +15,7 @@ import mmap
 import os
 import pickle
 import struct
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,7 @@ def _program() -> str:
     """Hash of the code that builds, and the versions of the libraries it uses."""
     sources = sorted(path for part in ("sensors", "map") for path in (Path(__file__).parents[1] / part).glob("*.py"))
     content = b"\0".join(path.read_bytes() for path in sources)
-    return f"{hashlib.sha256(content).hexdigest()} {np.__version__} {scipy.__version__} {cv2.__version__}"
+    return f"{hashlib.sha256(content).hexdigest()} {np.__version__} {scipy.__version__} {cv2.__version__} {sys.version}"
 
 
 def _padded(length: int) -> int:

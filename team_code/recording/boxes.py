@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -143,6 +144,7 @@ class BoxRecorder:
         self._here = transform.location
         self._ego_matrix = np.array(transform.get_matrix())
         self._to_ego = invert_pose(self._ego_matrix)
+        self._to_ego_rows = self._to_ego[:3].tolist()
         self._ego_yaw = np.radians(transform.rotation.yaw)
         self._lane = self._book.map.get_waypoint(transform.location)
         near = [a for a in actors if a.id != self._ego.id and self._is_near(a)]
@@ -176,15 +178,15 @@ class BoxRecorder:
 
     def _pose(self, actor: carla.Actor) -> _Pose:
         transform, velocity = actor.get_transform(), actor.get_velocity()
-        matrix = np.array(transform.get_matrix())
-        place = self._to_ego @ matrix[:, 3]
-        forward = matrix[:3, 0]
+        matrix = transform.get_matrix()
+        (fx, _, _, x), (fy, _, _, y), (fz, _, _, z) = matrix[:3]
+        position = [a * x + b * y + c * z + d for a, b, c, d in self._to_ego_rows]
         return _Pose(
-            position=place[:3].tolist(),
-            yaw=float(wrap_angle(np.radians(transform.rotation.yaw) - self._ego_yaw)),
-            distance=float(np.linalg.norm(place[:3])),
-            matrix=matrix.tolist(),
-            speed=float(np.dot(forward, [velocity.x, velocity.y, velocity.z])),
+            position=position,
+            yaw=float(wrap_angle(math.radians(transform.rotation.yaw) - self._ego_yaw)),
+            distance=math.hypot(*position),
+            matrix=matrix,
+            speed=fx * velocity.x + fy * velocity.y + fz * velocity.z,
         )
 
     def _relative_place(self, location: carla.Location, yaw_deg: float) -> dict[str, Any]:
