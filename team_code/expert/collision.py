@@ -29,6 +29,10 @@ class BoxTracks:
         """N."""
         return int(self.centers.shape[1])
 
+    def head(self, steps: int) -> BoxTracks:
+        """The first steps only."""
+        return BoxTracks(self.centers[:steps], self.extents[:steps], self.axes[:steps])
+
     def with_extents(self, extents: Array) -> BoxTracks:
         """The same tracks with boxes of constant half sizes (N, 3), metres."""
         return BoxTracks(self.centers, np.broadcast_to(extents, self.centers.shape), self.axes)

@@ -28,6 +28,7 @@ class RouteConfig:
         light_look_radius: Distance at which a point counts as affected by a light, metres (profile `simlingo`).
         speed_limit_stride: Points between two look-ups of the speed limit.
         leading_points, trailing_points: Points searched ahead and behind for vehicles on the route.
+        joining_points: Points ahead on which others may join the route.
         leading_margin: Who leaves less room than this beside the way of the ego leads it, metres; infinite counts all whose
             centre is within 2.5 m, so that the published expert stays behind whom it could pass.
         trailing_reach, trailing_reach_lane_change: Distance from the route within which a vehicle behind follows, metres.
@@ -45,6 +46,7 @@ class RouteConfig:
     speed_limit_stride: int = 50
     leading_points: int = 800
     trailing_points: int = 800
+    joining_points: int = 1000
     leading_margin: float = 0.35
     trailing_reach: float = 1.75
     trailing_reach_lane_change: float = 3.0
@@ -61,8 +63,7 @@ class ForecastConfig:
         horizon, horizon_lane_change: Seconds, on plain road and near a lane change.
         horizon_junction: Seconds near junctions: a gap must last until the ego has crossed.
         junction_points: Points ahead in which a junction counts as near.
-        radius: Actors farther than this are ignored, metres; fast cars come farther within the horizon than the
-            published 50.
+        radius: Actors farther than this are ignored, metres.
         ego_fast: Speed from which the ego box grows, m/s.
         ego_growth: Factors on the half length and half width of a fast ego.
         slow_speed: Below it other boxes keep their size, m/s.
@@ -70,7 +71,14 @@ class ForecastConfig:
         final_length_factor, final_width_factor: Factors reached at the end of the horizon.
         min_walker_extent: Least half length and half width of a walker, metres.
         min_walker_speed: Speed assumed of a standing walker, m/s.
+        follow_lanes: Also forecast vehicles that keep their lane, over the whole horizon; held controls then count for
+            ``horizon`` only. On a bend, or with a trembling wheel, a control held for seconds leads anywhere.
+        lane_margin, committed_margin: Seconds before and after a vehicle in which its place counts as taken, for an ego that
+            may still wait and for one that is on its way through a junction.
+        far: Moving vehicles up to here are looked at, metres, if lanes are followed.
         partial_brake: See `BicycleModel.roll_out_others`.
+        bicycle_margin: Seconds by which a bicycle is seen earlier and later than it comes: boxes that grow with their length
+            leave those short ones no more than a hand's breadth. Half of it for an ego that has waited long.
         gained_speed: Let others go on gaining speed for a second; the published throttle acceleration is 0.56 m/s², with
             which a car that pulls out of a parking space seems to stay there.
         box_centers: Centre forecast boxes on the bounding box rather than on the actor's origin.
@@ -78,9 +86,13 @@ class ForecastConfig:
 
     horizon: float = 2.0
     horizon_lane_change: float = 1.1
-    horizon_junction: float = 4.0
+    horizon_junction: float = 6.0
     junction_points: int = 100
-    radius: float = 80.0
+    radius: float = 50.0
+    far: float = 130.0
+    follow_lanes: bool = True
+    lane_margin: float = 0.3
+    committed_margin: float = 0.05
     ego_fast: float = 5.0
     ego_growth: tuple[float, float] = (1.3, 1.2)
     slow_speed: float = 1.0
@@ -91,6 +103,7 @@ class ForecastConfig:
     min_walker_extent: float = 1.5
     min_walker_speed: float = 0.5
     partial_brake: bool = True
+    bicycle_margin: float = 0.4
     gained_speed: bool = True
     box_centers: bool = True
 
@@ -101,6 +114,45 @@ class FollowConfig:
 
     gap: float
     headway: float
+
+
+@dataclass(frozen=True)
+class LaneChangeConfig:
+    """How planned lane changes are carried out.
+
+    Attributes:
+        window: Points before and after the planned place between which the change may be moved.
+        shortest: Least number of points over which the route moves over.
+        duration: Seconds a change takes.
+        lead_time: Seconds before the planned place at which the ego looks for a gap in traffic.
+        early_time: Seconds before the planned place from which the change may begin.
+        sight: Others farther than this do not count, metres.
+        foresight: For so many seconds nobody may come too near, seconds.
+        room: Least distance between bumpers, metres.
+        spare_time: Headway that who is behind keeps besides, if there is way left to find such a gap, seconds.
+        reaction: Headway to whom the ego follows, seconds.
+        acceleration, deceleration: Which the ego is trusted to reach, m/s².
+        approach: Speed difference per metre to the gap, 1/s.
+        slower, faster: Largest differences to the speed of the traffic, m/s.
+        slowest: Not slower than this while there is way left, m/s.
+    """
+
+    window: int = 1500
+    shortest: int = 120
+    duration: float = 2.5
+    lead_time: float = 5.0
+    early_time: float = 1.0
+    sight: float = 90.0
+    foresight: float = 6.0
+    room: float = 2.5
+    spare_time: float = 0.6
+    reaction: float = 0.8
+    acceleration: float = 2.5
+    deceleration: float = 3.5
+    approach: float = 0.4
+    slower: float = 4.0
+    faster: float = 4.0
+    slowest: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -118,9 +170,12 @@ class ExpertConfig:
         lateral_acceleration: Bends are taken no faster than this allows, m/s²; infinite in the published expert.
         bend_deceleration: With which the car slows down before a bend, m/s².
         vehicle, walker, light, stop_sign, overtake: Gaps and headways.
+        keep_up_time: Who comes from behind, or joins from aside, and would be there within this time, seconds, is not held
+            up: the ego then drives as fast, up to the speed limit; 0 never does.
         conflict: Gap and headway to the place where another vehicle will cross; None stops at once wherever the car is.
         hard_deceleration: With which the ego can stop if it must, m/s².
         clearing_speed: Below it the ego rather clears a crossing than stops in it, when neither avoids a collision, m/s.
+        lane_changes: How planned lane changes are carried out; None follows the plan to the letter.
         relevant_distance: Lights and stop signs farther than this do not count, metres.
         dilemma_deceleration: A yellow light that would need a harder stop than this is passed, m/s²; infinite stops always.
         stop_ticks: Ticks of standstill after which a stop sign is obeyed.
@@ -159,9 +214,11 @@ class ExpertConfig:
     light: FollowConfig = FollowConfig(8.0, 0.1)
     stop_sign: FollowConfig = FollowConfig(2.0, 0.1)
     overtake: FollowConfig = FollowConfig(2.0, 0.1)
+    keep_up_time: float = 4.0
     conflict: FollowConfig | None = FollowConfig(2.0, 0.1)
     hard_deceleration: float = 7.0
     clearing_speed: float = 7.0
+    lane_changes: LaneChangeConfig | None = field(default_factory=LaneChangeConfig)
     relevant_distance: float = 60.0
     dilemma_deceleration: float = 6.0
     stop_ticks: int = 25
@@ -192,13 +249,20 @@ _SIMLINGO = replace(
         lane_types_checked=False,
     ),
     forecast=ForecastConfig(
-        partial_brake=False, gained_speed=False, box_centers=False, horizon_junction=2.0, radius=50.0
+        partial_brake=False,
+        bicycle_margin=0.0,
+        gained_speed=False,
+        box_centers=False,
+        horizon_junction=2.0,
+        follow_lanes=False,
     ),
     relevant_distance=float("inf"),
     lateral_acceleration=float("inf"),
     dilemma_deceleration=float("inf"),
     check_while_overtaking=False,
     urban_limit=0.0,
+    keep_up_time=0.0,
+    lane_changes=None,
     conflict=None,
     light=FollowConfig(6.0, 0.1),
     unblock_ticks=170,

@@ -15,6 +15,8 @@ from srunner.scenariomanager.scenario_info import ScenarioInfo
 from team_code.expert.commands import CommandPlanner, Navigation
 from team_code.expert.config import ExpertConfig
 from team_code.expert.forecast import SAME_DIRECTION_COSINE
+from team_code.expert.lane_changes import LaneChanges, LaneChangeWish
+from team_code.expert.lanes import LaneFollowers
 from team_code.expert.planner import RoutePlanner, RoutePosition
 from team_code.expert.route import build_route
 from team_code.expert.scenarios import ScenarioManager
@@ -26,7 +28,7 @@ Array = NDArray[np.float64]
 
 FIRST_SAVED_POINT, SAVED_POINT_STRIDE, NUM_SAVED_POINTS = 25, 10, 40
 STANDSTILL_MPS = 0.1
-RULES_TO_WAIT_FOR = ("light", "leading", "overtake_wait", "walker")
+RULES_TO_WAIT_FOR = ("light", "leading", "overtake_wait", "lane_change_wait", "walker")
 ROLLBACK_MPS = 0.5
 UNDER_WAY_MPS = 5.0
 NUDGE_RESERVE_M = 0.3
@@ -108,8 +110,12 @@ class Expert:
         self.planner = RoutePlanner(route, config)
         self.lateral = LateralPid(config.lateral)
         self._longitudinal = LongitudinalRegression(config.longitudinal)
-        self.speed = SpeedPlanner(self.planner, self.lateral, self._longitudinal, config)
+        lanes = LaneFollowers(self._map) if config.forecast.follow_lanes else None
+        self.speed = SpeedPlanner(self.planner, self.lateral, self._longitudinal, config, lanes)
         self.scenarios = ScenarioManager(self.planner, self.speed, self._map, config)
+        self._lane_changes = None
+        if config.lane_changes is not None and lanes is not None:
+            self._lane_changes = LaneChanges(self.planner, lanes, config.lane_changes)
         self._commands = CommandPlanner(plan)
         self._rng = rng
         self._standing_ticks = 0
@@ -126,7 +132,8 @@ class Expert:
         x, y = float(ego.xyz[0]), float(ego.xyz[1])
         self.planner.advance(x, y)
         position = self.planner.position()
-        road_speed = self._road_speed(position)
+        self.speed.look(scene)
+        road_speed = max(self._road_speed(position), self.speed.keep_up_speed(scene.ego))
         target, brake, cause, hazards, keep_driving = self._target_speed(scene, position, road_speed, infos)
         self._nudge(scene, cause)
         throttle, control_brake = self._longitudinal(brake, target, ego.speed)
@@ -171,6 +178,10 @@ class Expert:
     def _target_speed(
         self, scene: Scene, position: RoutePosition, road_speed: float, infos: Sequence[ScenarioInfo]
     ) -> tuple[float, bool, Cause, Hazards, bool]:
+        change = LaneChangeWish()
+        if self._lane_changes is not None:
+            change = self._lane_changes.step(scene, min(road_speed, self.planner.bend_speed), position.speed_limit)
+            road_speed = max(road_speed, min(change.at_least, position.speed_limit))
         cruise = min(road_speed, self.planner.bend_speed)
         wish = self.scenarios.step(scene, cruise, infos)
         if wish.keep_driving and not self.config.check_while_overtaking:
@@ -180,6 +191,10 @@ class Expert:
         decision = self.speed.decide(scene, position, cruise, road_speed, self._is_impatient(scene.ego.speed))
         if wish.max_speed < decision.target:
             return wish.max_speed, False, wish.cause, decision.hazards, wish.keep_driving
+        if change.at_most < decision.target and change.actor is not None:
+            actor, speed = change.actor, change.at_most
+            cause = Cause(speed, "lane_change_wait", actor.type_id, actor.id, change.distance)
+            return speed, False, cause, decision.hazards, wish.keep_driving
         return decision.target, decision.brake, decision.cause, decision.hazards, wish.keep_driving
 
     def _nudge(self, scene: Scene, cause: Cause) -> None:

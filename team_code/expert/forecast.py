@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from driving.control.expert import LateralPid, LongitudinalRegression
 from team_code.expert.collision import BoxTracks, axes_from_angles
 from team_code.expert.config import ExpertConfig, ForecastConfig
+from team_code.expert.lanes import LanePath
 from team_code.expert.planner import RoutePlanner
 from team_code.expert.rollout import roll_out
 from team_code.expert.scene import ActorBatch, EgoState
@@ -113,7 +116,46 @@ def forecast_vehicles(
     centers = np.concatenate([xy, np.broadcast_to(vehicles.xyz[:, 2], yaw.shape)[..., None]], axis=-1)
     if f.box_centers:
         centers = centers + np.einsum("tnad,na->tnd", axes, vehicles.box_offset)
-    return BoxTracks(centers, vehicles.extent * factor, axes)
+    extents = vehicles.extent * factor
+    margin = f.bicycle_margin * (0.5 if is_impatient else 1.0)
+    extents[..., 0] += np.where((speed >= f.slow_speed) & vehicles.is_bicycle, margin * speed, 0.0)
+    return BoxTracks(centers, extents, axes)
+
+
+def forecast_on_lanes(
+    vehicles: ActorBatch,
+    paths: Sequence[tuple[LanePath, float, float] | None],
+    held: BoxTracks,
+    dt: float,
+    margin: float,
+) -> BoxTracks:
+    """Boxes of vehicles that keep their speed and their lane.
+
+    Args:
+        vehicles: N vehicles.
+        paths: For each the path it follows, its arc length and its offset on it, metres; None where it follows no lane.
+        held: Its boxes (T, N) with its control held, taken where it follows no lane.
+        dt: Time between steps, seconds.
+        margin: Seconds before and after it in which its place counts as taken.
+
+    Returns:
+        Tracks (T, N).
+    """
+    steps = len(held.centers)
+    centers, extents, axes = held.centers.copy(), np.array(held.extents), held.axes.copy()
+    time = dt * np.arange(1, steps + 1)
+    for i, found in enumerate(paths):
+        if found is None:
+            continue
+        path, along, offset = found
+        speed = float(vehicles.speed[i])
+        places, yaws = path.place(along + speed * time, offset)
+        axes[:, i] = axes_from_angles(vehicles.angles[i, 0], yaws, vehicles.angles[i, 2])
+        centers[:, i, :2] = places + axes[:, i, 0, :2] * vehicles.box_offset[i, 0]
+        centers[:, i, 2] = vehicles.xyz[i, 2] + vehicles.box_offset[i, 2]
+        extents[:, i] = vehicles.extent[i]
+        extents[:, i, 0] += margin * speed
+    return BoxTracks(centers, extents, axes)
 
 
 def forecast_walkers(walkers: ActorBatch, steps: int, config: ForecastConfig, dt: float) -> BoxTracks:

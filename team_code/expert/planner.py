@@ -133,10 +133,28 @@ class RoutePlanner:
         """Whether any of the next ``num_points`` points lies in a junction."""
         return bool(self.route.in_junction[self.index : self.index + num_points].any())
 
+    def usual_speeds(self) -> Array:
+        """(N,) speed at every point of the route without others and without bends, m/s."""
+        config = self._config
+        return np.minimum(config.ratio_of_limit * self.route.speed_limits, config.max_speed)
+
+    def reroute(self, begin: int, points: Array) -> None:
+        """Lead the planned route, and the current one, over (n, 3) points from ``begin`` on."""
+        span = slice(begin, begin + len(points))
+        self.route.points[span] = points
+        self.route.original_points[span] = points
+        self._original_yaws = route_yaws(self.route.original_points)
+        self._refresh_yaws()
+
     def lane_change_between(self, before: int, after: int) -> bool:
         """Whether a lane-change command stands within ``before`` points behind and ``after`` points ahead."""
         commands = self.route.commands[max(0, self.index - before) : self.index + after]
         return bool(np.isin(commands, LANE_CHANGES).any())
+
+    def deviates_between(self, before: int, after: int) -> bool:
+        """Whether the route leaves the plan within ``before`` points behind and ``after`` points ahead."""
+        span = slice(max(0, self.index - before), self.index + after)
+        return bool(np.any(self.route.points[span] != self.route.original_points[span]))
 
     def leading(self, vehicles: ActorBatch, half_width: float) -> NDArray[np.bool_]:
         """Which of N vehicles drive on the route ahead of an ego of this half width, metres, (N,)."""
@@ -152,6 +170,18 @@ class RoutePlanner:
         begin = max(0, self.index - self.config.trailing_points)
         near, turned = self._nearest(xy, yaw, begin, self.index)
         return (near < reach) & (turned < np.radians(30))
+
+    def joining(self, xy: Array, yaw: Array) -> NDArray[np.bool_]:
+        """Which of N places (N, 2), with headings (N,), radians, lie on the route ahead and along it."""
+        near, turned = self._nearest(xy, yaw, self.index, self.index + self.config.joining_points)
+        return (near < 1.5) & (turned < np.radians(35))
+
+    def junction_entry(self) -> float | None:
+        """Metres to the next junction on the route; None in a junction or without one in reach."""
+        inside = self.route.in_junction[self.index : self.index + self.config.joining_points]
+        if not inside.any() or inside[0]:
+            return None
+        return int(np.argmax(inside)) / self.config.points_per_meter
 
     def _nearest(self, xy: Array, yaw: Array, begin: int, end: int) -> tuple[Array, Array]:
         """Distance to, and heading difference at, the nearest of the sub-sampled points of a stretch."""

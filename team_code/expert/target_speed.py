@@ -15,10 +15,12 @@ from team_code.expert.forecast import (
     SAME_DIRECTION_COSINE,
     braking_track,
     forecast_ego,
+    forecast_on_lanes,
     forecast_vehicles,
     forecast_walkers,
 )
 from team_code.expert.idm import IntelligentDriver, Obstacle
+from team_code.expert.lanes import MOVING_MPS, LaneFollowers, LanePath
 from team_code.expert.planner import RoutePlanner, RoutePosition
 from team_code.expert.scene import ActorBatch, EgoState, Scene
 
@@ -28,6 +30,20 @@ OUTSIDE_M = 0.5
 TURNING_COSINE = 0.97
 """The ego turns if its heading changes by more than 14 degrees within the forecast."""
 
+COMMITTED_MPS = 2.0
+"""Who is faster than this in a junction is on the way through it."""
+
+LEADER_STEPS = 20
+"""Who is ahead in the same lane so many ticks before the ego would catch up with it is simply followed."""
+
+LANE_HALF_WIDTH_M = 1.75
+
+LIGHT_BEHIND_ENTRY_M = 10.0
+"""A light no farther than this behind the entry of a junction is that junction's."""
+
+KEEP_UP_POINTS = 300
+"""The highest speed limit on so many points ahead bounds the speed at which the ego keeps up with others."""
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -36,7 +52,7 @@ class Cause:
     Attributes:
         speed: Target speed it asks for, m/s.
         rule: Which rule: ``cruise``, ``leading``, ``bicycle``, ``vehicle``, ``walker``, ``light``, ``stop_sign``,
-            ``overtake_wait``.
+            ``overtake_wait``, ``lane_change_wait``.
         type_id: Blueprint of the object, None without one.
         actor_id: Its id.
         distance: Metres to it.
@@ -134,13 +150,23 @@ class SpeedPlanner:
         lateral: Steering controller, used in the forecast and left as it was.
         longitudinal: Speed controller.
         config: Constants.
+        lanes: Knows the lanes that vehicles follow; None forecasts with held controls only.
     """
 
     def __init__(
-        self, planner: RoutePlanner, lateral: LateralPid, longitudinal: LongitudinalRegression, config: ExpertConfig
+        self,
+        planner: RoutePlanner,
+        lateral: LateralPid,
+        longitudinal: LongitudinalRegression,
+        config: ExpertConfig,
+        lanes: LaneFollowers | None = None,
     ) -> None:
         self._planner, self._lateral, self._longitudinal, self._config = planner, lateral, longitudinal, config
         self._driver = IntelligentDriver(config.idm)
+        self._lanes = lanes
+        self._vehicles: ActorBatch | None = None
+        self._paths: list[tuple[LanePath, float, float] | None] = []
+        self._gained: NDArray[np.float64] | None = None
         self._is_impatient = False
         self._road_speed = 0.0
         self._accelerations = Accelerations(config.bicycle.dt)
@@ -151,6 +177,8 @@ class SpeedPlanner:
         braking_distance = (speed * 3.6 / 10.0) ** 2 / 2.0 + 10.0
         left = len(self._planner.route) - self._planner.index
         ahead = max(200, min(left, 10 * int(braking_distance)))
+        if self._lanes is not None and not self._planner.deviates_between(150, ahead):
+            return False  # planned changes have looked for their gap, see `lane_changes`
         return self._planner.lane_change_between(150, ahead)
 
     def decide(
@@ -204,60 +232,161 @@ class SpeedPlanner:
         obstacle = Obstacle(distance, float(length), speed, by.gap, by.headway)
         return float(self._driver.next_speed(cruise, ego_speed, obstacle))
 
+    def look(self, scene: Scene) -> None:
+        """Pick the vehicles that matter in this tick and the lanes they follow; comes before everything else."""
+        f, vehicles = self._config.forecast, scene.vehicles
+        distance = np.linalg.norm(vehicles.xyz - scene.ego.xyz, axis=1)
+        near = distance < f.radius
+        if self._lanes is None:
+            self._vehicles, self._paths = vehicles.select(near), [None] * int(near.sum())
+        else:
+            near |= (distance < f.far) & (vehicles.speed > MOVING_MPS)
+            self._vehicles = vehicles.select(near)
+            self._paths = self._lanes.paths(self._vehicles)
+        self._gained = self._accelerations.update(self._vehicles) if f.gained_speed else None
+
+    def keep_up_speed(self, ego: EgoState) -> float:
+        """Speed, m/s, of the fastest vehicle whose way the ego is about to share, up to the speed limit; 0 if there is none."""
+        horizon, vehicles = self._config.keep_up_time, self._vehicles
+        if horizon == 0.0 or vehicles is None or len(vehicles) == 0:
+            return 0.0
+        behind = (ego.xyz[:2] - vehicles.xy) @ ego.forward - ego.extent[0] - vehicles.extent[:, 0]
+        closing = vehicles.speed - ego.speed
+        sharing = self._planner.trailing(vehicles.xy, vehicles.yaw) & (behind < horizon * closing)
+        for i, found in enumerate(self._paths):
+            if found is not None and self._planner.junction_within(self._config.forecast.junction_points):
+                path, along, offset = found
+                places, yaws = path.place(along + vehicles.speed[i] * np.arange(1.0, horizon + 1.0), offset)
+                sharing[i] |= bool(self._planner.joining(places, yaws).any())
+        sharing &= ~self._planner.leading(vehicles, float(ego.extent[1]))
+        limits = self._planner.route.speed_limits
+        limit = float(limits[self._planner.index : self._planner.index + KEEP_UP_POINTS].max())
+        return min(limit, float(vehicles.speed[sharing].max())) if sharing.any() else 0.0
+
     def _actor_terms(
         self, scene: Scene, cruise: float, near_lane_change: bool, causes: list[Cause], hazards: Hazards
     ) -> None:
-        config, ego = self._config, scene.ego
+        config, ego, vehicles = self._config, scene.ego, self._vehicles
+        assert vehicles is not None
         f = config.forecast
-        free_horizon = f.horizon_junction if self._planner.junction_within(f.junction_points) else f.horizon
-        horizon = f.horizon_lane_change if near_lane_change else free_horizon
-        steps = int(horizon / config.bicycle.dt)
-        near = np.linalg.norm(scene.vehicles.xyz - ego.xyz, axis=1) < f.radius
-        vehicles = scene.vehicles.select(near)
-        gained = self._accelerations.update(vehicles) if f.gained_speed else None
         walkers = scene.walkers.select(np.linalg.norm(scene.walkers.xyz - ego.xyz, axis=1) < f.radius)
         leading = self._planner.leading(vehicles, float(ego.extent[1]))
-        trailing = self._planner.trailing(vehicles.xy, vehicles.yaw)
         distance = np.linalg.norm(vehicles.xyz - ego.xyz, axis=1)
         if not near_lane_change:
-            for i in np.flatnonzero(leading).tolist():
-                length, speed = 2 * vehicles.extent[i, 0], float(vehicles.speed[i])
-                target = self._follow(cruise, ego.speed, float(distance[i]), length, speed, config.vehicle)
+            for i in np.flatnonzero(leading & (distance < f.radius)).tolist():
+                target = self._follow_vehicle(cruise, ego, vehicles, i, distance)
                 causes.append(_cause(target, "leading", vehicles, i, distance))
         if len(vehicles) == 0 and len(walkers) == 0:
             return
-        track = forecast_ego(ego, self._planner, self._lateral, self._longitudinal, self._road_speed, steps, config)
-        yaw = ego.yaw if config.conflict is not None else None
-        others = forecast_vehicles(vehicles, steps, near_lane_change, config, self._is_impatient, yaw, gained)
-        hits = first_overlaps(track, others) >= 0
-        if not near_lane_change:
-            hits &= ~(leading | trailing)
-        follows = vehicles.is_bicycle.copy()
-        if config.conflict is not None:  # a bicycle that crosses is no leader
-            follows &= np.cos(vehicles.yaw - ego.yaw) > SAME_DIRECTION_COSINE
-        for i in np.flatnonzero(hits).tolist():
-            if follows[i]:
-                length, speed = 2 * vehicles.extent[i, 0], float(vehicles.speed[i])
-                target = self._follow(cruise, ego.speed, float(distance[i]), length, speed, config.vehicle)
-                causes.append(_cause(target, "bicycle", vehicles, i, distance))
-            else:
-                target = self._yield_speed(
-                    ego, cruise, track.with_extents(ego.extent), others.with_extents(vehicles.extent), i
-                )
-                if target is None:
-                    continue
-                if config.conflict is not None and near_lane_change and self._is_ahead(ego, vehicles, i):
-                    length, speed = 2 * vehicles.extent[i, 0], float(vehicles.speed[i])
-                    room = self._follow(cruise, ego.speed, float(distance[i]), length, speed, config.vehicle)
-                    target = min(target, room)
-                hazards.vehicle, hazards.vehicle_id = True, int(vehicles.ids[i])
-                causes.append(_cause(target, "vehicle", vehicles, i, distance))
+        track = forecast_ego(
+            ego,
+            self._planner,
+            self._lateral,
+            self._longitudinal,
+            self._road_speed,
+            self._steps(near_lane_change),
+            config,
+        )
+        self._vehicle_terms(ego, cruise, near_lane_change, track, leading, causes, hazards)
+        steps = self._held_steps(near_lane_change)
         walker_distance = np.linalg.norm(walkers.xyz - ego.xyz, axis=1)
-        walker_hits = first_overlaps(track, forecast_walkers(walkers, steps, f, config.bicycle.dt)) >= 0
-        for i in np.flatnonzero(walker_hits).tolist():
+        walker_tracks = forecast_walkers(walkers, steps, f, config.bicycle.dt)
+        for i in np.flatnonzero(first_overlaps(track.head(steps), walker_tracks) >= 0).tolist():
             length = 0.5 + float(ego.extent[0])
             target = self._follow(cruise, ego.speed, float(walker_distance[i]), length, 0.0, config.walker)
             causes.append(_cause(target, "walker", walkers, i, walker_distance))
+
+    def _near_junction(self) -> bool:
+        return self._planner.junction_within(self._config.forecast.junction_points)
+
+    def _held_steps(self, near_lane_change: bool) -> int:
+        """Ticks for which others are expected to hold their control."""
+        f = self._config.forecast
+        return int((f.horizon_lane_change if near_lane_change else f.horizon) / self._config.bicycle.dt)
+
+    def _steps(self, near_lane_change: bool) -> int:
+        """Ticks that the ego looks ahead."""
+        held, f = self._held_steps(near_lane_change), self._config.forecast
+        if self._lanes is None or not self._near_junction():
+            return held
+        return max(held, int(f.horizon_junction / self._config.bicycle.dt))
+
+    def _vehicle_terms(
+        self,
+        ego: EgoState,
+        cruise: float,
+        near_lane_change: bool,
+        track: BoxTracks,
+        leading: NDArray[np.bool_],
+        causes: list[Cause],
+        hazards: Hazards,
+    ) -> None:
+        """Terms of the vehicles that the ego would meet if it went on."""
+        config, vehicles = self._config, self._vehicles
+        assert vehicles is not None
+        distance = np.linalg.norm(vehicles.xyz - ego.xyz, axis=1)
+        follows = vehicles.is_bicycle.copy()
+        if config.conflict is not None:  # a bicycle that crosses, or comes from behind, is no leader
+            follows &= np.cos(vehicles.yaw - ego.yaw) > SAME_DIRECTION_COSINE
+            follows &= (vehicles.xy - ego.xyz[:2]) @ ego.forward > 0.0
+        others = leading | self._planner.trailing(vehicles.xy, vehicles.yaw)
+        for i, mine, theirs in self._meetings(ego, near_lane_change, track, others):
+            if follows[i]:
+                target = self._follow_vehicle(cruise, ego, vehicles, i, distance)
+                causes.append(_cause(target, "bicycle", vehicles, i, distance))
+                continue
+            tracks = mine.with_extents(ego.extent), theirs.with_extents(vehicles.extent)
+            speed = self._yield_speed(ego, cruise, *tracks, i)
+            if speed is None:
+                continue
+            if config.conflict is not None and near_lane_change and self._is_ahead(ego, vehicles, i):
+                speed = min(speed, self._follow_vehicle(cruise, ego, vehicles, i, distance))
+            hazards.vehicle, hazards.vehicle_id = True, int(vehicles.ids[i])
+            causes.append(_cause(speed, "vehicle", vehicles, i, distance))
+
+    def _meetings(
+        self, ego: EgoState, near_lane_change: bool, track: BoxTracks, on_route: NDArray[np.bool_]
+    ) -> list[tuple[int, BoxTracks, BoxTracks]]:
+        """(vehicle, forecast of the ego, forecast of the vehicles) for each vehicle that the ego would meet."""
+        config, vehicles = self._config, self._vehicles
+        assert vehicles is not None
+        f, steps = config.forecast, len(track.centers)
+        is_committed = self._lanes is not None and ego.speed > COMMITTED_MPS and self._in_junction()
+        yaw = ego.yaw if config.conflict is not None else None
+        is_bold = self._is_impatient or is_committed
+        held = forecast_vehicles(vehicles, steps, near_lane_change, config, is_bold, yaw, self._gained)
+        soon = self._held_steps(near_lane_change)
+        hits = first_overlaps(track.head(soon), held.head(soon)) >= 0
+        hits &= np.linalg.norm(vehicles.xyz - ego.xyz, axis=1) < f.radius
+        if not near_lane_change:
+            hits &= ~on_route
+        margin = f.committed_margin if is_bold else f.lane_margin
+        if steps == soon and self._lanes is not None and hits.any():
+            on_lanes = forecast_on_lanes(vehicles, self._paths, held, config.bicycle.dt, 0.0)
+            hits &= ~(self._keeps_oncoming_lane(ego) & (first_overlaps(track, on_lanes) < 0))
+        meetings = [(i, track.head(soon), held.head(soon)) for i in np.flatnonzero(hits).tolist()]
+        if steps == soon:
+            return meetings
+        on_lanes = forecast_on_lanes(vehicles, self._paths, held, config.bicycle.dt, margin)
+        first = first_overlaps(track, on_lanes)
+        for i in np.flatnonzero((first >= 0) & ~hits & ~on_route).tolist():
+            known = self._paths[i] is not None or first[i] < 2 * soon
+            if known and not becomes_leader(track, on_lanes, i, int(first[i])):
+                meetings.append((i, track, on_lanes))
+        return meetings
+
+    def _keeps_oncoming_lane(self, ego: EgoState) -> NDArray[np.bool_]:
+        """Who comes towards the ego on a lane; away from junctions a trembling wheel does not take them off it."""
+        assert self._vehicles is not None
+        on_lane = np.array([found is not None for found in self._paths], dtype=bool)
+        return on_lane & (np.cos(self._vehicles.yaw - ego.yaw) < -SAME_DIRECTION_COSINE)
+
+    def _in_junction(self) -> bool:
+        return bool(self._planner.route.in_junction[self._planner.index])
+
+    def _follow_vehicle(self, cruise: float, ego: EgoState, vehicles: ActorBatch, i: int, distance) -> float:
+        length, speed = 2 * vehicles.extent[i, 0], float(vehicles.speed[i])
+        return self._follow(cruise, ego.speed, float(distance[i]), length, speed, self._config.vehicle)
 
     @staticmethod
     def _is_ahead(ego: EgoState, vehicles: ActorBatch, i: int) -> bool:
@@ -279,9 +408,19 @@ class SpeedPlanner:
         step = first_conflict(track, others, actor)
         place = track.centers[min(step, len(track.centers) - 1), 0, :2]
         reached = float(np.linalg.norm(place - track.centers[0, 0, :2]))
+        if self._lanes is not None:
+            reached = self._before_junction(ego, reached)
         if ego.speed**2 > 2 * self._config.hard_deceleration * reached:
             return self._inside_speed(ego, track, others, actor, reached)
         return self._follow(cruise, ego.speed, reached, 0.0, 0.0, by)
+
+    def _before_junction(self, ego: EgoState, reached: float) -> float:
+        """Metres to the place to wait: before a junction without lights, not between two of its streams."""
+        entry, light = self._planner.junction_entry(), self._planner.position().light_distance
+        if entry is None or light < entry + LIGHT_BEHIND_ENTRY_M:
+            return reached
+        stop = max(0.0, entry - float(ego.extent[0]))
+        return min(reached, stop) if reached > stop else reached
 
     def _inside_speed(
         self, ego: EgoState, track: BoxTracks, others: BoxTracks, actor: int, reached: float
@@ -328,6 +467,25 @@ class SpeedPlanner:
             return
         target = self._follow(cruise, ego.speed, reach, 0.0, 0.0, self._config.stop_sign)
         causes.append(Cause(target, "stop_sign", sign.type_id, sign.id, distance))
+
+
+def becomes_leader(track: BoxTracks, others: BoxTracks, actor: int, meeting: int) -> bool:
+    """Whether another vehicle will be ahead of the ego, in its lane and direction, well before they would meet.
+
+    Args:
+        track: Forecast of the ego (T, 1).
+        others: Forecast of the vehicles (T, N).
+        actor: Column of the vehicle.
+        meeting: Step at which they would meet.
+    """
+    step = meeting - LEADER_STEPS
+    if step < 0:
+        return False
+    forward = track.axes[step, 0, 0, :2]
+    dx, dy = others.centers[step, actor, :2] - track.centers[step, 0, :2]
+    ahead, aside = dx * forward[0] + dy * forward[1], dy * forward[0] - dx * forward[1]
+    aligned = float(np.dot(others.axes[step, actor, 0, :2], forward))
+    return bool(ahead > 0 and abs(aside) < LANE_HALF_WIDTH_M and aligned > SAME_DIRECTION_COSINE)
 
 
 def _cause(target: float, rule: str, batch, i: int, distance) -> Cause:

@@ -36,6 +36,13 @@ def test_a_straight_path_limits_nothing():
     assert bend_speeds(np.array([[0.0, 0.0], [1.0, 1.0]])).min() > 100.0
 
 
+def test_a_place_named_twice_is_no_bend():
+    path = road(40.0)
+    for where in (10, 29, 40):
+        twice = np.insert(path, where, path[where], axis=0)
+        assert np.delete(bend_speeds(twice), where) == pytest.approx(bend_speeds(path), rel=0.02)
+
+
 def test_cars_keep_to_their_lane_in_bends():
     path = road(30.0, angle=np.pi)
     state, model = SimpleNamespace(), BicycleModel()

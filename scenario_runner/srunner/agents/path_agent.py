@@ -49,6 +49,9 @@ BEND_ACCELERATION, BEND_DECELERATION, BEND_SPAN = 5.0, 3.0, 4.0
 
 Beyond that a car leaves its lane: tyres hold little more, and steering towards a point ahead cuts the bend.
 """
+SHORTEST_STEP = 0.05
+"""Points nearer to one another than this are the same place, metres."""
+
 SLOWEST_BEND = 5.0
 """Bends are not taken slower than this, m/s: paths of lane changes have corners."""
 
@@ -78,6 +81,7 @@ class AgentOptions:
         threshold_per_mps: How much farther it looks per m/s of its own speed.
         offset: Metres to the right of the path at which it drives, negative left.
         constant_velocity: Its speed is enforced in the simulator instead of being controlled by throttle and brake.
+        heeds_bends: It slows down for bends.
     """
 
     ignore_vehicles: bool = False
@@ -86,6 +90,7 @@ class AgentOptions:
     threshold_per_mps: float = 1.0
     offset: float = 0.0
     constant_velocity: bool = False
+    heeds_bends: bool = True
 
 
 def path_of(places: Sequence[Any], offset: float = 0.0) -> Array:
@@ -99,12 +104,18 @@ def path_of(places: Sequence[Any], offset: float = 0.0) -> Array:
 
 
 def bend_speeds(path: Array) -> Array:
-    """(N,) speeds, m/s, at which a car can be at the points of a path (N, 2), metres, and take the bends that follow."""
+    """(N,) speeds, m/s, at which a car can be at the points of a path (N, 2), metres, and take the bends that follow.
+
+    Planned routes name the place where two roads meet twice: a step of no length has no heading.
+    """
     steps = np.diff(path, axis=0)
-    lengths = np.maximum(np.hypot(steps[:, 0], steps[:, 1]), 1e-3)
+    lengths = np.hypot(steps[:, 0], steps[:, 1])
     along = np.concatenate([[0.0], np.cumsum(lengths)])
-    headings = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
-    middles = (along[1:] + along[:-1]) / 2
+    has_heading = lengths > SHORTEST_STEP
+    if not has_heading.any():
+        return np.full(len(path), np.inf)
+    headings = np.unwrap(np.arctan2(steps[has_heading, 1], steps[has_heading, 0]))
+    middles = ((along[1:] + along[:-1]) / 2)[has_heading]
     first, last = np.maximum(along - BEND_SPAN, middles[0]), np.minimum(along + BEND_SPAN, middles[-1])
     turned = np.interp(last, middles, headings) - np.interp(first, middles, headings)
     curvature = np.maximum(np.abs(turned) / np.maximum(last - first, 1.0), 1e-6)
@@ -244,7 +255,7 @@ class PathAgent:
             return 0.0
         leader = None if self.options.ignore_vehicles else self._find_leader(here)
         if leader is None:
-            return self.speed if self.options.constant_velocity else min(self.speed, self._bend_speeds[self._index])
+            return min(self.speed, self._bend_speeds[self._index]) if self.options.heeds_bends else self.speed
         if not self.options.constant_velocity:
             return 0.0
         turned = math.radians(leader.transform.rotation.yaw - here.transform.rotation.yaw)

@@ -72,7 +72,10 @@ def crossed(stage: Stage, junction_id: int | None = None) -> Behaviour:
 
 def actor_flow(stage: Stage, draft: Draft, route: Sequence[Any], prefill: bool, in_junctions: bool) -> Behaviour:
     """Cars at constant ``flow_speed`` along a route, with gaps from ``source_dist_interval``."""
-    options = AgentOptions(ignore_vehicles=not draft.fidelity.flows_brake, ignore_lights=True, constant_velocity=True)
+    fidelity = draft.fidelity
+    options = AgentOptions(
+        not fidelity.flows_brake, True, constant_velocity=True, heeds_bends=fidelity.flows_heed_bends
+    )
     rule = FlowRule(
         draft.values["flow_speed"], draft.values["source_dist_interval"], prefill=prefill, prefill_junctions=in_junctions,
         options=options,
@@ -210,7 +213,7 @@ def taken_priority(draft: Draft) -> Plan:
     )
 
     def behaviour(stage: Stage) -> Behaviour:
-        options = AgentOptions(ignore_vehicles=True, ignore_lights=True, constant_velocity=True)
+        options = AgentOptions(ignore_vehicles=True, ignore_lights=True, constant_velocity=True, heeds_bends=False)
         rush = steps.race(
             steps.DrivePath(stage.state, stage.actors["adversary"], lambda: path_of(route), speed, options),
             steps.Idle(2.0 * len(route) / speed),  # waypoints are 2 m apart

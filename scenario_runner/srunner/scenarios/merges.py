@@ -11,7 +11,7 @@ from py_trees.behaviour import Behaviour
 from srunner.scenariomanager.scenarioatomics import atomic_behaviors as steps
 from srunner.scenariomanager.scenarioatomics import atomic_trigger_conditions as conditions
 from srunner.scenarios.basic_scenario import Draft, Plan, ScenarioType, Stage
-from srunner.scenarios.junctions import actor_flow, crossed, flow_route
+from srunner.scenarios.junctions import GREEN, LightPlan, actor_flow, crossed, flow_route
 from srunner.scenarios.parameters import interval, number, place
 from srunner.tools.places import (
     MAX_WALK,
@@ -51,10 +51,6 @@ def behind_junction(waypoint: Any) -> float:
             return float(metres)
         current = branches[0]
     return 0.0
-
-
-def _first_junction(route: Sequence[Any]) -> int | None:
-    return next((waypoint.junction_id for waypoint in route if waypoint.is_junction), None)
 
 
 def _reached(stage: Stage, lanes: Sequence[Any]) -> Behaviour:
@@ -108,9 +104,14 @@ def merge_into_one_lane(draft: Draft) -> Plan:
 
 
 def merge_behind_junction(draft: Draft) -> Plan:
-    """The ego comes from another junction and merges into a stream on one lane."""
+    """The ego comes from another junction and merges into a stream on one lane.
+
+    Where the stream already runs through the first junction, nothing lies between: that is `merge_into_one_lane`.
+    """
     source, sink = _ends(draft)
     route = flow_route(draft, source, sink)
+    if next_junction(draft.waypoint)[1].id in {waypoint.junction_id for waypoint in route if waypoint.is_junction}:
+        return merge_into_one_lane(draft)
     exit_ = jump(crosses_in_route(draft.trigger.location, draft.map, draft.route), 10.0)
     first = JunctionRequest(
         clear_entry=True, remove_entries=(source,), remove_exits=tuple(same_direction_lanes(exit_))
@@ -126,13 +127,21 @@ def merge_behind_junction(draft: Draft) -> Plan:
 
 
 def highway_exit(draft: Draft) -> Plan:
-    """The ego crosses a stream on the lane beside it to reach its exit. The lane is given back at the end."""
+    """The ego crosses a stream on the lane beside it to reach its exit. The lane is given back at the end.
+
+    The stream heeds no lights: where its exit has some they are green for it, and so for the ego in it.
+    """
     source, sink = _ends(draft)
     route = flow_route(draft, source, sink)
-    junction_id = _first_junction(route)
+    inside = next((index for index, waypoint in enumerate(route) if waypoint.is_junction), None)
+    junction_id = route[inside].junction_id if inside is not None else None
+    lights = draft.lights_in(route[inside].get_junction()) if inside else []
 
     def behaviour(stage: Stage) -> Behaviour:
-        return steps.sequence(stage.remove_lane(source), _run(stage, draft, [route], crossed(stage, junction_id)))
+        also = [steps.FreezeLights(LightPlan(lights, route[inside - 1]).states(GREEN))] if inside and lights else []
+        return steps.sequence(
+            stage.remove_lane(source), _run(stage, draft, [route], crossed(stage, junction_id), *also)
+        )
 
     return _plan(draft, behaviour, source, sink)
 

@@ -165,7 +165,8 @@ class JunctionTraffic:
             self._lanes.pop(owner, None)
         for owner, request in current.items():
             changed = self._prepared.get(owner) is not request
-            if owner not in self._assigned:
+            assigned = self._assigned.get(owner)
+            if assigned is None or (changed and self._traffic.along >= assigned.end):
                 junction = (
                     self._active[0].junction
                     if self._active

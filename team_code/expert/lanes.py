@@ -1,0 +1,187 @@
+"""Where vehicles go if they keep to their lanes.
+
+A control held constant predicts a second or two; after that it is the road that decides where a car will be. Centre lines
+are sampled once per lane and kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import carla
+import numpy as np
+from numpy.typing import NDArray
+
+from driving.geometry import wrap_angle
+from team_code.expert.scene import ActorBatch
+
+Array = NDArray[np.float64]
+LaneKey = tuple[int, int, int]
+
+STEP_M = 1.0
+MAX_LANE_STEPS = 2000
+REACH_M = 160.0
+"""A path leads at least this far beyond the end of the lane it begins on."""
+
+ON_PATH_M = 1.5
+ALONG_COSINE = 0.9
+"""Who is nearer than this to a path, and heads along it within 26 degrees, follows it."""
+
+SEARCHED_POINTS = 40
+MOVING_MPS = 0.5
+
+
+@dataclass(frozen=True)
+class LanePath:
+    """The centre line of a lane and of those it leads into.
+
+    Attributes:
+        points: (N, 2) world, metres, about 1 m apart.
+        yaws: (N,) headings, radians, unwrapped.
+        along: (N,) arc length, metres.
+        end: Index of the last point on the first lane.
+    """
+
+    points: Array
+    yaws: Array
+    along: Array
+    end: int
+
+    def nearest(self, xy: Array, begin: int, end: int) -> int:
+        """Index of the point nearest to a place (2,) between two indices."""
+        offset = self.points[begin:end] - xy
+        return begin + int(np.argmin(np.einsum("nd,nd->n", offset, offset)))
+
+    def place(self, along: Array, offset: float) -> tuple[Array, Array]:
+        """(T, 2) places and (T,) headings at arc lengths (T,), ``offset`` metres to the right of the line."""
+        x, y = (np.interp(along, self.along, self.points[:, k]) for k in (0, 1))
+        yaw = np.interp(along, self.along, self.yaws)
+        return np.stack([x - offset * np.sin(yaw), y + offset * np.cos(yaw)], axis=1), yaw
+
+
+@dataclass
+class _Follower:
+    path: LanePath
+    index: int
+
+
+class LaneFollowers:
+    """Remembers which lane every vehicle follows.
+
+    On its lane a vehicle is expected to take the straightest way through the next junction; once it turns, the lane that it
+    is on.
+
+    Args:
+        world_map: Map of the town.
+    """
+
+    def __init__(self, world_map: carla.Map) -> None:
+        self._map = world_map
+        self._paths: dict[LaneKey, LanePath] = {}
+        self._followers: dict[int, _Follower] = {}
+
+    def paths(self, vehicles: ActorBatch) -> list[tuple[LanePath, float, float] | None]:
+        """For every vehicle the path it follows, its arc length on it and its offset to the right of it, metres.
+
+        None for vehicles that stand, or that are not on a lane.
+        """
+        followers: dict[int, _Follower] = {}
+        found: list[tuple[LanePath, float, float] | None] = []
+        for i, (actor_id, speed) in enumerate(zip(vehicles.ids.tolist(), vehicles.speed.tolist())):
+            if speed < MOVING_MPS:
+                found.append(None)
+                continue
+            xy, yaw = vehicles.xy[i], float(vehicles.yaw[i])
+            follower = self._still_on(self._followers.get(actor_id), xy, yaw) or self._look_up(vehicles.xyz[i], yaw)
+            if follower is None:
+                found.append(None)
+                continue
+            followers[actor_id] = follower
+            path, k = follower.path, follower.index
+            dx, dy = xy - path.points[k]
+            cos, sin = np.cos(path.yaws[k]), np.sin(path.yaws[k])
+            found.append((path, float(path.along[k] + dx * cos + dy * sin), float(dy * cos - dx * sin)))
+        self._followers = followers
+        return found
+
+    def _still_on(self, follower: _Follower | None, xy: Array, yaw: float) -> _Follower | None:
+        if follower is None:
+            return None
+        path = follower.path
+        index = path.nearest(xy, follower.index, follower.index + SEARCHED_POINTS)
+        left = path.along[-1] - path.along[index] < REACH_M - SEARCHED_POINTS
+        if left or not _follows(path, index, xy, yaw):
+            return None
+        return _Follower(path, index)
+
+    def _look_up(self, xyz: Array, yaw: float) -> _Follower | None:
+        waypoint = self._map.get_waypoint(carla.Location(*map(float, xyz)))
+        if waypoint is None:
+            return None
+        path = self.path_from(waypoint)
+        index = path.nearest(xyz[:2], 0, path.end + SEARCHED_POINTS)
+        return _Follower(path, index) if _follows(path, index, xyz[:2], yaw) else None
+
+    def path_at(self, place: Array) -> LanePath:
+        """The lane nearest to a place (3,) and the straightest way on."""
+        return self.path_from(self._map.get_waypoint(carla.Location(*map(float, place))))
+
+    def path_from(self, waypoint: carla.Waypoint) -> LanePath:
+        """The whole lane of a waypoint and the straightest way on."""
+        key = _key(waypoint)
+        if key not in self._paths:
+            self._paths[key] = self._sample(waypoint)
+        return self._paths[key]
+
+    def _sample(self, waypoint: carla.Waypoint) -> LanePath:
+        walk = _rest_of_lane(_start_of_lane(waypoint))
+        end, left = len(walk) - 1, int(REACH_M / STEP_M)
+        while left > 0:
+            branches = [_rest_of_lane(branch) for branch in walk[-1].next(STEP_M)]
+            if not branches:
+                break
+            straightest = min(branches, key=_turn)
+            walk += straightest[:left]
+            left -= len(straightest)
+        poses = [w.transform for w in walk]
+        points = np.array([(pose.location.x, pose.location.y) for pose in poses])
+        yaws = np.unwrap(np.radians([pose.rotation.yaw for pose in poses]))
+        along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+        return LanePath(points, yaws, along, end)
+
+
+def _key(waypoint: carla.Waypoint) -> LaneKey:
+    return waypoint.road_id, waypoint.section_id, waypoint.lane_id
+
+
+def _start_of_lane(waypoint: carla.Waypoint) -> carla.Waypoint:
+    key = _key(waypoint)
+    for _ in range(MAX_LANE_STEPS):
+        before = [w for w in waypoint.previous(STEP_M) if _key(w) == key]
+        if not before:
+            break
+        waypoint = before[0]
+    return waypoint
+
+
+def _rest_of_lane(waypoint: carla.Waypoint) -> list[carla.Waypoint]:
+    key, walk = _key(waypoint), [waypoint]
+    while len(walk) < MAX_LANE_STEPS:
+        after = [w for w in walk[-1].next(STEP_M) if _key(w) == key]
+        if not after:
+            break
+        walk.append(after[0])
+    return walk
+
+
+def _turn(walk: list[carla.Waypoint]) -> float:
+    """How far a stretch of lane turns, degrees."""
+    turned = walk[-1].transform.rotation.yaw - walk[0].transform.rotation.yaw
+    return abs((turned + 180.0) % 360.0 - 180.0)
+
+
+def _follows(path: LanePath, index: int, xy: Array, yaw: float) -> bool:
+    dx, dy = xy - path.points[index]
+    along = float(path.yaws[index])
+    aside = abs(float(dy * np.cos(along) - dx * np.sin(along)))
+    return aside < ON_PATH_M and float(np.cos(wrap_angle(yaw - along))) > ALONG_COSINE

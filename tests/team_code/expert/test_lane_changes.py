@@ -1,0 +1,131 @@
+"""Planned lane changes on a real town map, with kinematic traffic on the lane that the ego wants: no simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from driving.commands import RoadOption
+from driving.geometry import box_corners_2d, boxes_overlap_2d
+from team_code.expert.config import expert_config
+
+from . import simulation
+
+TOWN = Path(__file__).resolve().parents[3] / "data" / "towns" / "Mini03.xodr"
+DT = 0.05
+BEFORE, AFTER = 150, 110
+"""Metres of the plan before and after the change."""
+
+
+@pytest.fixture(scope="module")
+def town():
+    return simulation.load_map(TOWN)
+
+
+@pytest.fixture(scope="module")
+def lanes(town):
+    """Two neighbouring lanes of one direction over 260 m without a junction: (right, left) waypoints, 1 m apart."""
+    for waypoint in town.generate_waypoints(20.0):
+        right, left = [waypoint], [waypoint.get_left_lane()]
+        while len(right) <= BEFORE + AFTER and left[-1] is not None and left[-1].lane_id * waypoint.lane_id > 0:
+            following = right[-1].next(1.0)
+            if len(following) != 1 or following[0].is_junction or "Driving" not in str(left[-1].lane_type):
+                break
+            right.append(following[0])
+            left.append(following[0].get_left_lane())
+        if len(right) > BEFORE + AFTER:
+            return right, left
+    raise AssertionError("the town has no such lanes")
+
+
+@pytest.fixture(scope="module")
+def plan(lanes):
+    """As a route planner gives it: over within one hop."""
+    right, left = lanes
+    follow, change = RoadOption.LANEFOLLOW, RoadOption.CHANGELANELEFT
+    return [
+        *((w.transform, follow) for w in right[20 : BEFORE - 4]),
+        (right[BEFORE - 4].transform, change),
+        (left[BEFORE + 4].transform, change),
+        *((w.transform, follow) for w in left[BEFORE + 5 :]),
+    ]
+
+
+class Stream:
+    """Cars that keep their speed on a line of waypoints, whatever happens."""
+
+    def __init__(self, walk, speed, places):
+        self.xy = np.array([(w.transform.location.x, w.transform.location.y) for w in walk])
+        self.yaw = np.unwrap(np.radians([w.transform.rotation.yaw for w in walk]))
+        self.along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(self.xy, axis=0).T))])
+        self.speed, self.places = speed, np.asarray(places, dtype=float)
+
+    def at(self, time):
+        s = self.places + self.speed * time
+        return [
+            (100 + i, *(np.interp(q, self.along, column) for column in (*self.xy.T, self.yaw)), self.speed)
+            for i, q in enumerate(s)
+            if 0.0 < q < self.along[-1]
+        ]
+
+
+def drive_through(town, plan, stream, ticks=900, speed=10.0):
+    """Drive the plan beside a stream. Returns the drive, its speeds, and whether it touched anybody."""
+    drive = simulation.Drive(town, plan)
+    drive.pose[3] = speed
+    goal = np.array([plan[-1][0].location.x, plan[-1][0].location.y])
+    speeds, touched = [], False
+    for tick in range(ticks):
+        rows = stream.at(tick * DT)
+        batch = simulation.batch(rows)
+        batch.xyz[:, 2] = drive.height
+        drive.tick(vehicles=batch)
+        speeds.append(drive.pose[3])
+        own = box_corners_2d(drive.pose[:2], (2.45, 1.06), drive.pose[2])
+        touched |= any(boxes_overlap_2d(own, box_corners_2d(row[1:3], (2.3, 1.0), row[3])) for row in rows)
+        if np.linalg.norm(goal - drive.pose[:2]) < 8.0:
+            return drive, np.array(speeds), touched
+    raise AssertionError(f"the expert did not arrive; it stands at {drive.pose}")
+
+
+def test_a_change_takes_its_time_and_costs_no_speed(town, plan, lanes):
+    drive, speeds, _ = drive_through(town, plan, Stream(lanes[1], 0.0, []))
+    route = drive.expert.planner.route
+    changing = np.flatnonzero(route.commands == RoadOption.CHANGELANELEFT)
+    assert 200 < len(changing) < 600, "two to four seconds at cruise speed, in points of 0.1 m"
+    assert np.all(np.diff(changing) == 1)
+    turned = np.abs(np.diff(np.unwrap(route.yaws[changing[0] - 50 : changing[-1] + 50])))
+    assert turned.max() < np.radians(1.5)
+    assert speeds[100:].min() > 9.0
+
+
+@pytest.mark.parametrize("speed", [8.0, 12.0])
+@pytest.mark.parametrize("first", [0.0, 13.0])
+def test_a_gap_in_a_stream_that_never_brakes_is_found(town, plan, lanes, speed, first):
+    stream = Stream(lanes[1], speed, first + 27.0 * np.arange(-12, 9))
+    drive, _, touched = drive_through(town, plan, stream)
+    assert not touched
+    assert drive.expert.planner.lateral_offset(np.array(drive.pose[:2])) < 0.5
+
+
+def test_without_a_gap_the_ego_stays_and_stops_before_the_lanes_part(town, plan, lanes):
+    drive = simulation.Drive(town, plan)
+    drive.pose[3] = 8.0
+    stream = Stream(lanes[1], 4.0, 8.0 * np.arange(-60, 32))
+    for tick in range(400):
+        rows = stream.at(tick * DT)
+        batch = simulation.batch(rows)
+        batch.xyz[:, 2] = drive.height
+        decision = drive.tick(vehicles=batch)
+        own = box_corners_2d(drive.pose[:2], (2.45, 1.06), drive.pose[2])
+        assert not any(boxes_overlap_2d(own, box_corners_2d(row[1:3], (2.3, 1.0), row[3])) for row in rows)
+    assert decision.cause.rule in ("lane_change_wait", "leading", "vehicle", "cruise")
+
+
+def test_the_published_profile_follows_the_plan_to_the_letter(town, plan):
+    drive = simulation.Drive(town, plan, expert_config("simlingo"))
+    drive.tick()
+    changing = np.flatnonzero(drive.expert.planner.route.commands == RoadOption.CHANGELANELEFT)
+    assert len(changing) < 200
