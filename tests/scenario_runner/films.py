@@ -116,7 +116,6 @@ class Scene:
         may: Kinds that they may report besides, because who drives so meets others as well.
         timeout_s: The scenario timeout, shortened so that an ego that waits for ever is soon judged.
         most_s: Game time after which the film is over.
-        parameters: Parameters that replace those of the route file.
         rules: The benchmark.
     """
 
@@ -128,7 +127,6 @@ class Scene:
     may: frozenset[TrafficEventType] = frozenset()
     timeout_s: float = 240.0
     most_s: float = 45.0
-    parameters: dict[str, dict[str, str]] = field(default_factory=dict)
     rules: Rules = BENCH2DRIVE
 
     @property
@@ -140,9 +138,7 @@ class Scene:
         """The route with this scene's scenario."""
         found = routes()[self.route]
         (scenario,) = found.scenario_configs
-        changed = dataclasses.replace(
-            scenario, type=self.type, name=f"{self.type}_1", other_parameters={**scenario.other_parameters, **self.parameters}
-        )  # fmt: skip
+        changed = dataclasses.replace(scenario, type=self.type, name=f"{self.type}_1")
         return dataclasses.replace(found, scenario_configs=[changed])
 
 

@@ -35,14 +35,15 @@ from tests.scenario_runner.facts import (
     stream_starts,
     stream_turn,
     there_from_the_start,
-    traffic_ahead_goes,
     traffic_ahead_stands,
     traffic_is_slower_than,
 )
 from tests.scenario_runner.films import (
     BLOCKED,
+    HIT_THING,
     HIT_VEHICLE,
     HIT_WALKER,
+    LEFT_LANE,
     RAN_LIGHT,
     RAN_STOP,
     Ego,
@@ -78,9 +79,9 @@ SCENES = (
     Scene("Accident", "1000", Ego(ram="police"), says=HIT_VEHICLE),
     waits_for_ever("Accident", "1000", 22.0, 14.0, *ACCIDENT, traffic_is_slower_than(53.0, 9.0, 13.0)),
     Scene(
-        "AccidentTwoWays", "1005", Ego(10.0, halt_at=20.0, halt_s=7.0, gap=90.0, aside=(16.0, 72.0, -1.5)),
+        "AccidentTwoWays", "1005", Ego(10.0, halt_at=20.0, halt_s=7.0, gap=110.0, aside=(16.0, 72.0, -1.6)),
         (*ACCIDENT, stream(1, LIMIT, 1.5), stream_comes_towards(), stream_beside(-5.0, -2.5), ends_behind("end"), removed()),
-        most_s=70.0,
+        may=HIT_VEHICLE, most_s=70.0,
     ),
     Scene("AccidentTwoWays", "1005", Ego(ram="police"), says=HIT_VEHICLE),
     waits_for_ever("AccidentTwoWays", "1005", 20.0, 14.0, stream_starts(4.9, 6.5)),
@@ -160,36 +161,39 @@ SCENES = (
             ends_after_junction(0.0), removed(),
         ),
     ),
-    Scene("OppositeVehicleRunningRedLight", "1110", Ego(ram="adversary"), says=HIT_VEHICLE),
+    Scene("OppositeVehicleRunningRedLight", "1110", Ego(halt_at=10.0), says=BLOCKED, may=HIT_VEHICLE, most_s=80.0),
     Scene(
-        "EnterActorFlow", "1040", Ego(obeys=True),
+        "EnterActorFlow", "1040", Ego(),
         (stream(3, 9.0), stream_starts(0.0, 0.2), stream_gaps(28.0, 40.0), stream_leaves_on_the_route(), ends_behind("sink")),
-        may=HIT_VEHICLE,
+        may=HIT_VEHICLE | RAN_STOP,
     ),
-    Scene("EnterActorFlow", "1040", Ego(creep_from=30.0), says=HIT_VEHICLE, may=RAN_STOP),
+    Scene("EnterActorFlow", "1040", Ego(creep_from=44.0), says=HIT_VEHICLE, may=RAN_STOP),
     waits_for_ever("EnterActorFlow", "1040", 12.0),
     Scene(
-        "HardBreakRoute", "1045", Ego(sees=True, obeys=True),
-        (
-            traffic_ahead_stands(4.5, 9.5), traffic_ahead_goes(11.5, 20.0), ends_when_driven(15.0, after_s=10.0),
-        ),
+        "HardBreakRoute", "1045", Ego(sees=True), (traffic_ahead_stands(4.5, 9.5), ends_when_driven(15.0, after_s=10.0)),
+        may=RAN_LIGHT,
     ),
-    Scene("HardBreakRoute", "1045", Ego(ram="traffic"), says=HIT_VEHICLE),
+    Scene("HardBreakRoute", "1045", Ego(ram="traffic"), says=HIT_VEHICLE, may=HIT_THING | LEFT_LANE),
     Scene(
         "PriorityAtJunction", "1156", Ego(sees=True),
         (own_light((0.2, 30.0, "Green")), other_lights(0.5, 30.0, "Red"), ends_after_junction(0.0)),
+        may=HIT_VEHICLE,
     ),
-    Scene("PriorityAtJunction", "1156", Ego(halt_at=10.0), (own_light((0.2, 55.0, "Green")),), BLOCKED, most_s=80.0),
+    Scene("PriorityAtJunction", "1156", Ego(halt_at=10.0), (own_light((0.2, 55.0, "Green")),), BLOCKED, HIT_VEHICLE, most_s=80.0),
     Scene(
-        "ParkingExit", "1140", Ego(5.0, halt_at=0.2, halt_s=9.0, sees=True),
+        "ParkingExit", "1140", Ego(5.0, halt_at=0.2, halt_s=9.0),
         (
             ego_stood_aside((2.0, 4.5)), stands("front", (7.5, 10.5), (2.5, 4.5)), stands("behind", (-10.5, -7.5), (2.5, 4.5)),
             appears("side", (-1.0, 1.0), (-0.5, 0.5)), ends_when_driven(24.0), removed(),
         ),
+        may=HIT_VEHICLE,
     ),
     Scene("ParkingExit", "1140", Ego(5.0, ram="front"), says=HIT_VEHICLE),
     waits_for_ever("ParkingExit", "1140", 0.2),
-    Scene("SequentialLaneChange", "1151", Ego(12.0, sees=True, obeys=True), (ends_when_driven(200.0),), most_s=90.0),
+    Scene(
+        "SequentialLaneChange", "1151", Ego(12.0, sees=True, obeys=True), (ends_when_driven(200.0),),
+        may=HIT_VEHICLE | RAN_LIGHT, most_s=90.0,
+    ),
     waits_for_ever("SequentialLaneChange", "1151", 12.0),
     Scene(
         "VanillaSignalizedTurnEncounterGreenLight", "1191", Ego(),
@@ -199,6 +203,7 @@ SCENES = (
     Scene(
         "VanillaSignalizedTurnEncounterRedLight", "1195", Ego(sees=True, obeys=True),
         (own_light((0.2, 4.8, "Red"), (5.3, 9.0, "Green")), other_lights(0.5, 9.0, "Red"), ends_after_junction(10.0)),
+        may=HIT_VEHICLE,
     ),
     Scene("VanillaSignalizedTurnEncounterRedLight", "1195", Ego(), says=RAN_LIGHT, may=HIT_VEHICLE),
 )  # fmt: skip

@@ -66,7 +66,7 @@ SITE = (
 SCENES = (
     Scene(
         "ConstructionObstacleTwoWays", "1021", Ego(12.0, halt_at=18.0, halt_s=7.0, gap=112.0, aside=(16.0, 56.0, -3.2)),
-        (*SITE, stream(1, LIMIT, 1.5), stream_comes_towards(), ends_behind("end"), removed()), most_s=70.0,
+        (*SITE, stream(1, LIMIT, 1.5), stream_comes_towards(), ends_behind("end"), removed()), may=HIT_VEHICLE, most_s=70.0,
     ),
     Scene("ConstructionObstacleTwoWays", "1021", Ego(ram="warning"), says=HIT_THING),
     waits_for_ever("ConstructionObstacleTwoWays", "1021", 18.0, 14.0, stream_starts(5.5, 8.5), stream_beside(-5.0, 8.0)),

@@ -43,6 +43,7 @@ from tests.scenario_runner.films import (
     DID_NOT_YIELD,
     HIT_THING,
     HIT_VEHICLE,
+    LEFT_LANE,
     RAN_LIGHT,
     RAN_STOP,
     Ego,
@@ -120,6 +121,7 @@ SCENES = (
     Scene(
         "YieldToEmergencyVehicle", "1215", Ego(8.0, aside=(2.0, 300.0, -3.5)),
         (hides("emergency"), comes_from_behind("emergency", (20.0, 34.0)), overtakes("emergency"), removed()),
+        may=HIT_VEHICLE | LEFT_LANE,
     ),
     Scene(
         "StaticCutIn", "1170", Ego(sees=True),
@@ -132,10 +134,10 @@ SCENES = (
     Scene("StaticCutIn", "1170", Ego(ram="adversary"), says=HIT_VEHICLE),
     Scene(
         "HighwayCutIn", "1060", Ego(12.0),
-        (hides("adversary"), appears("adversary", (10.0, 25.0), (25.0, 50.0)), comes_into_the_lane("adversary"), removed()),
+        (hides("adversary"), appears("adversary", (10.0, 25.0), (25.0, 50.0)), moves_within("adversary", 0.6)),
         may=HIT_VEHICLE,
     ),
-    Scene("HighwayCutIn", "1060", Ego(12.0, halt_at=20.0), says=BLOCKED, most_s=85.0),
+    Scene("HighwayCutIn", "1060", Ego(12.0, halt_at=20.0), says=BLOCKED, may=HIT_VEHICLE, most_s=85.0),
     Scene(
         "HighwayExit", "1065", Ego(11.0, sees=True),
         (stream(4, 13.0), stream_starts(0.0, 0.2), stream_gaps(18.0, 54.0), ends_after_junction(0.0)),
@@ -150,9 +152,9 @@ SCENES = (
     Scene("InterurbanActorFlow", "1070", Ego(creep_from=30.0), says=HIT_VEHICLE, may=RAN_STOP),
     waits_for_ever("InterurbanActorFlow", "1070", 12.0, 10.0, stream_gaps(40.0, 93.0)),
     Scene(
-        "InterurbanAdvancedActorFlow", "1075", Ego(10.0, sees=True, obeys=True),
-        (stream(2, 16.0), stream_starts(0.0, 0.2), stream_leaves_on_the_route(), ends_behind("source", 12.0)), may=HIT_VEHICLE,
-        most_s=60.0,
+        "InterurbanAdvancedActorFlow", "1075", Ego(10.0),
+        (stream(2, 16.0), stream_starts(0.0, 0.2), stream_leaves_on_the_route(), ends_behind("source", 12.0)),
+        may=HIT_VEHICLE | RAN_STOP, most_s=60.0,
     ),
     Scene("InterurbanAdvancedActorFlow", "1075", Ego(10.0, creep_from=50.0), says=HIT_VEHICLE, may=RAN_STOP),
     waits_for_ever("InterurbanAdvancedActorFlow", "1075", 12.0),
@@ -161,23 +163,22 @@ SCENES = (
         (stream(3, 9.0), stream_starts(0.0, 0.2), stream_gaps(30.0, 32.0), stream_leaves_on_the_route(), ends_behind("sink")),
         may=HIT_VEHICLE,
     ),
-    Scene("MergerIntoSlowTraffic", "1085", Ego(9.0, ram="stream"), says=HIT_VEHICLE),
     waits_for_ever("MergerIntoSlowTraffic", "1085", 12.0, rules=COLLECTION),
     Scene(
         "MergerIntoSlowTrafficV2", "1090", Ego(9.0),
         (stream(3, 9.0), stream_starts(0.0, 0.2), stream_gaps(11.0, 35.0), stream_leaves_on_the_route(), ends_behind("sink")),
         may=HIT_VEHICLE,
     ),
-    Scene("MergerIntoSlowTrafficV2", "1090", Ego(9.0, ram="stream"), says=HIT_VEHICLE),
     waits_for_ever("MergerIntoSlowTrafficV2", "1090", 12.0),
     Scene(
-        "EnterActorFlowV2", "1091", Ego(12.0),
-        (stream(3, 12.0), stream_starts(0.0, 0.2), stream_leaves_on_the_route(), ends_behind("sink")), may=HIT_VEHICLE,
-        parameters={"flow_speed": {"value": "12.0"}},
+        "EnterActorFlowV2", "1091", Ego(9.0),
+        (stream(3, 9.0), stream_starts(0.0, 0.2), stream_leaves_on_the_route(), ends_behind("sink")), may=HIT_VEHICLE,
     ),
-    Scene("EnterActorFlowV2", "1091", Ego(9.0, ram="stream"), says=HIT_VEHICLE),
     waits_for_ever("EnterActorFlowV2", "1091", 12.0),
-    Scene("T_Junction", "1152", Ego(12.0, sees=True, obeys=True), (ends_when_driven(200.0),), most_s=60.0),
+    Scene(
+        "T_Junction", "1152", Ego(12.0, sees=True, obeys=True), (ends_when_driven(200.0),), may=HIT_VEHICLE | RAN_LIGHT,
+        most_s=60.0,
+    ),
     waits_for_ever("T_Junction", "1176", 12.0),
 )  # fmt: skip
 

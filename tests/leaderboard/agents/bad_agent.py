@@ -15,7 +15,7 @@ OFFSET_M = 3.5
 """To the left, into the lane of the other direction."""
 
 STOPS_BEFORE_M, BRAKE = 7.0, 2.5
-CRAWL_MPS = 0.3
+CRAWL_MPS = 0.4
 
 
 def get_entry_point() -> str:
