@@ -239,6 +239,7 @@ def _crash_into(scene: Scene, hits: list[Hit], route: Array, draws: Random) -> I
             if scene.is_drivable(option.dream):
                 yield option
                 return
+            scene.redrawn["crash"] += 1
 
 
 def _crash_option(scene: Scene, hit: Hit, distance: float, route: Array) -> Option:
@@ -365,6 +366,7 @@ def lane_change(scene: Scene, draws: Random) -> Iterator[Option]:
             if scene.is_drivable(change.dream):
                 yield change
                 break
+            scene.redrawn["lane_change"] += 1
 
 
 def _change_to(scene: Scene, option: LaneOption, shift: float, draws: Random) -> Option:

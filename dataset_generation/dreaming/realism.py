@@ -85,7 +85,7 @@ def _largest_values(positions: Array, speed: Array, window: float) -> tuple[floa
                 bend = turn / ((length + next_length) / 2)
                 curvature, lateral = max(curvature, bend), max(lateral, bend * speed[step] ** 2)
         acceleration, length, heading = next_acceleration, next_length, next_heading
-    return highest, -lowest, lateral, jerk, curvature
+    return highest, abs(lowest), lateral, jerk, curvature
 
 
 def measure(dream: Dream) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """How drivable the dreams are: ``python -m dataset_generation.dreaming.report --data database/simlingo``.
 
-Dreams every n-th frame again and prints, per mode, how many dreams were drawn, how many no car could drive and which limits they
-broke, and the 50th and 99th percentile of each quantity of those that are kept.
+Dreams every n-th frame again and prints, per mode, how many dreams were drawn, the shares of those that no car could drive and
+that are dropped or were drawn again, which limits they broke, and the 50th and 99th percentile of each quantity of those that
+are kept.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ class ModeReport:
 
     Attributes:
         drawn: Number of dreams.
+        redrawn: Number of draws before them that no car could drive, and that were drawn again.
         broken: Number of those that no car could drive.
         limits: Limit to how many dreams broke it.
         values: Quantity to its values in the dreams that can be driven.
     """
 
     drawn: int = 0
+    redrawn: int = 0
     broken: int = 0
     limits: Counter[str] = field(default_factory=Counter)
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -57,6 +60,8 @@ def report(data: Path, routes: Path, profile: str, every: int) -> dict[str, Mode
                 options = list(dream_options(scene, frame_random(run, frame)))
             except (Skipped, LabelFailure):
                 continue
+            for mode, count in scene.redrawn.items():
+                modes[mode].redrawn += count
             for option in options:
                 entry = modes[option.mode]
                 broken = violations(option.dream, scene.allowance)
@@ -74,11 +79,11 @@ def render(modes: dict[str, ModeReport]) -> Iterator[str]:
     """The report as a table."""
     names = list(vars(LIMITS))
     yield (
-        f"{'mode':14s} {'dreams':>7s} {'dropped':>8s}  "
+        f"{'mode':14s} {'dreams':>7s} {'dropped':>8s} {'redrawn':>8s}  "
         + "  ".join(f"{name:>16s}" for name in names)
         + "  broken limits"
     )
-    yield f"{'(limit)':14s} {'':7s} {'':8s}  " + "  ".join(f"{getattr(LIMITS, name):16g}" for name in names)
+    yield f"{'(limit)':14s} {'':7s} {'':8s} {'':8s}  " + "  ".join(f"{getattr(LIMITS, name):16g}" for name in names)
     for mode, entry in sorted(modes.items()):
         cells = []
         for name in names:
@@ -88,7 +93,8 @@ def render(modes: dict[str, ModeReport]) -> Iterator[str]:
             )
         broken = ", ".join(f"{name} {count}" for name, count in entry.limits.most_common())
         share = entry.broken / max(entry.drawn, 1)
-        yield f"{mode:14s} {entry.drawn:7d} {share:8.1%}  " + "  ".join(cells) + f"  {broken}"
+        again = entry.redrawn / max(entry.drawn + entry.redrawn, 1)
+        yield f"{mode:14s} {entry.drawn:7d} {share:8.1%} {again:8.1%}  " + "  ".join(cells) + f"  {broken}"
 
 
 def main() -> int:

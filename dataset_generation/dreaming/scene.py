@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cached_property
 
 import numpy as np
@@ -46,6 +47,8 @@ class Scene:
         self.route: Array = np.array(self.measurement.route, dtype=np.float64).reshape(-1, 2)
         self.ego_xy = np.array(self.measurement.pos_global, dtype=np.float64)
         self.theta = self.measurement.theta
+        self.redrawn: Counter[str] = Counter()
+        """Mode to the number of its dreams that no car could drive and that were drawn again."""
 
     @cached_property
     def agents(self) -> list[Replay]:

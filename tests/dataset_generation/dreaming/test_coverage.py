@@ -10,7 +10,7 @@ import pytest
 
 from dataset_generation import buckets
 from dataset_generation.buckets import CONDITIONS, VANISHED, bucket_run
-from dataset_generation.dreaming import instructions, labeller, modes, verdicts
+from dataset_generation.dreaming import instructions, labeller, modes, report, verdicts
 from dataset_generation.dreaming.instructions import CANONICAL, CONTINUE, WORDERS
 from dataset_generation.dreaming.labeller import DreamLabeller
 from dataset_generation.language_labels.profiles import CORRECTED, PARITY, Profile
@@ -273,3 +273,18 @@ def test_malformed_frames_are_named_and_too_many_of_them_are_an_error(
     assert sorted(failed) == [f"{run.key}/{number:04d}" for number in range(11, 15)]
     assert all("boxes unreadable" in reason for reason in failed.values())
     assert "more than 1.00%" in capsys.readouterr().out
+
+
+def test_report_states_limits_and_shares_per_mode(
+    record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = record(frames=12, **DREAMS["wide road"]).run
+    monkeypatch.setattr(sys, "argv", ["report", "--data", str(run.root), "--every", "1"])
+    assert report.main() == 0
+    head, limits, *rows = capsys.readouterr().out.splitlines()
+    assert all(name in head for name in ("dropped", "redrawn", "lateral", "jerk", "curvature"))
+    assert "50" in limits.split()
+    shares = {row.split()[0]: row.split()[2:4] for row in rows}
+    assert shares.keys() >= {"faster", "slower", "lane_change"}
+    assert shares["lane_change"][0] == "0.0%"  # lane changes are drawn again rather than dropped
+    assert shares["lane_change"][1] != "0.0%"
