@@ -143,7 +143,7 @@ def forecast_on_lanes(
     """
     steps = len(held.centers)
     centers, extents, axes = held.centers.copy(), np.array(held.extents), held.axes.copy()
-    time = dt * np.arange(1, steps + 1)
+    time = np.linspace(dt, steps * dt, steps)
     for i, found in enumerate(paths):
         if found is None:
             continue
