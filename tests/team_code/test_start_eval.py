@@ -247,7 +247,7 @@ def test_contradictory_settings_are_refused(options: dict[str, Any], words: str)
 def test_the_command_drives_a_route_on_the_embedded_simulator(tmp_path: Path) -> None:
     """The real thing: Hydra, supervisor, worker, simulator, evaluator, agent, report."""
     out = tmp_path / "out"
-    command = [sys.executable, "start_eval.py", "agent=leaderboard/autoagents/npc_agent.py", "track=MAP", "subset=904"]
+    command = [sys.executable, "start_eval.py", "agent=leaderboard/autoagents/npc_agent.py", "subset=904"]
     done = subprocess.run(
         [*command, f"out={out}", "videos=false"],
         cwd=REPOSITORY,
