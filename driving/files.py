@@ -64,7 +64,15 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is truncated or not JSON; the message names the file.
     """
-    content = Path(path).read_bytes()
+    return parse_json(Path(path).read_bytes(), path)
+
+
+def parse_json(content: bytes, path: str | os.PathLike[str]) -> Any:
+    """One JSON value from the content of a file, compressed if its name ends in ``.gz``.
+
+    Raises:
+        ValueError: If the content is truncated or not JSON; the message names the file.
+    """
     try:
         if str(path).endswith(".gz"):
             content = gzip.decompress(content)

@@ -248,7 +248,11 @@ def read_vqa(path: str | os.PathLike[str]) -> VqaLabel:
         FileNotFoundError: If there is no such file.
         ValueError: If it is truncated or lacks keys; the message names the file.
     """
-    values = read_json(path)
+    return vqa_label(read_json(path), path)
+
+
+def vqa_label(values: Any, path: str | os.PathLike[str]) -> VqaLabel:
+    """The label in the JSON value of a VQA file. Raises RecordError, which names the file, if keys are missing."""
     try:
         return VqaLabel(
             {key: KeyObject.from_dict(item) for key, item in values["key_object_infos"].items()},
@@ -304,7 +308,11 @@ def read_commentary(path: str | os.PathLike[str]) -> CommentaryLabel:
         FileNotFoundError: If there is no such file.
         ValueError: If it is truncated or lacks keys; the message names the file.
     """
-    values = read_json(path)
+    return commentary_label(read_json(path), path)
+
+
+def commentary_label(values: Any, path: str | os.PathLike[str]) -> CommentaryLabel:
+    """The label in the JSON value of a commentary file. Raises RecordError, which names the file, if keys are missing."""
     try:
         return CommentaryLabel(
             values["image"],

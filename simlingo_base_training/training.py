@@ -71,8 +71,8 @@ class BaseTraining(SimLingoTraining):
 
     def losses(self, output: ModelOutput, batch: Batch) -> SampleLosses:
         """Squared distances of path and waypoints."""
-        nothing = output.token_losses.new_zeros(0)
-        return SampleLosses(base_losses(output, batch.path, batch.waypoints), nothing, nothing)
+        points = base_losses(output, batch.path, batch.waypoints)
+        return SampleLosses(points, output.token_losses, batch.inputs.supervised[0, :0])
 
     def flops(self, batch: Batch) -> float | None:
         """Not counted for this network."""

@@ -1,6 +1,8 @@
 """How fast training, inference and loading are.
 
-    python -m simlingo_training.benchmark train --batch-size 32 --compile          # samples per second on a GPU
+    python -m simlingo_training.benchmark train --batch-size 32 --compile --fused  # samples per second on a GPU
+    python -m simlingo_training.benchmark sweep --batch-size 32                    # several ways to train
+    torchrun --nproc-per-node 4 -m simlingo_training.benchmark train --compile --fused   # on several GPUs
     python -m simlingo_training.benchmark infer --text-tokens 30                   # milliseconds per tick
     python -m simlingo_training.benchmark loader --data database/simlingo          # samples per second and core
     python -m simlingo_training.benchmark index                                    # opening a million frames, memory
@@ -15,8 +17,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -27,8 +32,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch._functorch.config as functorch_config
-from torch import nn
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from simlingo_training.config import (
     LoraSettings,
@@ -44,8 +49,8 @@ from simlingo_training.data.tasks import Conversation
 from simlingo_training.models import checkpoint as checkpoints
 from simlingo_training.models.checkpoint import Checkpoint
 from simlingo_training.models.flops import peak_tflops, training_flops
+from simlingo_training.models.fused import fuse
 from simlingo_training.models.losses import loss_terms
-from simlingo_training.models.simlingo import SimLingo
 
 COMMENTARY = "Follow the route. Slow down to stay behind the silver SUV that is to the front."
 
@@ -60,7 +65,7 @@ def build_model(arguments: argparse.Namespace, **changes: Any) -> Checkpoint:
     """A model with random weights."""
     tiny = arguments.backbone == "tiny"
     tiles = TileSpec(192 if tiny else 448)
-    lora = LoraSettings(enabled=not tiny and not arguments.full_language)
+    lora = LoraSettings(enabled=not tiny and not arguments.full_language, shared_dropout=arguments.shared_dropout)
     settings = ModelSettings(backbone=arguments.backbone, tiles=tiles, lora=lora, **changes)
     torch.manual_seed(arguments.seed)
     with torch.device(arguments.device):
@@ -88,7 +93,7 @@ def synthetic_batch(checkpoint: Checkpoint, size: int, seed: int, multiple: int)
 
 
 def train_step(
-    model: SimLingo, optimizer: torch.optim.Optimizer, precision: str, device: torch.device, kernel: str
+    model: nn.Module, optimizer: torch.optim.Optimizer, precision: str, device: torch.device, kernel: str
 ) -> Callable[[Batch], None]:
     """One optimiser step of the real training code, without logging."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -105,54 +110,117 @@ def train_step(
     return step
 
 
+def prepared_model(arguments: argparse.Namespace) -> Checkpoint:
+    """A model with random weights in the shape in which it is to be trained."""
+    checkpoint = build_model(arguments, attention=arguments.attention)
+    backbone = checkpoint.model.train().backbone
+    if arguments.precision == "bf16-mixed":
+        backbone.cast_frozen(torch.bfloat16)
+    elif arguments.precision == "bf16-master":
+        backbone.narrow()
+    if arguments.checkpoint_activations:
+        backbone.checkpoint_activations()
+    if arguments.fused:
+        fuse(backbone, arguments.shared_dropout)
+    if arguments.compile:
+        backbone.compile_layers(arguments.memory_budget, arguments.recompute_pointwise)
+    return checkpoint
+
+
+def join_processes(arguments: argparse.Namespace) -> tuple[torch.device, int]:
+    """Device and number of processes; ``torchrun`` starts one for each GPU."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    device = torch.device(arguments.device)
+    if world == 1:
+        return device, 1
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+        arguments.device = str(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device, world
+
+
 def bench_train(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Samples per second of full optimiser steps."""
+    """Samples per second of full optimiser steps, of all processes together."""
     from simlingo_training.models.schedule import make_optimizer
 
-    device = torch.device(arguments.device)
+    device, world = join_processes(arguments)
     torch.set_float32_matmul_precision("high")
-    checkpoint = build_model(arguments, attention=arguments.attention)
-    model = checkpoint.model.train()
-    if arguments.precision == "bf16-mixed":
-        model.backbone.cast_frozen(torch.bfloat16)
-    elif arguments.precision == "bf16-master":
-        model.backbone.narrow()
-    if arguments.memory_budget is not None:
-        functorch_config.activation_memory_budget = arguments.memory_budget
-    if arguments.checkpoint_activations:
-        model.backbone.checkpoint_activations()
-    if arguments.compile:
-        model.backbone.compile_layers()
+    checkpoint = prepared_model(arguments)
+    model = checkpoint.model
     fused = device.type == "cuda"
     optimizer = make_optimizer(model.named_parameters(), replace(OptimSettings(), fused=fused))
     batches = [
         synthetic_batch(checkpoint, arguments.batch_size, arguments.seed + number, 32).to(device) for number in range(2)
     ]
-    step = train_step(model, optimizer, arguments.precision, device, arguments.kernel)
+    spread = model if world == 1 else DistributedDataParallel(model, device_ids=[device] if fused else None)
+    step = train_step(spread, optimizer, arguments.precision, device, arguments.kernel)
     for number in range(arguments.warm_up):
         step(batches[number % 2])
     seconds = timed([partial(step, batches[number % 2]) for number in range(arguments.steps)], device)
-    mean = statistics.mean(seconds)
-    flops = training_flops(model, batches[0].inputs)
+    if world > 1:
+        distributed.destroy_process_group()
+    return train_result(arguments, device, world, statistics.mean(seconds), training_flops(model, batches[0].inputs))
+
+
+TRAIN_SETTINGS = (
+    "backbone",
+    "batch_size",
+    "compile",
+    "fused",
+    "shared_dropout",
+    "precision",
+    "kernel",
+    "memory_budget",
+)
+
+
+def train_result(
+    arguments: argparse.Namespace, device: torch.device, world: int, seconds: float, flops: float
+) -> dict[str, Any]:
+    """The JSON line of a training benchmark: settings, speed, arithmetic, memory."""
     result = {
         "benchmark": "train",
-        "backbone": arguments.backbone,
-        "batch_size": arguments.batch_size,
-        "compiled": arguments.compile,
-        "precision": arguments.precision,
-        "kernel": arguments.kernel,
-        "memory_budget": arguments.memory_budget,
-        "step_ms": 1000 * mean,
-        "samples_per_second": arguments.batch_size / mean,
+        **{name: getattr(arguments, name) for name in TRAIN_SETTINGS},
+        "processes": world,
+        "step_ms": 1000 * seconds,
+        "samples_per_second": world * arguments.batch_size / seconds,
         "tflop_per_sample": flops / arguments.batch_size / 1e12,
-        "achieved_tflops": flops / mean / 1e12,
+        "achieved_tflops": flops / seconds / 1e12,
     }
     if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        peak = peak_tflops(name)
-        result["flops_utilisation"] = None if peak is None else flops / mean / 1e12 / peak
+        peak = peak_tflops(torch.cuda.get_device_name(device))
+        result["flops_utilisation"] = None if peak is None else flops / seconds / 1e12 / peak
         result["peak_memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
     return {**result, **machine(device)}
+
+
+VARIANTS = (
+    "--compile",
+    "--compile --fused",
+    "--compile --fused --recompute-pointwise",
+    "--compile --fused --recompute-pointwise --kernel cudnn",
+    "--compile --fused --recompute-pointwise --shared-dropout --kernel cudnn",
+)
+"""Ways to train that are compared by ``sweep``."""
+
+
+def bench_sweep(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The training benchmark of every variant, each in a process of its own; a variant that fails is reported as such."""
+    common = f"--backbone {arguments.backbone} --batch-size {arguments.batch_size} --device {arguments.device}"
+    common += f" --steps {arguments.steps} --warm-up {arguments.warm_up}"
+    rows = {}
+    for variant in VARIANTS:
+        command = [sys.executable, "-m", "simlingo_training.benchmark", "train", *common.split(), *variant.split()]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            rows[variant] = {"error": done.stderr.strip().splitlines()[-1:]}
+        else:
+            found = json.loads(done.stdout.splitlines()[-1])
+            rows[variant] = {name: found.get(name) for name in ("samples_per_second", "peak_memory_gb", "step_ms")}
+        print(f"{variant:56} {rows[variant]}", flush=True)
+    return {"benchmark": "sweep", "batch_size": arguments.batch_size, "variants": rows}
 
 
 def attention_kernel(name: str) -> AbstractContextManager[None]:
@@ -260,7 +328,7 @@ def published_tick_ms(
 def parse() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "infer", "loader", "index"))
+    parser.add_argument("what", choices=("train", "sweep", "infer", "loader", "index"))
     parser.add_argument("--backbone", default="internvl2_1b", help="internvl2_1b or tiny")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch-size", type=int, default=32)
@@ -269,9 +337,18 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", default="bf16-master", choices=("bf16-master", "bf16-mixed", "32-true"))
     parser.add_argument("--kernel", choices=("default", "cudnn", "flash"), default="default", help="attention kernel")
-    parser.add_argument("--memory-budget", type=float, help="share of the activations that a compiled layer may keep")
+    parser.add_argument(
+        "--memory-budget", type=float, default=1.0, help="share of the activations that a compiled layer may keep"
+    )
     parser.add_argument("--attention", default="sdpa", choices=("sdpa", "eager", "flash_attention_2"))
     parser.add_argument("--compile", action="store_true", help="compile the layers")
+    parser.add_argument("--fused", action="store_true", help="compute layers with fewer, larger matrix products")
+    parser.add_argument(
+        "--recompute-pointwise", action="store_true", help="compiled layers compute norms and activations again"
+    )
+    parser.add_argument("--shared-dropout", action="store_true", help="one dropout mask for adapters of one input")
+    parser.add_argument("--length-window", type=int, default=1, help="batches filled by length together, for loader")
+    parser.add_argument("--pad-multiple", type=int, default=1, help="rows are padded to a multiple of it, for loader")
     parser.add_argument(
         "--checkpoint-activations", action="store_true", help="recompute activations of the vision tower"
     )
@@ -292,8 +369,16 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Run one benchmark and print its JSON line."""
     arguments = parse()
-    benches = {"train": bench_train, "infer": bench_infer, "loader": bench_loader, "index": bench_index}
+    benches = {
+        "train": bench_train,
+        "infer": bench_infer,
+        "loader": bench_loader,
+        "index": bench_index,
+        "sweep": bench_sweep,
+    }
     result = benches[arguments.what](arguments)
+    if os.environ.get("RANK", "0") != "0":
+        return
     print(json.dumps({key: round(value, 4) if isinstance(value, float) else value for key, value in result.items()}))
 
 

@@ -5,7 +5,9 @@ Hydra composes them; `from_hydra` turns the composed configuration into these ob
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
@@ -170,6 +172,11 @@ class CacheSettings:
     use_data_prestage: bool = False
     in_memory: bool = False
 
+    @property
+    def folder(self) -> Path:
+        """Folder of the cache and of the pre-staged copy."""
+        return Path(self.cache_dir) if self.cache_dir else Path(tempfile.gettempdir()) / "simlingo_cache"
+
 
 @dataclass
 class DataSettings:
@@ -303,6 +310,8 @@ class TrainerSettings:
         compile: Compile the layers of the backbone.
         fused_layers: Compute the layers of the backbone with fewer and larger matrix products, see `models.fused`.
         memory_budget: Share of the activations that compiled layers may keep; what is dropped is computed again.
+        recompute_pointwise: Compiled layers compute norms and activation functions again in the backward pass instead of
+            keeping their results: much less memory for little time.
         ema_decay: Keep an exponential average of the weights, validate it and store it; 0 does without. Early in the run
             the decay is smaller, (1 + step) / (10 + step).
         checkpoint_activations: Recompute activations of vision layers in the backward pass.
@@ -326,6 +335,7 @@ class TrainerSettings:
     compile: bool = False
     fused_layers: bool = False
     memory_budget: float = 1.0
+    recompute_pointwise: bool = False
     ema_decay: float = 0.0
     checkpoint_activations: bool = False
     val_every_n_epochs: int = 2
@@ -337,6 +347,10 @@ class TrainerSettings:
 
     def __post_init__(self) -> None:
         require(0 <= self.ema_decay < 1, f"ema_decay lies in [0, 1); got {self.ema_decay}")
+        together = self.ema_decay > 0 and self.strategy == "fsdp2"
+        require(
+            not together, "ema_decay averages whole weights; with strategy=fsdp2 they are divided. Use strategy=ddp"
+        )
         require(0 <= self.memory_budget <= 1, f"memory_budget lies in [0, 1]; got {self.memory_budget}")
 
 

@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
-import torch._functorch.config as functorch_config
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelSummary, TQDMProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -113,7 +112,7 @@ class CheckpointWriter(pl.Callback):
 
     def _store(self, trainer: pl.Trainer, names: list[str], record: dict[str, Any]) -> None:
         # Gathering divided weights takes all processes.
-        tensors = whole_tensors(trainer.lightning_module.model)
+        tensors = whole_tensors(self.checkpoint.model)
         if not trainer.is_global_zero:
             return
         self.checkpoint.meta = {"step": trainer.global_step, "epoch": trainer.current_epoch, **record}
@@ -137,10 +136,11 @@ class Throughput(pl.Callback):
         self.every = every
         self._ended: float | None = None
         self._started = 0.0
+        self._logged = 0
         self._forget()
 
     def _forget(self) -> None:
-        self._waited = self._worked = self._padding = self._flops = 0.0
+        self._waited = self._worked = self._padding = 0.0
         self._samples = self._batches = 0
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *_: Any) -> None:
@@ -158,27 +158,30 @@ class Throughput(pl.Callback):
         self._samples += len(batch)
         self._batches += 1
         self._padding += batch.padding_share
-        self._flops += pl_module.flops(batch) or 0.0  # type: ignore[operator]
-        if trainer.global_step % self.every == 0 and self._waited + self._worked > 0:
+        step = trainer.global_step
+        if step % self.every == 0 and step != self._logged and self._waited + self._worked > 0:
+            self._logged = step
+            flops = pl_module.flops(batch) or 0.0  # type: ignore[operator]
             for logger in trainer.loggers:
-                logger.log_metrics(self.rates(trainer.world_size), step=trainer.global_step)
+                logger.log_metrics(self.rates(trainer.world_size, flops), step=step - 1)
             self._forget()
 
-    def rates(self, processes: int) -> dict[str, float]:
-        """What is logged, for the batches since the last time."""
+    def rates(self, processes: int, flops: float) -> dict[str, float]:
+        """What is logged, for the batches since the last time, each of ``flops`` operations."""
         elapsed = self._waited + self._worked
+        tflops = flops * self._batches / elapsed / 1e12
         values = {
             "throughput/samples_per_second": self._samples * processes / elapsed,
             "throughput/data_wait_share": self._waited / elapsed,
             "throughput/padding_share": self._padding / self._batches,
         }
-        if self._flops:
-            values["throughput/tflops_per_device"] = self._flops / elapsed / 1e12
+        if flops:
+            values["throughput/tflops_per_device"] = tflops
         if torch.cuda.is_available():
             values["throughput/memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
             peak = peak_tflops(torch.cuda.get_device_name())
-            if self._flops and peak is not None:
-                values["throughput/flops_utilisation"] = self._flops / elapsed / 1e12 / peak
+            if flops and peak is not None:
+                values["throughput/flops_utilisation"] = tflops / peak
         return values
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -374,8 +377,7 @@ def prepare(backbone: Backbone, settings: TrainSettings) -> None:
     if trainer.fused_layers:
         fuse(backbone, settings.model.lora.shared_dropout)
     if trainer.compile:
-        functorch_config.activation_memory_budget = trainer.memory_budget
-        backbone.compile_layers()
+        backbone.compile_layers(trainer.memory_budget, trainer.recompute_pointwise)
     if trainer.checkpoint_activations:
         backbone.checkpoint_activations()
 

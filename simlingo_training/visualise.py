@@ -23,7 +23,6 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from driving.camera import DRIVING_CAMERA
 from driving.files import atomic_writer
 from simlingo_training.data.collate import Batch
-from simlingo_training.data.dataset import read_image
 from simlingo_training.data.images import ImageU8
 from simlingo_training.models.simlingo import ModelOutput
 
@@ -163,7 +162,7 @@ class DrawPredictions(pl.Callback):
             )
             scenes.append(
                 Scene(
-                    read_image(data.image_path(key)),
+                    data.image(key),
                     {name: value.float().cpu().numpy().astype(np.float64) for name, value in points.items()},
                     batch.prompts[row],
                     f"expected: {batch.answers[row]}\nsaid: {said}",

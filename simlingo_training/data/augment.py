@@ -44,16 +44,19 @@ def _window(field: NDArray[np.float32], shape: tuple[int, ...], rng: Generator) 
     return field[top : top + rows, left : left + columns]
 
 
-def _planes(shape: tuple[int, ...], rng: Generator) -> tuple[NDArray[np.float32], ...]:
+def _planes(
+    shape: tuple[int, ...], rng: Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Noise (H, W) of the three channels: one for all, or half of the time one for each."""
     if rng.random() < 0.5:
         red, green, blue = (_window(_noise_field(), shape, rng) for _ in range(3))
         return red, green, blue
-    return (_window(_noise_field(), shape, rng),) * 3
+    grey_plane = _window(_noise_field(), shape, rng)
+    return grey_plane, grey_plane, grey_plane
 
 
 @njit(cache=True)
-def _add_noise(image, scale, red, green, blue, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _add_noise(image, scale, red, green, blue, out):  # pragma: no cover
     for row in range(image.shape[0]):
         for column in range(image.shape[1]):
             for channel, plane in enumerate((red, green, blue)):
@@ -62,7 +65,7 @@ def _add_noise(image, scale, red, green, blue, out):  # type: ignore[no-untyped-
 
 
 @njit(cache=True)
-def _drop_below(image, threshold, red, green, blue, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _drop_below(image, threshold, red, green, blue, out):  # pragma: no cover
     for row in range(image.shape[0]):
         for column in range(image.shape[1]):
             for channel, plane in enumerate((red, green, blue)):
@@ -71,7 +74,7 @@ def _drop_below(image, threshold, red, green, blue, out):  # type: ignore[no-unt
 
 
 @njit(cache=True)
-def _shift_maps(strength, across, down, places, fractions):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _shift_maps(strength, across, down, places, fractions):  # pragma: no cover
     """Where every pixel comes from, as OpenCV's fixed-point maps: whole pixels, and 32nds of both directions in one number."""
     for row in range(across.shape[0]):
         for column in range(across.shape[1]):
@@ -104,7 +107,8 @@ def noise(image: ImageU8, rng: Generator) -> ImageU8:
     """Additive Gaussian noise, deviation 0 to 5 % of the range, half of the time different in each channel."""
     scale = np.float32(rng.uniform(0, 0.05 * 255))
     out = np.empty_like(image)
-    _add_noise(image, scale, *_planes(image.shape, rng), out)
+    red, green, blue = _planes(image.shape, rng)
+    _add_noise(image, scale, red, green, blue, out)
     return out
 
 
@@ -114,7 +118,8 @@ def dropout(image: ImageU8, rng: Generator) -> ImageU8:
     # The noise is normal, so the share of it below the normal quantile is the share wanted.
     threshold = np.float32(NormalDist().inv_cdf(share))
     out = np.empty_like(image)
-    _drop_below(image, threshold, *_planes(image.shape, rng), out)
+    red, green, blue = _planes(image.shape, rng)
+    _drop_below(image, threshold, red, green, blue, out)
     return out
 
 

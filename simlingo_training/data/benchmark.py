@@ -45,6 +45,8 @@ def bench_loader(arguments: Namespace) -> dict[str, Any]:
             batch_size=arguments.batch_size,
             samples_per_epoch=arguments.batch_size * (arguments.steps + arguments.warm_up),
             filter_results=False,
+            length_window=arguments.length_window,
+            pad_multiple=arguments.pad_multiple,
             augmentation=AugmentationSettings(colour=arguments.augment),
             cache=CacheSettings(table_dir=table),
         )
@@ -56,7 +58,8 @@ def bench_loader(arguments: Namespace) -> dict[str, Any]:
         for _ in range(arguments.warm_up):
             next(batches)
         cpu, started = time.process_time(), time.perf_counter()
-        count = sum(len(batch) for batch in batches)
+        shares = [(len(batch), batch.padding_share) for batch in batches]
+        count = sum(size for size, _ in shares)
         wall, cpu = time.perf_counter() - started, time.process_time() - cpu
     return {
         "benchmark": "loader",
@@ -65,6 +68,8 @@ def bench_loader(arguments: Namespace) -> dict[str, Any]:
         "workers": arguments.workers,
         "tile_px": data.tiles.tile_px,
         "augment": arguments.augment,
+        "length_window": arguments.length_window,
+        "padding_share": sum(size * share for size, share in shares) / count,
         "samples_per_second": count / wall,
         "samples_per_cpu_second": count / cpu if arguments.workers == 0 else None,
     }

@@ -59,7 +59,7 @@ def _fixed_taps(source: int, target: int) -> tuple[NDArray[np.int32], NDArray[np
 
 
 @njit(cache=True)
-def _filter_columns(image, start, weights, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _filter_columns(image, start, weights, out):  # pragma: no cover
     """Mix rows of ``image`` (H, n) into those of ``out`` (target, n), both uint8."""
     count = image.shape[1]
     sums = np.empty(count, np.int32)

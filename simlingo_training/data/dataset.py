@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from driving.files import atomic_writer, read_json
-from driving.label_records import CommentaryLabel, VqaLabel, read_commentary, read_vqa
+from driving.files import atomic_writer, parse_json
+from driving.label_records import CommentaryLabel, VqaLabel, commentary_label, vqa_label
 from driving.records import COMMENTARY, DREAMER, VQA, RunFolder
 from driving.route import resample_path, shift_view
 from simlingo_training.config import NUM_PATH_POINTS, DataSettings
@@ -24,7 +24,8 @@ from simlingo_training.data.augment import augment, warm_up
 from simlingo_training.data.chat import ChatRow, ChatTokenizer
 from simlingo_training.data.images import ImageU8, TileSpec, prepare_image
 from simlingo_training.data.prompts import Draws
-from simlingo_training.data.table import FrameTable
+from simlingo_training.data.shards import Files, PlainFiles, open_files
+from simlingo_training.data.table import REMAKE, FrameTable
 from simlingo_training.data.tasks import (
     Conversation,
     Navigation,
@@ -111,16 +112,20 @@ def view_of(row: NDArray[np.void], shifted: bool) -> View:
     return View(waypoints, resample_path(route, NUM_PATH_POINTS), points)
 
 
-def read_image(path: Path) -> ImageU8:
-    """Read a recorded image as (H, W, 3) uint8 RGB.
+def read_image(path: Path, files: Files | None = None) -> ImageU8:
+    """Read a recorded image as (H, W, 3) uint8 RGB, from ``files`` or from where it was recorded.
 
     Raises:
         FileNotFoundError: If it is missing.
         ValueError: If it is damaged.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: image is missing although the frame table lists it; delete the table folder")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    try:
+        content = (files or PlainFiles()).read(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path}: image is missing although the data set lists it; {REMAKE}, or delete the table folder"
+        ) from error
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB) if content else None
     if image is None:
         raise ValueError(f"{path}: not a readable image; check the run with python -m dataset_generation.verify")
     return image  # type: ignore[return-value]
@@ -130,18 +135,31 @@ class TileStore:
     """Reads images as tiles and optionally keeps them, in memory or on a node-local disk."""
 
     def __init__(
-        self, spec: TileSpec, cut: bool, in_memory: bool = False, folder: Path | None = None, gigabytes: float = 0.0
+        self,
+        spec: TileSpec,
+        cut: bool,
+        in_memory: bool = False,
+        folder: Path | None = None,
+        gigabytes: float = 0.0,
+        files: Files | None = None,
     ) -> None:
-        """``folder`` and ``gigabytes`` switch the disk cache on and limit it; ``cut`` drops the bonnet rows."""
+        """``folder`` and ``gigabytes`` switch the disk cache on and limit it; ``cut`` drops the bonnet rows; ``files`` is
+        where pictures are read from."""
+        self.files = files or PlainFiles()
         self.spec = spec
         self.cut = cut
         self._memory: dict[Path, ImageU8] | None = {} if in_memory else None
         self._folder = folder
-        self._room = gigabytes * 1e9
+        kept = 0 if folder is None else sum(file.stat().st_size for file in folder.glob("*/*.npy"))
+        self._room = gigabytes * 1e9 - kept
+
+    def divide(self, count: int) -> None:
+        """Leave this process its part of the disk cache's room, where ``count`` processes fill it."""
+        self._room /= count
 
     def image(self, path: Path) -> ImageU8:
         """The (prepared and cropped) camera image."""
-        return prepare_image(read_image(path), self.spec, self.cut)
+        return prepare_image(read_image(path, self.files), self.spec, self.cut)
 
     def tiles(self, path: Path) -> ImageU8:
         """The tiles (T, S, S, 3) of an image."""
@@ -162,7 +180,7 @@ class TileStore:
     def _stored_at(self, path: Path) -> Path | None:
         if self._folder is None:
             return None
-        text = f"{path.resolve()}|{path.stat().st_mtime_ns}|{self.spec}|{self.cut}"
+        text = f"{self.files.stamp(path)}|{self.spec}|{self.cut}"
         name = sha256(text.encode()).hexdigest()
         return self._folder / name[:2] / f"{name}.npy"
 
@@ -170,16 +188,17 @@ class TileStore:
 class LabelFiles:
     """Reads label files and keeps the last few thousand of a small data set; in a large one none comes again soon."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, files: Files) -> None:
         self._limit = limit
+        self._files = files
         self._kept: OrderedDict[Path, object] = OrderedDict()
 
-    def read(self, path: Path, parse: Callable[[Path], T]) -> T:
-        """Parsed content of a file."""
+    def read(self, path: Path, parse: Callable[[Any, Path], T]) -> T:
+        """Content of a JSON file, parsed with its name for messages."""
         if not self._limit:
-            return parse(path)
+            return parse(parse_json(self._files.read(path), path), path)
         if path not in self._kept:
-            self._kept[path] = parse(path)
+            self._kept[path] = parse(parse_json(self._files.read(path), path), path)
             if len(self._kept) > self._limit:
                 self._kept.popitem(last=False)
         return self._kept[path]  # type: ignore[return-value]
@@ -194,9 +213,11 @@ class SampleMaker:
         self.settings = settings
         self.training = training
         cache = settings.cache
-        folder = Path(cache.cache_dir or "/tmp/simlingo_cache") / "tiles" if cache.use_disk_cache else None
-        self.store = TileStore(tiles, settings.cut_bonnet, cache.in_memory, folder, cache.dataset_cache_size_gb)
-        self.labels = LabelFiles(KEPT_LABELS if cache.in_memory else 0)
+        folder = cache.folder / "tiles" if cache.use_disk_cache else None
+        files = open_files(table.root)
+        limit = cache.dataset_cache_size_gb
+        self.store = TileStore(tiles, settings.cut_bonnet, cache.in_memory, folder, limit, files)
+        self.labels = LabelFiles(KEPT_LABELS if cache.in_memory else 0, files)
         self.phrases = load_paraphrases(settings.templates)
         sentences = self.phrases.navigation if settings.use_free_sentences else {}
         self.navigation = Navigation(settings.route_as, sentences)
@@ -229,7 +250,7 @@ class SampleMaker:
         record = self.table.rows[row]
         view = view_of(record, shifted=False)
         run, frame = self._place(record)
-        dreams = self.labels.read(run.label_path(DREAMER, frame), lambda path: parse_dreams(read_json(path)))
+        dreams = self.labels.read(run.label_path(DREAMER, frame), lambda content, _: parse_dreams(content))
         instructed = draw_instruction(
             self._scene(record, view),
             dreams,
@@ -276,12 +297,12 @@ class SampleMaker:
     def _commentary(self, record: NDArray[np.void], run: RunFolder, frame: int) -> CommentaryLabel | None:
         if not record["has_commentary"] or not self.settings.tasks.commentary or is_language_held_out(run):
             return None
-        return self.labels.read(run.label_path(COMMENTARY, frame), read_commentary)
+        return self.labels.read(run.label_path(COMMENTARY, frame), commentary_label)
 
     def _vqa(self, record: NDArray[np.void], run: RunFolder, frame: int) -> VqaLabel | None:
         if not record["has_vqa"] or not self.settings.tasks.vqa or is_language_held_out(run):
             return None
-        return self.labels.read(run.label_path(VQA, frame), read_vqa)
+        return self.labels.read(run.label_path(VQA, frame), vqa_label)
 
 
 def is_language_held_out(run: RunFolder) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
+from tqdm import tqdm
 
 from driving.files import write_text
 from driving.records import RunFolder, hash_held_out
 from simlingo_training.config import DataSettings
 from simlingo_training.data.chat import ChatTokenizer
 from simlingo_training.data.collate import Batch, Collate, WindowCollate
-from simlingo_training.data.dataset import DREAMING, DRIVING, Draw, SampleMaker, SimLingoDataset
-from simlingo_training.data.images import TileSpec
+from simlingo_training.data.dataset import DREAMING, DRIVING, Draw, SampleMaker, SimLingoDataset, read_image
+from simlingo_training.data.images import ImageU8, TileSpec
 from simlingo_training.data.sampler import (
     BucketSampler,
     FixedSampler,
@@ -31,6 +32,7 @@ from simlingo_training.data.sampler import (
     expected_shares,
     published_epoch_size,
 )
+from simlingo_training.data.shards import open_files
 from simlingo_training.data.table import FrameTable, TableOptions, buckets_to_rows, load_table, read_buckets
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,27 @@ BUCKET_KEYS: dict[str, tuple[str, ...]] = {
     "recovery": ("recovery_data_small", "recovery_data_large"),
 }
 """Training bucket to the buckets of the file that it joins; other names stand for themselves."""
+
+USUAL_BUCKETS = frozenset(
+    {
+        "changed_route",
+        "leading_object_traffic.stop",
+        "leading_object_traffic.traffic_light",
+        "leading_object_vehicle",
+        "leading_object_walker",
+        "parkinglane",
+        "start_from_stop",
+        "vehicle_front",
+        "vehicle_side",
+    }
+)
+"""Buckets of the published mixture that stand for themselves; they may be empty."""
+
+DREAMER_POOL = "all_dreamer"
+"""Bucket of all dreamed alternatives."""
+
+STAGED = ".complete"
+"""Stands in a copy of a data root once everything is there."""
 
 VALIDATION_DRAW = 2**40
 """Draw numbers of validation samples start here, far from those of training."""
@@ -76,14 +99,11 @@ def split_runs(table: FrameTable, settings: DataSettings) -> tuple[NDArray[np.bo
     return table.run_flags(training & usable), table.run_flags(held_out & usable)
 
 
-def make_pools(table: FrameTable, usable: NDArray[np.bool_], settings: DataSettings) -> list[Pool]:
-    """Pools of an epoch: driving buckets and the dreamed frames, with their shares.
-
-    Raises:
-        ValueError: For a bucket that the file lacks; the message lists the known ones.
-    """
+def make_pools(
+    table: FrameTable, usable: NDArray[np.bool_], settings: DataSettings, rows: Mapping[str, NDArray[np.int64]]
+) -> list[Pool]:
+    """Pools of an epoch: driving buckets (name to rows) and the dreamed frames, with their shares."""
     weights = settings.bucket_weights or {"all": 1.0}
-    rows = _bucket_rows(table, settings, weights)
     dreamer_rows = np.flatnonzero(usable & table.rows["has_dreamer"])
     dreamer = settings.dreamer_share if len(dreamer_rows) else 0.0
     if settings.dreamer_share and not len(dreamer_rows):
@@ -97,11 +117,17 @@ def make_pools(table: FrameTable, usable: NDArray[np.bool_], settings: DataSetti
         else:
             log.warning("bucket %s holds no usable frame; its share goes to the others", name)
     if dreamer:
-        pools.append(Pool("all_dreamer", DREAMING, dreamer_rows, dreamer))
+        pools.append(Pool(DREAMER_POOL, DREAMING, dreamer_rows, dreamer))
     return [pool for pool in pools if pool.weight > 0]
 
 
-def _bucket_rows(table: FrameTable, settings: DataSettings, weights: dict[str, float]) -> dict[str, NDArray[np.int64]]:
+def bucket_rows(table: FrameTable, settings: DataSettings) -> dict[str, NDArray[np.int64]]:
+    """Rows of every configured bucket, and of ``all``.
+
+    Raises:
+        ValueError: For a bucket that the file lacks; the message lists the known ones.
+    """
+    weights = settings.bucket_weights
     result = {"all": np.arange(len(table))}
     if "old_towns" in weights:
         result["old_towns"] = np.flatnonzero(table.run_flags(map(is_old_town, table.runs)))
@@ -111,11 +137,12 @@ def _bucket_rows(table: FrameTable, settings: DataSettings, weights: dict[str, f
     if settings.buckets is None:
         raise ValueError(f"data.bucket_weights names {wanted} but data.buckets is not set")
     content = read_buckets(settings.buckets)
-    unknown = {key for name in wanted for key in BUCKET_KEYS.get(name, (name,))} - set(content)
+    unknown = set(wanted) - set(BUCKET_KEYS) - USUAL_BUCKETS - set(content)
     if unknown:
         raise ValueError(f"{settings.buckets}: no bucket {sorted(unknown)}; it has {sorted(content)}")
     keys = {key for name in wanted for key in BUCKET_KEYS.get(name, (name,))}
-    found = buckets_to_rows(table, {key: content[key] for key in keys})
+    # A file lists what occurred; a small collection may lack a sharp turn.
+    found = buckets_to_rows(table, {key: content.get(key, []) for key in keys})
     for name in wanted:
         result[name] = np.unique(np.concatenate([found[key] for key in BUCKET_KEYS.get(name, (name,))]))
     return result
@@ -128,42 +155,68 @@ class ValidationDraws:
     Attributes:
         rows: (n,) table rows.
         dreaming: (n,) whether an instruction of that frame is drawn.
+        buckets: (n,) place of the frame's bucket in ``names``.
+        names: Buckets.
     """
 
     rows: NDArray[np.int64]
     dreaming: NDArray[np.bool_]
+    buckets: NDArray[np.int64]
+    names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, number: int) -> Draw:
         row, dreaming = int(self.rows[number]), bool(self.dreaming[number])
-        kind, bucket = (DREAMING, "all_dreamer") if dreaming else (DRIVING, "all")
-        return Draw(kind, row, VALIDATION_DRAW + 2 * row + dreaming, bucket)
+        if dreaming:
+            return Draw(DREAMING, row, VALIDATION_DRAW + 2 * row + 1, DREAMER_POOL)
+        return Draw(DRIVING, row, VALIDATION_DRAW + 2 * row, self.names[int(self.buckets[number])])
 
 
-def validation_draws(table: FrameTable, usable: NDArray[np.bool_], limit: int | None, dreamer: bool) -> ValidationDraws:
-    """One driving draw per validation frame, and one instruction where there is one; spread evenly when limited."""
+def validation_draws(
+    table: FrameTable, usable: NDArray[np.bool_], settings: DataSettings, buckets: Mapping[str, NDArray[np.int64]]
+) -> ValidationDraws:
+    """One driving draw per validation frame, and one instruction where there is one; spread evenly when limited. A frame
+    counts for the smallest of the buckets (name to rows) that it lies in."""
     rows = np.flatnonzero(usable)
-    dreamed = rows[table.rows["has_dreamer"][rows]] if dreamer else rows[:0]
+    dreamed = rows[table.rows["has_dreamer"][rows]] if settings.dreamer_share > 0 else rows[:0]
     both = np.concatenate([rows, dreamed])
     dreaming = np.arange(len(both)) >= len(rows)
-    if limit is not None and len(both) > limit:
-        picked = np.linspace(0, len(both) - 1, limit).round().astype(int)
+    if settings.val_samples is not None and len(both) > settings.val_samples:
+        picked = np.linspace(0, len(both) - 1, settings.val_samples).round().astype(int)
         both, dreaming = both[picked], dreaming[picked]
-    return ValidationDraws(both, dreaming)
+    names = ("all", *(name for name in buckets if name != "all"))
+    smallest = np.zeros(len(table), np.int64)
+    for name in sorted(names[1:], key=lambda name: -len(buckets[name])):
+        smallest[buckets[name]] = names.index(name)
+    return ValidationDraws(both, dreaming, smallest[both], names)
 
 
 def prestage(root: Path, target: Path) -> Path:
-    """Copy a data root to a node-local folder; files that are already there with the same size are kept."""
+    """Copy a data root to a node-local folder; files that are already there with the same size are kept.
+
+    Raises:
+        ValueError: If there is not enough room.
+    """
+    wanted = []
     for source in sorted(path for path in root.rglob("*") if path.is_file()):
         copy = target / source.relative_to(root)
         if not copy.is_file() or copy.stat().st_size != source.stat().st_size:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            partial = copy.with_name(f".{copy.name}.tmp")
-            shutil.copyfile(source, partial)
-            partial.replace(copy)
-    write_text(target / ".complete", str(root))
+            wanted.append((source, copy))
+    target.mkdir(parents=True, exist_ok=True)
+    need, free = sum(source.stat().st_size for source, _ in wanted), shutil.disk_usage(target).free
+    if need > free:
+        raise ValueError(
+            f"data.cache.use_data_prestage: {root} needs {need / 1e9:.1f} GB in {target}, where {free / 1e9:.1f} GB are "
+            "free; set data.cache.cache_dir to a larger disk, or use data.cache.use_disk_cache"
+        )
+    for source, copy in tqdm(wanted, desc="pre-staging", unit="file", disable=not wanted):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        partial = copy.with_name(f".{copy.name}.tmp")
+        shutil.copyfile(source, partial)
+        partial.replace(copy)
+    write_text(target / STAGED, str(root))
     return target
 
 
@@ -180,26 +233,40 @@ class SimLingoData(pl.LightningDataModule):
         self.tokens_per_tile = tokens_per_tile
         self.seed = seed
         self.sampler: BucketSampler | None = None
-        self._validation = ValidationDraws(np.zeros(0, np.int64), np.zeros(0, bool))
+        self._validation = ValidationDraws(np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, np.int64), ("all",))
         self._table: FrameTable | None = None
         self._resume = (0, 0)
+        self._is_staged = False
+
+    @property
+    def root(self) -> Path:
+        """Where data are read: the data root, or its copy on this machine."""
+        root, cache = Path(self.settings.root), self.settings.cache
+        return cache.folder / "data" / root.name if cache.use_data_prestage else root
+
+    def prepare_data(self) -> None:
+        """Copy the data root to this machine when asked to; Lightning calls this in one process of each machine."""
+        if self.settings.cache.use_data_prestage and not self._is_staged:
+            prestage(Path(self.settings.root), self.root)
+            self._is_staged = True
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the frame table and lay out the pools. Raises what `load_table` and `make_pools` raise."""
+        """Open the frame table and lay out the pools. Raises what `load_table` and `bucket_rows` raise."""
         if self._table is not None:
             return
         settings = self.settings
-        root = Path(settings.root)
-        if settings.cache.use_data_prestage:
-            root = prestage(root, Path(settings.cache.cache_dir or "/tmp/simlingo_cache") / "data" / root.name)
+        root = self.root
+        if root != Path(settings.root) and not (root / STAGED).is_file():
+            self.prepare_data()
         options = TableOptions(settings.skip_first_n_frames, settings.pred_len, settings.filter_results)
         table = load_table(root, options, settings.cache.table_dir or root / ".frame_table")
         training, held_out = split_runs(table, settings)
-        pools = make_pools(table, training, settings)
+        buckets = bucket_rows(table, settings)
+        pools = make_pools(table, training, settings, buckets)
         rank, world = self._place()
         size = settings.samples_per_epoch or published_epoch_size(pools)
         self.sampler = BucketSampler(pools, size, settings.bucket_sampling, self.seed, rank, world)
-        self._validation = validation_draws(table, held_out, settings.val_samples, settings.dreamer_share > 0)
+        self._validation = validation_draws(table, held_out, settings, buckets)
         self._table = table
         for pool, share in zip(pools, expected_shares(pools, settings.bucket_sampling)):
             log.info("bucket %s: %d frames, %.1f %% of the draws", pool.bucket, len(pool.rows), 100 * share)
@@ -264,16 +331,17 @@ class SimLingoData(pl.LightningDataModule):
         dataset = self.dataset(training=False)
         return Collate(self.tokenizer.padding_token)([dataset[self._validation[number]] for number in picked])
 
-    def image_path(self, key: str) -> Path:
-        """The recorded image of a sample's key."""
+    def image(self, key: str) -> ImageU8:
+        """The recorded image (H, W, 3) of a sample's key, RGB."""
         assert self._table is not None
+        root = self._table.root
         run, _, frame = key.rpartition("/")
-        return RunFolder(self._table.root, Path(run)).rgb_path(int(frame))
+        return read_image(RunFolder(root, Path(run)).rgb_path(int(frame)), open_files(root))
 
     def _loader(self, dataset: SimLingoDataset, collate: Any, **order: Any) -> DataLoader[Any]:
         workers = self.settings.num_workers
         return DataLoader(
-            dataset,  # type: ignore[arg-type]
+            dataset,
             num_workers=workers,
             collate_fn=collate,
             pin_memory=self.trainer is not None and self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator",
@@ -285,8 +353,13 @@ class SimLingoData(pl.LightningDataModule):
 
 
 def start_worker(number: int) -> None:
-    """Leave the objects of the training process alone: collecting garbage among them would copy every page they lie in."""
+    """Leave the objects of the training process alone: collecting garbage among them would copy every page they lie in. The
+    room of the disk cache is divided among the loader processes."""
     gc.freeze()
+    here = get_worker_info()
+    if here is not None:
+        samples: Any = here.dataset
+        samples.maker.store.divide(here.num_workers)
 
 
 class WindowedLoader:

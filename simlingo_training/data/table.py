@@ -345,7 +345,7 @@ def read_run(run: RunFolder, options: TableOptions) -> NDArray[np.void]:
         if frame not in measurements:
             raise RecordError(f"{run.measurement_path(frame)}: missing, but the run has an image of that frame")
         row = rows[number]
-        _fill_row(row, frame, measurements, options.pred_len)
+        fill_row(row, frame, measurements, options.pred_len)
         row["has_commentary"] = frame in labelled[COMMENTARY]
         row["has_vqa"] = frame in labelled[VQA]
         row["has_dreamer"] = frame in labelled[DREAMER]
@@ -353,7 +353,8 @@ def read_run(run: RunFolder, options: TableOptions) -> NDArray[np.void]:
     return rows
 
 
-def _fill_row(row: NDArray[np.void], frame: int, measurements: dict[int, Measurement], pred_len: int) -> None:
+def fill_row(row: NDArray[np.void], frame: int, measurements: dict[int, Measurement], pred_len: int) -> None:
+    """Fill a row with what the measurements of a frame and of those behind it say; labels are marked elsewhere."""
     now = measurements[frame]
     future = [measurements[f] for f in range(frame + 1, frame + pred_len + 1) if f in measurements] or [now]
     future += [future[-1]] * (pred_len - len(future))

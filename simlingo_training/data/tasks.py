@@ -300,14 +300,16 @@ def parse_dreams(content: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Dre
         ValueError: If an alternative lacks a key; the message names mode and key.
     """
     return [
-        _parse_dream(mode, values)
+        parse_dream(mode, values)
         for mode, options in content.items()
         if INSTRUCTION_MODES_SKIPPED not in mode
         for values in options
     ]
 
 
-def _parse_dream(mode: str, values: Mapping[str, Any]) -> Dream:
+def parse_dream(mode: str, values: Mapping[str, Any]) -> Dream:
+    """One alternative of a dreamer file. Raises ValueError if it lacks a key."""
+
     def points(key: str) -> NDArray[np.float64] | None:
         value = values[key]
         return None if isinstance(value, str) else np.asarray(value, dtype=np.float64)

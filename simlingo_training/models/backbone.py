@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._functorch.config as functorch_config
 from torch import nn
 from transformers import AutoConfig, InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -77,8 +78,16 @@ class Backbone(nn.Module, ABC):
         """Recompute activations of the vision tower in the backward pass instead of keeping them."""
         self.vision_modules()[0].gradient_checkpointing_enable()  # type: ignore[operator]
 
-    def compile_layers(self) -> None:
-        """Compile every layer of vision tower and decoder on its own: they are alike, so the compiler works once."""
+    def compile_layers(self, memory_budget: float = 1.0, recompute_pointwise: bool = False) -> None:
+        """Compile every layer of vision tower and decoder on its own: they are alike, so the compiler works once.
+
+        Args:
+            memory_budget: Share of the activations that may be kept for the backward pass.
+            recompute_pointwise: Compute norms and activation functions again there, although a matrix product needs their
+                result; the compiler would keep it.
+        """
+        functorch_config.activation_memory_budget = memory_budget
+        functorch_config.ban_recompute_materialized_backward = not recompute_pointwise
         for module in (*self.vision_modules(), self.decoder()):
             layers: list[nn.Module] = [p for p in module.modules() if isinstance(p, GradientCheckpointingLayer)]
             for part in layers or [module]:

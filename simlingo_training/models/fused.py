@@ -86,8 +86,8 @@ def scaled_linear(linear: nn.Linear, scale: torch.Tensor, inputs: torch.Tensor) 
 
 def joined(layers: Sequence[nn.Linear], inputs: torch.Tensor) -> torch.Tensor:
     """Outputs of several linear layers of one input, side by side."""
-    biases = [layer.bias for layer in layers]
-    bias = None if any(part is None for part in biases) else torch.cat(biases)
+    biases: list[torch.Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+    bias = torch.cat(biases) if len(biases) == len(layers) else None
     return functional.linear(inputs, torch.cat([layer.weight for layer in layers]), bias)
 
 

@@ -55,35 +55,32 @@ def _cross_entropy(states: torch.Tensor, scores: nn.Linear, targets: torch.Tenso
 
 @dataclass(frozen=True)
 class SampleLosses:
-    """Losses of each sample, before averaging.
+    """Losses of a batch before averaging.
 
     Attributes:
-        points: ``route_loss`` and ``speed_wps_loss`` to (B,), mean over the points.
-        tokens: (B,) sum over the supervised tokens.
-        token_counts: (B,) supervised tokens.
+        points: ``route_loss`` and ``speed_wps_loss`` to (B,), mean over the points of each sample.
+        tokens: (n,) of every supervised token; empty where there is no text.
+        rows: (n,) the sample each of them belongs to.
     """
 
     points: dict[str, torch.Tensor]
     tokens: torch.Tensor
-    token_counts: torch.Tensor
+    rows: torch.Tensor
 
     def terms(self) -> dict[str, torch.Tensor]:
         """The loss terms of the batch: points averaged over samples, tokens over tokens; without tokens no such term."""
         terms = {name: values.mean() for name, values in self.points.items()}
         if len(self.tokens):
-            terms["language_loss"] = self.tokens.sum() / self.token_counts.sum().clamp(min=1)
+            terms["language_loss"] = self.tokens.mean()
         return terms
 
 
 def sample_losses(output: ModelOutput, batch: Batch) -> SampleLosses:
-    """The losses of each sample of a batch, unweighted."""
+    """The losses of a batch, unweighted."""
     points = {"speed_wps_loss": point_loss(output.speed_waypoints, batch.waypoints).mean(1)}
     if output.path is not None:
         points["route_loss"] = point_loss(output.path, batch.path).mean(1)
-    rows, count = batch.inputs.supervised[0], len(batch)
-    zeros = output.token_losses.new_zeros(count)
-    tokens = zeros.index_add(0, rows, output.token_losses)
-    return SampleLosses(points, tokens, zeros.index_add(0, rows, torch.ones_like(output.token_losses)))
+    return SampleLosses(points, output.token_losses, batch.inputs.supervised[0])
 
 
 def loss_terms(output: ModelOutput, batch: Batch) -> dict[str, torch.Tensor]:

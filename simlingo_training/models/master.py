@@ -40,8 +40,13 @@ class MasterWeights(torch.optim.Optimizer):
                 loss = closure()
         for outer, group in zip(self.param_groups, self.inner.param_groups):
             group.update({key: value for key, value in outer.items() if key != "params"})
-        for parameter, master in self._pairs:
-            master.grad = None if parameter.grad is None else parameter.grad.float()
+        found = [(parameter.grad, master) for parameter, master in self._pairs if parameter.grad is not None]
+        if found:
+            # One kernel for hundreds of small gradients.
+            wide = [torch.empty_like(master) for _, master in found]
+            torch._foreach_copy_(wide, [gradient for gradient, _ in found])
+            for (_, master), gradient in zip(found, wide):
+                master.grad = gradient
         self.inner.step()
         for _, master in self._pairs:
             master.grad = None

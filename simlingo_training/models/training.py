@@ -35,6 +35,7 @@ class SimLingoTraining(pl.LightningModule):
         self.last_summary: dict[str, dict[str, float]] = {}
         self.progress: RunProgress | None = None
         self.curves = TaskCurves()
+        self._logged = 0
         self._is_divided = False
 
     def forward(self, batch: Batch) -> ModelOutput:
@@ -82,10 +83,12 @@ class SimLingoTraining(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """Log the losses of each task; end the run when its time is over."""
-        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        step = self.trainer.global_step
+        if step % self.trainer.log_every_n_steps == 0 and step != self._logged:  # type: ignore[attr-defined]
+            self._logged = step
             means = self.curves.take()
             for logger in self.loggers:
-                logger.log_metrics(means, step=self.trainer.global_step)
+                logger.log_metrics(means, step=step - 1)
         if self.progress is not None and self.progress.is_over:
             self.trainer.should_stop = True
 
@@ -141,31 +144,28 @@ class TaskCurves:
 
     def __init__(self) -> None:
         self._losses: list[SampleLosses] = []
-        self._tasks: list[str] = []
+        self._tasks: list[Sequence[str]] = []
 
     def add(self, losses: SampleLosses, tasks: Sequence[str]) -> None:
         """Remember the losses of a batch; nothing is copied from the device yet."""
         points = {name: values.detach() for name, values in losses.points.items()}
-        self._losses.append(SampleLosses(points, losses.tokens.detach(), losses.token_counts))
-        self._tasks.extend(tasks)
+        self._losses.append(SampleLosses(points, losses.tokens.detach(), losses.rows))
+        self._tasks.append(tasks)
 
     def take(self) -> dict[str, float]:
         """``train_tasks/<task>/<loss>`` to its mean, and forget. Points count by sample, words by token."""
-        parts, tasks = self._losses, np.array(self._tasks)
+        found: dict[str, list[NDArray[np.float64]]] = {}
+        for losses, tasks in zip(self._losses, self._tasks):
+            names = np.array(tasks)
+            columns = {name: (numpy(values), names) for name, values in losses.points.items()}
+            if len(losses.tokens):
+                columns["language_loss"] = numpy(losses.tokens), names[losses.rows.cpu().numpy()]
+            for loss, (values, owners) in columns.items():
+                for task in set(tasks):
+                    found.setdefault(f"train_tasks/{task}/{loss}", []).append(values[owners == task])
         self._losses, self._tasks = [], []
-        if not parts:
-            return {}
-        columns = {name: numpy(torch.cat([part.points[name] for part in parts])) for name in parts[0].points}
-        tokens = numpy(torch.cat([part.tokens for part in parts]))
-        counts = numpy(torch.cat([part.token_counts for part in parts]))
-        result = {}
-        for task in sorted(set(tasks)):
-            mine = tasks == task
-            for name, values in columns.items():
-                result[f"train_tasks/{task}/{name}"] = float(values[mine].mean())
-            if len(tokens) and counts[mine].sum():
-                result[f"train_tasks/{task}/language_loss"] = float(tokens[mine].sum() / counts[mine].sum())
-        return result
+        joined = {name: np.concatenate(parts) for name, parts in sorted(found.items())}
+        return {name: float(values.mean()) for name, values in joined.items() if len(values)}
 
 
 def gathered(report: OpenLoopReport) -> OpenLoopReport:

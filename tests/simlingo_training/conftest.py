@@ -114,7 +114,7 @@ def _write_frame(run, frame, ahead, block, speed, pose, heading, gap) -> None:
         CommentaryLabel(image, sentence, sentence, braking, None, "", None, {}).to_dict(),
     )
     answer = "Yes, there is." if braking else "No, there is not."
-    pair = QaPair("Is there a block close ahead?", answer, -1, -1, 0, 0, [])
+    pair = QaPair("Is there a block close ahead?", answer, -1, -1, 1, 0, [])
     questions = {"perception": [pair], "prediction": [], "planning": [], "behavior": []}
     label = VqaLabel({"<c1>": KeyObject("Vehicle", "red block")}, questions, image)
     write_label(run.label_path(VQA, frame), label.to_dict())
@@ -122,6 +122,7 @@ def _write_frame(run, frame, ahead, block, speed, pose, heading, gap) -> None:
     dream = {
         "waypoints": np.stack([stopping, np.zeros(10)], axis=1).tolist(), "route": "org", "allowed": True, "mode": "stop",
         "dreamer_instruction": ["Stop now.", "Please stop."],
+        "instructions_templates": ["Stop now.", "Please stop."], "templates_placeholders": [{}, {}],
         "dreamer_answer_safety": "Following the given instruction. Waypoints:",
         "safe_to_execute": True,
     }  # fmt: skip

@@ -242,6 +242,31 @@ def test_held_out_routes_do_not_depend_on_the_date_or_on_other_routes():
     assert hash_held_out(made_runs(9), 0.0) == []
 
 
+def test_validation_frames_count_for_their_rarest_bucket(data_root, tmp_path, tmp_path_factory):
+    from driving.files import write_json
+
+    module = SimLingoData(make_settings(data_root, tmp_path_factory), TileSpec(48), tokenizer(), 4, seed=1)
+    module.setup()
+    frames = [draw.row for draw in module._validation if draw.kind == "driving"]
+    table = module._table
+
+    def path(row):
+        run, frame = table.key(row).rsplit("/", 1)
+        return f"database/simlingo/data/{run}/measurements/{frame}.json.gz"
+
+    content = {"common": [path(row) for row in frames[:6]], "rare": [path(row) for row in frames[4:6]]}
+    content = {name: [*paths, path(0)] for name, paths in content.items()}
+    write_json(tmp_path / "buckets.json", content)
+    settings = make_settings(
+        data_root, tmp_path_factory, buckets=str(tmp_path / "buckets.json"),
+        bucket_weights={"all": 0.5, "common": 0.3, "rare": 0.2},
+    )  # fmt: skip
+    module = SimLingoData(settings, TileSpec(48), tokenizer(), 4, seed=1)
+    module.setup()
+    found = {draw.row: draw.bucket for draw in module._validation if draw.kind == "driving"}
+    assert [found[row] for row in frames[:7]] == ["common"] * 4 + ["rare"] * 2 + ["all"]
+
+
 def test_training_and_validation_frames_are_of_different_runs(data):
     table = data._table
     validation = {int(table.rows["run"][draw.row]) for draw in data._validation}
@@ -310,6 +335,76 @@ def test_resizing_is_pillows_to_the_bit(target):
         image = picture(seed=seed)
         expected = np.asarray(Image.fromarray(image).resize(target, Image.Resampling.BICUBIC))
         np.testing.assert_array_equal(resize(image, *target), expected)
+
+
+def test_a_packed_data_set_gives_the_same_samples(data_root, tmp_path, tmp_path_factory):
+    import tarfile
+
+    from simlingo_training.data.shards import PackedFiles, main
+
+    root = indexed_root(data_root, tmp_path)
+    packed = tmp_path / "packed"
+    assert main(["--data", str(root), "--out", str(packed), "--shard-gb", "0.0005"]) == 0
+    assert len(list(packed.glob("shard-*.tar"))) > 2
+    batches = []
+    for place in (root, packed):
+        module = SimLingoData(make_settings(place, tmp_path_factory), TileSpec(48), tokenizer(), 4, seed=1)
+        module.setup()
+        batches.append(list(module.train_dataloader()))
+    for plain, other in zip(*batches, strict=True):
+        assert (plain.keys, plain.prompts, plain.answers) == (other.keys, other.prompts, other.answers)
+        assert torch.equal(plain.inputs.tiles, other.inputs.tiles)
+        assert torch.equal(plain.waypoints, other.waypoints)
+    with tarfile.open(next(iter(sorted(packed.glob("shard-*.tar"))))) as tar:
+        member = tar.getmembers()[-1]
+        content = tar.extractfile(member).read()
+    files = PackedFiles(packed)
+    assert files.read(packed / member.name) == content == (root / member.name).read_bytes()
+    with pytest.raises(FileNotFoundError, match="pack the data set again"):
+        files.read(packed / "data/none/rgb/0000.jpg")
+    assert main(["--data", str(tmp_path / "nowhere"), "--out", str(packed)]) == 2
+
+
+def test_a_prestaged_copy_is_read_and_made_once(data_root, tmp_path, monkeypatch, tmp_path_factory):
+    from simlingo_training.data import module as modules
+
+    cache = CacheSettings(table_dir=str(tmp_path / "t"), use_data_prestage=True, cache_dir=str(tmp_path / "node"))
+    settings = make_settings(data_root, tmp_path_factory, cache=cache)
+    first = SimLingoData(settings, TileSpec(48), tokenizer(), 4, seed=1)
+    first.prepare_data()
+    first.setup()
+    assert first._table.root == tmp_path / "node" / "data" / data_root.name
+    copied = list(first._table.root.rglob("*.jpg"))
+    assert len(copied) == len(list(data_root.rglob("*.jpg")))
+    monkeypatch.setattr(modules.shutil, "copyfile", lambda *_: pytest.fail("copied again"))
+    again = SimLingoData(settings, TileSpec(48), tokenizer(), 4, seed=1)
+    again.prepare_data()
+    again.setup()
+    usage = modules.shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr(modules.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ValueError, match="cache_dir"):
+        modules.prestage(data_root, tmp_path / "other")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_windows_put_rows_of_similar_length_together_and_lose_nothing(data_root, tmp_path_factory, workers):
+    def batches(window, resume=(0, 0)):
+        settings = make_settings(
+            data_root, tmp_path_factory, length_window=window, samples_per_epoch=60, num_workers=workers
+        )
+        module = SimLingoData(settings, TileSpec(48), tokenizer(), 4, seed=1)
+        module.setup()
+        module._resume = resume
+        return list(module.train_dataloader())
+
+    plain, windowed = batches(1), batches(5)
+    assert len(plain) == len(windowed) == 10
+    names = [
+        sorted((key, text) for b in part for key, text in zip(b.keys, b.prompts)) for part in (plain[:5], windowed[:5])
+    ]
+    assert names[0] == names[1]
+    assert sum(b.padding_share for b in windowed) < 0.7 * sum(b.padding_share for b in plain)
+    assert [b.keys for b in batches(5, resume=(0, 7))] == [b.keys for b in windowed[7:]]
 
 
 def test_routes_the_expert_failed_are_left_out(data_root, tmp_path):

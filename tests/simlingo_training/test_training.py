@@ -38,6 +38,7 @@ from simlingo_training.evaluation.openloop import (
 )
 from simlingo_training.inference import Observation, Policy
 from simlingo_training.models import checkpoint as checkpoints
+from simlingo_training.models.losses import loss_terms
 from simlingo_training.models.released import compare_keys
 from simlingo_training.models.schedule import RunProgress, one_cycle
 
@@ -163,13 +164,14 @@ def test_a_finished_run_is_not_trained_again(trained, data_root, monkeypatch):
     assert run.train(small_run(data_root, out)) == summary
 
 
-@pytest.mark.parametrize("stop_at", [4, 7])
-def test_an_interrupted_run_resumes_to_the_same_weights(data_root, tmp_path, stop_at):
-    """Killed at the end of the first epoch and in the middle of the second; stored every second step."""
+@pytest.mark.parametrize(("stop_at", "window"), [(4, 1), (7, 2)])
+def test_an_interrupted_run_resumes_to_the_same_weights(data_root, tmp_path, stop_at, window):
+    """Killed at the end of the first epoch, and in the middle of the second and of two batches filled by length."""
 
     def settings(name):
         base = small_run(data_root, tmp_path / name)
-        return replace(base, trainer=replace(base.trainer, checkpoint_every_n_steps=2))
+        data = replace(base.data, length_window=window)
+        return replace(base, data=data, trainer=replace(base.trainer, checkpoint_every_n_steps=1))
 
     run.train(settings("whole"))
     with pytest.MonkeyPatch.context() as patch:
@@ -196,29 +198,73 @@ def stop_after(make, batches):
     return lambda *args: [*make(*args), Stop()]
 
 
-def test_a_small_model_learns_a_few_samples_by_heart(data_root, tmp_path):
-    settings = small_run(data_root, tmp_path)
-    checkpoint = run.make_checkpoint(settings)
-    model = checkpoint.model
-    from simlingo_training.data.module import SimLingoData
-    from simlingo_training.models.losses import loss_terms
-
-    torch.manual_seed(0)
-    data = SimLingoData(settings.data, settings.model.tiles, checkpoint.tokenizer, model.backbone.tokens_per_tile, 0)
+def first_batch(settings):
+    """A fresh model in training mode and the first batch of its data."""
+    checkpoint, data, _ = run.simlingo_recipe(settings)
     data.setup()
-    batch = next(iter(data.train_dataloader()))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    first = None
-    for step in range(150):
+    return checkpoint.model, next(iter(data.train_dataloader()))
+
+
+def test_a_small_model_learns_32_samples_by_heart(data_root, tmp_path):
+    settings = small_run(data_root, tmp_path)
+    torch.manual_seed(0)
+    model, batch = first_batch(replace(settings, data=replace(settings.data, batch_size=32)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=6e-3)
+    steps = 220
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * one_cycle(step / 149, 0.1)
-        loss = torch.stack(list(loss_terms(model(batch.inputs), batch).values())).sum()
-        first = first or loss.item()
+            group["lr"] = 6e-3 * one_cycle(step / (steps - 1), 0.1)
+        terms = loss_terms(model(batch.inputs), batch)
         optimizer.zero_grad()
-        loss.backward()
+        torch.stack(list(terms.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    assert loss.item() < 0.05 * first
+    assert terms["language_loss"] < 0.05
+    assert terms["route_loss"] < 0.05
+    assert terms["speed_wps_loss"] < 0.05
+
+
+ABLATIONS = {
+    "waypoints only": ("model.path_queries=false",),
+    "without dreaming": ("data.dreamer_share=0",),
+    "without language": ("data.dreamer_share=0", "data.tasks.commentary=0", "data.tasks.vqa=0"),
+    "without pre-trained vision": ("model.pretrained=false",),
+    "frozen vision": ("model.freeze_vision=true",),
+    "command": ("data.route_as=command",),
+    "target points as text": ("data.route_as=target_point_language",),
+    "one tile": ("model.tiles.max_tiles=1",),
+    "adapters": ("model.lora.enabled=true",),
+    "fused layers": ("model.lora.enabled=true", "model.lora.shared_dropout=true", "trainer.fused_layers=true"),
+    "rows by length": ("data.length_window=4",),
+    "another backbone": ("model.backbone=tiny_smolvlm",),
+    "original sampling": ("data.bucket_sampling=published",),
+}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_ablation_is_a_setting_and_takes_a_step(name, data_root, tmp_path):
+    for experiment in ("simlingo_seed1", "simlingo_tiny"):
+        settings = compose_settings(f"experiment={experiment}", *ABLATIONS[name])
+    settings.model.overrides = {} if name == "another backbone" else SMALL
+    settings.data.root, settings.data.cache.table_dir = str(data_root), str(tmp_path)
+    settings.data.batch_size, settings.data.samples_per_epoch = 4, 16
+    settings.data.buckets, settings.data.bucket_weights = None, {}
+    model, batch = first_batch(settings)
+    terms = loss_terms(model(batch.inputs), batch)
+    torch.stack(list(terms.values())).sum().backward()
+    trained = [p for p in model.parameters() if p.requires_grad and p.grad is not None]
+    assert trained
+    assert all(torch.isfinite(p.grad).all() for p in trained)
+    assert ("route_loss" in terms) is (name != "waypoints only")
+    tiles = 1 if name == "one tile" else 2
+    assert batch.inputs.tiles.shape[1] == tiles
+    assert (batch.inputs.ids == model.image_token).sum() == 4 * tiles * model.backbone.tokens_per_tile
+    if name == "without language":
+        assert set(batch.tasks) == {"driving"}
+    if name == "frozen vision":
+        assert not any(p.requires_grad for p in model.backbone.vision_modules()[0].parameters())
+    if name == "command":
+        assert not (batch.inputs.ids == model.point_token).any()
 
 
 def test_a_trained_checkpoint_drives_and_says_something(trained):
@@ -314,6 +360,18 @@ def test_dropout_of_the_published_agent_makes_equal_calls_differ(tmp_path):
     np.testing.assert_allclose(still.act(observation).path, still.act(observation).path, atol=1e-5)
     with pytest.raises(ValueError, match="adapters"):
         Policy(checkpoints.build(small_model()), "cpu", dropout=True)
+
+
+def test_dropout_is_on_in_training_only(data_root, tmp_path):
+    settings = small_run(data_root, tmp_path, model=small_model(lora=LoraSettings(rank=4, alpha=8, dropout=0.3)))
+    model, batch = first_batch(settings)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    with torch.no_grad():
+        assert not torch.equal(model(batch.inputs).hidden, model(batch.inputs).hidden)
+        model.eval()
+        assert torch.equal(model(batch.inputs).hidden, model(batch.inputs).hidden)
 
 
 def test_full_size_shape_has_the_published_parameter_count():
