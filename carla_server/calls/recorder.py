@@ -249,7 +249,8 @@ def _stands(frames: list[Frame], reach: float) -> list[tuple[int, float, float]]
     found: list[tuple[int, float, float]] = []
     standing: dict[int, tuple[Any, float, float]] = {}
     for frame in frames:
-        for row in frame.rows.get(Packet.POSITION, _NONE):
+        positions: Any = frame.rows.get(Packet.POSITION, ())
+        for row in positions:
             number, place = int(row["id"]), row["location"]
             anchor, since, lasted = standing.get(number, (place, frame.elapsed, 0.0))
             if np.linalg.norm(place - anchor) < reach:

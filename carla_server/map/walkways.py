@@ -5,6 +5,7 @@ Triangles of neighbouring areas share whole edges, so a path can be found from o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,12 +55,14 @@ def walkways(road_map: RoadMap) -> Walkways | None:
     sidewalks = [lane for lane in road_map.lanes if lane.type == "sidewalk" and lane.width.max() > 2 * MARGIN]
     if not sidewalks:
         return None
-    pavement = shapely.union_all([_strip(lane) for lane in sidewalks]).simplify(SIMPLE)
-    crossings = [shapely.Polygon(row.polygon[:, :2]).buffer(OVERLAP, join_style="mitre") for row in road_map.crosswalks]
+    pavement = shapely.simplify(shapely.union_all([_strip(lane) for lane in sidewalks]), SIMPLE)
+    crossings = [
+        shapely.buffer(shapely.Polygon(row.polygon[:, :2]), OVERLAP, join_style="mitre") for row in road_map.crosswalks
+    ]
     both = shapely.union_all([pavement, *crossings])
-    side = pavement.buffer(-MARGIN, join_style="mitre")
-    walk = both.buffer(-MARGIN, join_style="mitre")
-    road = _roads(road_map, both).buffer(-MARGIN, join_style="mitre")
+    side = shapely.buffer(pavement, -MARGIN, join_style="mitre")
+    walk = shapely.buffer(both, -MARGIN, join_style="mitre")
+    road = shapely.buffer(_roads(road_map, both), -MARGIN, join_style="mitre")
     areas = {
         SIDEWALK: shapely.set_precision(side, GRID),
         CROSSWALK: shapely.difference(walk, side, grid_size=GRID),
@@ -69,19 +72,22 @@ def walkways(road_map: RoadMap) -> Walkways | None:
 
 
 def _strip(lane: Lane) -> shapely.Geometry:
-    return shapely.make_valid(shapely.Polygon(np.concatenate((lane.inner, lane.outer[::-1]))[:, :2])).buffer(0.02)
+    return shapely.buffer(
+        shapely.make_valid(shapely.Polygon(np.concatenate((lane.inner, lane.outer[::-1]))[:, :2])), 0.02
+    )
 
 
 def _roads(road_map: RoadMap, near: shapely.Geometry) -> shapely.Geometry:
     """Roads beside the sidewalks, and the sidewalks."""
-    reach = near.buffer(ROAD_REACH)
+    reach = shapely.buffer(near, ROAD_REACH)
     shapely.prepare(reach)
     strips = []
     for lane in road_map.lanes:
         if lane.type not in ROAD_TYPES or not shapely.intersects(reach, shapely.LineString(lane.center[:, :2])):
             continue
-        found = road_map.locate(*lane.center[len(lane.center) // 2].tolist()[:2], 1.0e4)
-        if found is None or abs(found.z - lane.center[len(lane.center) // 2, 2]) < LEVEL_GAP:
+        x, y, z = lane.center[len(lane.center) // 2].tolist()
+        found = road_map.locate(x, y, 1.0e4)
+        if found is None or abs(found.z - z) < LEVEL_GAP:
             strips.append(_strip(lane))
     paved = [
         shapely.Polygon(ring[:, :2])
@@ -89,12 +95,12 @@ def _roads(road_map: RoadMap, near: shapely.Geometry) -> shapely.Geometry:
         for ring in row.surface
         if shapely.intersects(reach, shapely.Point(ring[0, :2]))
     ]
-    return shapely.union_all([near, *strips, *map(shapely.make_valid, paved)]).simplify(SIMPLE)
+    return shapely.simplify(shapely.union_all([near, *strips, *map(shapely.make_valid, paved)]), SIMPLE)
 
 
-def _cut(road_map: RoadMap, areas: dict[int, shapely.Geometry]) -> Walkways:
+def _cut(road_map: RoadMap, areas: Mapping[int, shapely.Geometry]) -> Walkways:
     """Triangles of areas that do not overlap, with corners in common along their borders."""
-    lines = shapely.union_all([area.boundary for area in areas.values()], grid_size=GRID)
+    lines = shapely.union_all([shapely.boundary(area) for area in areas.values()], grid_size=GRID)
     faces = shapely.get_parts(shapely.polygonize([*shapely.get_parts(shapely.segmentize(lines, LONGEST_EDGE))]))
     faces = faces[shapely.area(faces) > SMALLEST]
     inner = shapely.point_on_surface(faces)

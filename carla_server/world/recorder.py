@@ -219,7 +219,8 @@ class Replayer:
     def _actor_for(self, row: Added) -> Actor | None:
         """The actor that plays a recorded one: one that is there already, or a new one; None if it is not played."""
         world = self._world
-        pose = Pose(*(part / CM for part in row.place[:3]), row.place[4], row.place[5], row.place[3])
+        x, y, z, roll, pitch, yaw = row.place
+        pose = Pose(x / CM, y / CM, z / CM, pitch, yaw, roll)
         if row.type_id == "spectator":
             return None if self.options.ignore_spectator else world.spectator
         if row.type_id.startswith("traffic."):
@@ -244,8 +245,10 @@ class Replayer:
 
     def _move(self, frame: Frame, after: Frame, share: float) -> None:
         world = self._world
-        later = {row["id"]: row for row in after.rows.get(Packet.POSITION, np.empty(0))}
-        for row in frame.rows.get(Packet.POSITION, np.empty(0)):
+        positions: Any = frame.rows.get(Packet.POSITION, ())
+        coming: Any = after.rows.get(Packet.POSITION, ())
+        later = {row["id"]: row for row in coming}
+        for row in positions:
             actor = self._mapped.get(int(row["id"]))
             if actor is None or world.actors.get(actor.id) is not actor:
                 continue
