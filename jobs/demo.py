@@ -57,8 +57,8 @@ STEPS = (
     Step("index", "one file that training samples from", LABEL + ".index --data {data}"),
     Step(
         "train",
-        "simlingo_tiny learns from scratch",
-        "python train.py experiment=simlingo_tiny data.root={data} out={out}/train trainer.max_minutes={minutes}",
+        "simlingo_tiny learns from these drives, starting from the weights in data/checkpoints",
+        "python train.py experiment=simlingo_tiny_tune data.root={data} out={out}/train trainer.max_minutes={minutes}",
     ),
     Step("expert", "the expert drives the held-out routes", EVALUATE + " agent=expert out={out}/expert"),
     Step(
@@ -111,7 +111,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path("database/demo"), help="where the recorded drives go")
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="where training and evaluations go")
     parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 2), help="drives at a time")
-    parser.add_argument("--train-minutes", type=float, default=3.0, help="wall time of the training")
+    parser.add_argument("--train-minutes", type=float, default=2.0, help="wall time of the training")
     parser.add_argument("--from", dest="first", default="", help="start again at this step")
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     arguments = parser.parse_args()
