@@ -22,8 +22,11 @@ carla = pytest.importorskip("carla")
 
 
 @pytest.fixture(scope="module")
-def server(carla_server_process: Callable[..., ServerProcess]) -> ServerProcess:
-    return carla_server_process("Mini01")
+def server(
+    carla_server_process: Callable[..., ServerProcess], tmp_path_factory: pytest.TempPathFactory
+) -> ServerProcess:
+    # Random calls may start recordings.
+    return carla_server_process("Mini01", "--recordings", str(tmp_path_factory.mktemp("recordings")))
 
 
 def refused(*arguments: str) -> str:
