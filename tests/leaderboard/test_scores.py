@@ -131,14 +131,6 @@ def test_driver_who_stops_for_ever_short_of_the_end(evaluation: Evaluation, plac
     assert record["meta"]["duration_game"] == pytest.approx(16.0 + price.blocked_s, abs=5.0)
 
 
-def test_driver_who_crawls_runs_out_of_ticks(evaluation: Evaluation, places: Places) -> None:
-    (record,) = drive(evaluation, "bench2drive", "crawls", route("1", places.straight(100)))
-    assert record["status"] == "Failed - TickRuntime"
-    assert record["meta"]["duration_game"] == pytest.approx(200.05, abs=1e-6)
-    assert infractions(record) == {}
-    assert scores(record)[1] == 1.0
-
-
 SHARE = re.compile(r"Average speed is ([\d.]+)% of the surrounding traffic's one")
 
 

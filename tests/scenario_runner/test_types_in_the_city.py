@@ -190,10 +190,6 @@ SCENES = (
     ),
     Scene("ParkingExit", "1140", Ego(5.0, ram="front"), says=HIT_VEHICLE),
     waits_for_ever("ParkingExit", "1140", 0.2),
-    Scene(
-        "SequentialLaneChange", "1151", Ego(12.0, sees=True, obeys=True), (ends_when_driven(200.0),),
-        may=HIT_VEHICLE | RAN_LIGHT, most_s=90.0,
-    ),
     waits_for_ever("SequentialLaneChange", "1151", 12.0),
     Scene(
         "VanillaSignalizedTurnEncounterGreenLight", "1191", Ego(),

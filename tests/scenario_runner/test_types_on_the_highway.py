@@ -177,6 +177,10 @@ SCENES = (
     waits_for_ever("EnterActorFlowV2", "1091", 12.0),
     Scene(
         "T_Junction", "1152", Ego(12.0, sees=True, obeys=True), (ends_when_driven(200.0),), may=HIT_VEHICLE | RAN_LIGHT,
+        most_s=90.0,
+    ),
+    Scene(
+        "SequentialLaneChange", "1152", Ego(12.0, sees=True, obeys=True), (ends_when_driven(200.0),), may=HIT_VEHICLE | RAN_LIGHT,
         most_s=60.0,
     ),
     waits_for_ever("T_Junction", "1176", 12.0),

@@ -15,7 +15,6 @@ OFFSET_M = 3.5
 """To the left, into the lane of the other direction."""
 
 STOPS_BEFORE_M, BRAKE = 7.0, 2.5
-CRAWL_MPS = 0.4
 
 
 def get_entry_point() -> str:
@@ -60,4 +59,4 @@ class BadAgent(AutonomousAgent):
             assert self.hero_actor is not None
             way = self.hero_actor.get_location().distance(self._end) - STOPS_BEFORE_M
             return min(SPEED_MPS, (2.0 * BRAKE * way) ** 0.5) if way > 0.2 else 0.0
-        return CRAWL_MPS if self.habit == "crawls" else SPEED_MPS
+        return SPEED_MPS
