@@ -241,7 +241,9 @@ class Stage:
                 if actor.type_id.startswith("vehicle."):
                     self.scenario.make_room(pose.location, REVEAL_ROOM_M)
 
-        return steps.sequence(steps.Call("make room", make_room), steps.Reveal(self.state, poses, physics), name="reveal")
+        return steps.sequence(
+            steps.Call("make room", make_room), steps.Reveal(self.state, poses, physics), name="reveal"
+        )
 
     def timeout(self) -> Behaviour:
         """The scenario timeout: while it runs the ego may stand still; running out is noted for the criterion."""

@@ -44,7 +44,11 @@ def static_cut_in(draft: Draft) -> Plan:
     row = [required_neighbour(waypoint, direction) for waypoint in own]
     actors = tuple(
         ActorPlan(
-            part, "vehicle.*", (shifted(lane.transform, up=0.2),), attributes=LIT_CAR, hidden=500.0,
+            part,
+            "vehicle.*",
+            (shifted(lane.transform, up=0.2),),
+            attributes=LIT_CAR,
+            hidden=500.0,
             hand_brake=part != "adversary",
         )
         for part, lane in zip(ROW, row)
