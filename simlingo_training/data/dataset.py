@@ -246,11 +246,13 @@ class SampleMaker:
         return self._sample(row, conversation, view, image, colours)
 
     def dreaming(self, row: int, draws: Draws, colours: np.random.Generator | None = None) -> Sample:
-        """An instructed alternative of a frame."""
+        """An instructed alternative of a frame; the expert's drive where there is none that training uses."""
         record = self.table.rows[row]
         view = view_of(record, shifted=False)
         run, frame = self._place(record)
         dreams = self.labels.read(run.label_path(DREAMER, frame), lambda content, _: parse_dreams(content))
+        if not dreams:  # some frames have only kinds of dreams that training leaves out
+            return self.driving(row, draws, colours)
         instructed = draw_instruction(
             self._scene(record, view),
             dreams,
