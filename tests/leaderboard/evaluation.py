@@ -22,6 +22,7 @@ AGENTS = Path(__file__).parent / "agents"
 CONSTANT = REPOSITORY / "leaderboard" / "autoagents" / "constant_speed_agent.py"
 NPC = REPOSITORY / "leaderboard" / "autoagents" / "npc_agent.py"
 EXPERT = REPOSITORY / "team_code" / "autopilot.py"
+SIGN_MARGIN_M = 10.0
 
 
 @dataclass
@@ -74,9 +75,11 @@ class Places:
         self.planner = GlobalRoutePlanner(self.map, 1.0)
 
     def straight(self, length_m: float) -> list[carla.Location]:
-        """A piece of street without junction."""
+        """A piece of street without junction, and without a stop sign for its lane or just behind its end."""
         for start, _ in self.map.get_topology():
-            points = [start]
+            if start.get_landmarks_of_type(length_m + SIGN_MARGIN_M, carla.LandmarkType.StopSign):
+                continue
+            points = start.next(1.0)
             while points[-1].next(1.0) and not points[-1].is_junction and len(points) <= length_m:
                 points.append(points[-1].next(1.0)[0])
             if len(points) > length_m and not points[-1].is_junction and abs(start.lane_id) == 1:

@@ -27,6 +27,8 @@ class Price:
         red_light, stop, vehicle: Penalty after one such event.
         blocked_s: Game time without motion that ends a route.
         complete_at: Share of a route, percent, from which it counts as complete when its end is near.
+        tells_every_speed: Whether each share of the traffic's speed is an entry of the record, a full one too; a
+            complete route with any entry is "Completed", one with none is "Perfect".
     """
 
     red_light: float
@@ -34,14 +36,15 @@ class Price:
     vehicle: float
     blocked_s: float
     complete_at: float
+    tells_every_speed: bool
 
 
 PRICES = {
-    "leaderboard_2_0": Price(0.7, 0.8, 0.6, 180.0, 99.0),
-    "leaderboard_2_1": Price(1 / 1.4, 1 / 1.25, 1 / 1.7, 180.0, 99.0),
-    "bench2drive": Price(0.7, 0.8, 0.6, 60.0, 99.0),
-    "bench2drive_simlingo": Price(0.7, 0.8, 0.6, 60.0, 90.0),
-    "collection": Price(0.7, 0.8, 0.6, 180.0, 85.0),
+    "leaderboard_2_0": Price(0.7, 0.8, 0.6, 180.0, 99.0, False),
+    "leaderboard_2_1": Price(1 / 1.4, 1 / 1.25, 1 / 1.7, 180.0, 99.0, False),
+    "bench2drive": Price(0.7, 0.8, 0.6, 60.0, 99.0, True),
+    "bench2drive_simlingo": Price(0.7, 0.8, 0.6, 60.0, 90.0, True),
+    "collection": Price(0.7, 0.8, 0.6, 180.0, 85.0, False),
 }
 
 every_profile = pytest.mark.parametrize("rules", PRICES)
@@ -123,7 +126,11 @@ def test_driver_who_stops_for_ever_short_of_the_end(evaluation: Evaluation, plac
     completion, penalty = scores(record)
     assert penalty == 1.0
     if price.complete_at < 91.0:
-        assert (completion, record["status"], infractions(record)) == (100, "Perfect", {})
+        assert (completion, infractions(record)) == (100, {})
+        told = record["infractions"]["min_speed_infractions"]
+        assert told == ["Average speed is 100% of the surrounding traffic's one"] * len(told)
+        assert bool(told) == price.tells_every_speed
+        assert record["status"] == ("Completed" if price.tells_every_speed else "Perfect")
         return
     assert 90 < completion < 99
     assert record["status"] == "Failed - Agent got blocked"
@@ -137,7 +144,7 @@ SHARE = re.compile(r"Average speed is ([\d.]+)% of the surrounding traffic's one
 @pytest.mark.parametrize("rules", ["leaderboard_2_0", "leaderboard_2_1", "bench2drive"])
 def test_lane_keeper_slower_than_the_traffic(evaluation: Evaluation, places: Places, rules: str) -> None:
     """He completes without a fault; where speed is scored he pays for each quarter of the route by his share."""
-    write_routes_file(evaluation.routes, [route("1", places.straight(100))])
+    write_routes_file(evaluation.routes, [route("1", places.straight(80))])
     assert evaluation.run("r", CONSTANT, "--agent-config", "2.5", "--rules", rules) == 0
     (record,) = evaluation.records("r")
     assert infractions(record) == {}
