@@ -16,8 +16,7 @@ WORKERS ?= 2
 SIMULATOR_TESTS := tests/contract/test_contract.py tests/carla_server/test_process.py tests/carla_server/test_clients.py tests/carla_server/test_view.py \
     tests/carla_server/render/test_client.py tests/scenario_runner/test_on_server.py tests/leaderboard/test_evaluator.py \
     tests/scenario_runner/test_types_in_the_city.py tests/scenario_runner/test_types_in_the_suburb.py \
-    tests/scenario_runner/test_types_on_the_highway.py tests/leaderboard/test_scores.py tests/leaderboard/test_resume.py \
-    tests/dataset_generation/test_collection_faults.py
+    tests/scenario_runner/test_types_on_the_highway.py tests/leaderboard/test_scores.py tests/leaderboard/test_resume.py
 
 .PHONY: help demo test lint typecheck unit format clean
 

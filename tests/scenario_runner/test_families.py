@@ -363,7 +363,9 @@ def test_a_stream_crosses_the_egos_turn(drive_of, name):
     drive.run(25.0)
     speeds = [car.speed() for car in drive.vehicles()]
     assert len(speeds) >= 2
-    assert speeds == pytest.approx([number(drive, "flow_speed", 20.0)] * len(speeds), abs=0.2)
+    flow = number(drive, "flow_speed", 20.0)
+    assert max(speeds) == pytest.approx(flow, abs=0.2)
+    assert min(speeds) > 0.5 * flow, "cars of the stream slow down in bends only"
     request = drive.context.traffic.of(drive.scenario.id).junction
     assert request is not None
     assert request.clear_junction

@@ -46,7 +46,7 @@ def start(settings, folder):
         return subprocess.Popen(
             [sys.executable, str(folder / "program.py"), str(folder / "settings.yaml")],
             stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True,
-            env={**environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            env={**environment, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
 
