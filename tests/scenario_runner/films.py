@@ -88,7 +88,7 @@ class Ego:
         aside: (from, to, metres to the right) of a swerve.
         obeys: Whether it waits at its red light and stops at its stop sign.
         sees: Whether it stops behind what is ahead of it.
-        ram: Whom it steers at once he is near: a part of the scenario, ``stream`` or ``traffic``.
+        ram: Whom it steers at after the trigger, once he is near: a part of the scenario, ``stream`` or ``traffic``.
         creep_from: From where it only creeps on, in everybody's way.
     """
 
@@ -117,6 +117,7 @@ class Scene:
         timeout_s: The scenario timeout, shortened so that an ego that waits for ever is soon judged.
         most_s: Game time after which the film is over.
         rules: The benchmark.
+        has_traffic: Whether others drive there too; without them nobody queues before the ego at its light.
     """
 
     type: str
@@ -128,6 +129,7 @@ class Scene:
     timeout_s: float = 240.0
     most_s: float = 45.0
     rules: Rules = BENCH2DRIVE
+    has_traffic: bool = True
 
     @property
     def name(self) -> str:
@@ -301,7 +303,7 @@ class Shoot:
         self.manager = manager
         self.world.tick()
         CarlaDataProvider.on_carla_tick()
-        self.route = RouteScenario(client, config, scene.rules, SEED, manager)
+        self.route = RouteScenario(client, config, scene.rules, SEED, manager if scene.has_traffic else None)
         assert not self.route.build_failures, self.route.build_failures
         (self.scenario,) = self.route.scenarios
         points = [(t.location.x, t.location.y, math.radians(t.rotation.yaw)) for t, _ in self.route.route]
@@ -377,7 +379,10 @@ class Shoot:
         """The tick at which nothing more is to be seen: the scenario has ended, or the ego has hit whom it wanted to hit."""
         if self.film.ended is not None:
             return self.film.ended + AFTERMATH
-        hits = [event for event in self.route.events() if event.type in HITS]
+        if self.film.triggered is None:
+            return tick + 1
+        since = self.film.triggered * TICK
+        hits = [event for event in self.route.events() if event.type in HITS and event.time_s > since]
         return round(hits[0].time_s / TICK) + AFTERMATH if self._wants_to_hit and hits else tick + 1
 
     @property
@@ -402,7 +407,7 @@ class Shoot:
         speed, pose = CarlaDataProvider.get_velocity(ego), copy_transform(CarlaDataProvider.get_transform(ego))
         along = self._advance(pose.location)
         target = self._speed(along, speed, pose)
-        victim = self._victim(pose) if script.ram else None
+        victim = self._victim(pose) if script.ram and self.film.triggered is not None else None
         if victim is not None:
             steer = RouteFollower([(victim, None)]).steer(pose, speed)  # type: ignore[list-item]
         else:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from driving.kinematics import BicycleModel
-from srunner.agents.path_agent import BEND_ACCELERATION, BEND_DECELERATION, PathAgent, bend_speeds
+from srunner.agents.path_agent import (
+    BEND_ACCELERATION,
+    BEND_DECELERATION,
+    LONGEST_STEP,
+    PathAgent,
+    bend_speeds,
+    divided,
+)
 
 
 def road(radius, before=60.0, angle=np.pi / 2, spacing=2.0):
@@ -43,18 +50,48 @@ def test_a_place_named_twice_is_no_bend():
         assert np.delete(bend_speeds(twice), where) == pytest.approx(bend_speeds(path), rel=0.02)
 
 
-def test_cars_keep_to_their_lane_in_bends():
-    path = road(30.0, angle=np.pi)
+def drive(path, speed):
+    """Places of a car that steers along a path at one speed, from the origin on, until it has arrived or 20 s are over."""
     state, model = SimpleNamespace(), BicycleModel()
     car = SimpleNamespace(id=1, bounding_box=carla.BoundingBox(carla.Location(), carla.Vector3D(2.4, 1.0, 0.7)))
-    agent = PathAgent(state, car, path, 13.0)
-    x, y, yaw, speed, aside = 0.0, 0.0, 0.0, 10.0, []
-    for _ in range(240):
+    agent = PathAgent(state, car, path, speed)
+    x, y, yaw = 0.0, 0.0, 0.0
+    for _ in range(400):
         place = carla.Transform(carla.Location(x, y, 0.0), carla.Rotation(yaw=np.degrees(yaw)))
         agent._advance(place.location, speed)
+        if agent.done:
+            return
         steer = agent._steering(place, speed)
         moved = model.roll_out_others([[x, y]], [yaw], [speed], [[steer, 0, 0]], steps=1)
         (x, y), yaw = moved[0][0, 0], moved[1][0, 0]
+        yield x, y
+
+
+@pytest.mark.parametrize("length", [18.0, 24.0, 40.0])
+def test_lane_changes_go_straight_across(length):
+    """The way across is one piece of the path: nearest to the car on it may be the place it comes from."""
+    before = np.stack([np.arange(0.0, 10.0, 2.0), np.zeros(5)], axis=1)
+    after = np.stack([8.0 + length + np.arange(0.0, 60.0, 2.0), np.full(30, 3.5)], axis=1)
+    places = np.array(list(drive(np.concatenate([before, after]), 12.0)))
+    across = np.interp(places[:, 0], [8.0, 8.0 + length], [0.0, 3.5])
+    assert np.abs(places[:, 1] - across).max() < 0.4
+    assert places[-1, 0] > after[-1, 0] - 2.0
+
+
+def test_division_adds_points_on_the_same_line():
+    path = np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 0.0], [32.0, 16.0], [33.0, 16.0]])
+    fine = divided(path)
+    steps = np.hypot(*np.diff(fine, axis=0).T)
+    assert steps.max() < 1.1 * LONGEST_STEP
+    assert steps.sum() == pytest.approx(np.hypot(*np.diff(path, axis=0).T).sum())
+    assert {tuple(point) for point in path} <= {tuple(point) for point in fine}
+    assert np.array_equal(divided(fine), fine)
+
+
+def test_cars_keep_to_their_lane_in_bends():
+    path = road(30.0, angle=np.pi)
+    aside = []
+    for x, y in drive(path, 10.0):
         aside.append(np.min(np.hypot(path[:, 0] - x, path[:, 1] - y)))
         if x < 60.0 and y < -50.0:
             break

@@ -40,10 +40,8 @@ from tests.scenario_runner.facts import (
 )
 from tests.scenario_runner.films import (
     BLOCKED,
-    HIT_THING,
     HIT_VEHICLE,
     HIT_WALKER,
-    LEFT_LANE,
     RAN_LIGHT,
     RAN_STOP,
     Ego,
@@ -118,19 +116,20 @@ SCENES = (
     ),
     Scene("PedestrianCrossing", "1145", Ego(), says=HIT_WALKER),
     Scene(
-        "VehicleTurningRoute", "1205", Ego(6.0, sees=True),
+        "VehicleTurningRoute", "1205", Ego(halt_at=76.5, halt_s=11.0),
         (
             there_from_the_start("bicycle"), starts_before_the_ego("bicycle", 1.8, 6.0), moves_at("bicycle", 1.8),
             crosses("bicycle"), removed(),
         ),
     ),
-    Scene("VehicleTurningRoute", "1205", Ego(ram="bicycle"), says=HIT_VEHICLE),
+    Scene("VehicleTurningRoute", "1205", Ego(halt_at=76.5, halt_s=1.5), says=HIT_VEHICLE),
     Scene(
         "BlockedIntersection", "1010", Ego(halt_at=53.0, halt_s=15.0),
         (
             hides("car"), stands("car", (61.0, 65.0), (-0.6, 0.6)), junction_is_empty(),
             ends_after_coming_near("car", 13.0, 10.0), removed(),
         ),
+        may=HIT_VEHICLE | RAN_LIGHT,
     ),
     Scene("BlockedIntersection", "1010", Ego(ram="car"), says=HIT_VEHICLE),
     waits_for_ever("BlockedIntersection", "1010", 12.0, may=HIT_VEHICLE),
@@ -173,7 +172,7 @@ SCENES = (
         "HardBreakRoute", "1045", Ego(sees=True), (traffic_ahead_stands(4.5, 9.5), ends_when_driven(15.0, after_s=10.0)),
         may=RAN_LIGHT,
     ),
-    Scene("HardBreakRoute", "1045", Ego(ram="traffic"), says=HIT_VEHICLE, may=HIT_THING | LEFT_LANE),
+    Scene("HardBreakRoute", "1045", Ego(), (traffic_ahead_stands(4.5, 9.5),), HIT_VEHICLE, may=RAN_LIGHT),
     Scene(
         "PriorityAtJunction", "1156", Ego(sees=True),
         (own_light((0.2, 30.0, "Green")), other_lights(0.5, 30.0, "Red"), ends_after_junction(0.0)),
@@ -190,7 +189,6 @@ SCENES = (
     ),
     Scene("ParkingExit", "1140", Ego(5.0, ram="front"), says=HIT_VEHICLE),
     waits_for_ever("ParkingExit", "1140", 0.2),
-    waits_for_ever("SequentialLaneChange", "1151", 12.0),
     Scene(
         "VanillaSignalizedTurnEncounterGreenLight", "1191", Ego(),
         (own_light((0.2, 4.8, "Green"), (5.3, 8.5, "Red")), ends_after_junction(10.0)),
@@ -201,7 +199,7 @@ SCENES = (
         (own_light((0.2, 4.8, "Red"), (5.3, 9.0, "Green")), other_lights(0.5, 9.0, "Red"), ends_after_junction(10.0)),
         may=HIT_VEHICLE,
     ),
-    Scene("VanillaSignalizedTurnEncounterRedLight", "1195", Ego(), says=RAN_LIGHT, may=HIT_VEHICLE),
+    Scene("VanillaSignalizedTurnEncounterRedLight", "1195", Ego(), says=RAN_LIGHT, has_traffic=False),
 )  # fmt: skip
 
 

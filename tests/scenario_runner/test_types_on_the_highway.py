@@ -39,7 +39,6 @@ from tests.scenario_runner.facts import (
     traffic_is_slower_than,
 )
 from tests.scenario_runner.films import (
-    BLOCKED,
     DID_NOT_YIELD,
     HIT_THING,
     HIT_VEHICLE,
@@ -131,13 +130,15 @@ SCENES = (
             starts_before_the_ego("adversary", 2.7, 15.0, late_s=1.0), comes_into_the_lane("adversary"), removed(),
         ),
     ),
-    Scene("StaticCutIn", "1170", Ego(ram="adversary"), says=HIT_VEHICLE),
+    Scene("StaticCutIn", "1170", Ego(18.0), (comes_into_the_lane("adversary"),), HIT_VEHICLE),
     Scene(
-        "HighwayCutIn", "1060", Ego(12.0),
-        (hides("adversary"), appears("adversary", (10.0, 25.0), (25.0, 50.0)), moves_within("adversary", 0.6)),
-        may=HIT_VEHICLE,
+        "HighwayCutIn", "1060", Ego(12.0, sees=True),
+        (
+            hides("adversary"), appears("adversary", (10.0, 25.0), (25.0, 50.0)), moves_within("adversary", 0.6),
+            comes_into_the_lane("adversary"), removed(),
+        ),
     ),
-    Scene("HighwayCutIn", "1060", Ego(12.0, halt_at=20.0), says=BLOCKED, may=HIT_VEHICLE, most_s=85.0),
+    Scene("HighwayCutIn", "1060", Ego(12.0), (comes_into_the_lane("adversary"), removed()), HIT_VEHICLE),
     Scene(
         "HighwayExit", "1065", Ego(11.0, sees=True),
         (stream(4, 13.0), stream_starts(0.0, 0.2), stream_gaps(18.0, 54.0), ends_after_junction(0.0)),
@@ -183,6 +184,7 @@ SCENES = (
         "SequentialLaneChange", "1152", Ego(12.0, sees=True, obeys=True), (ends_when_driven(200.0),), may=HIT_VEHICLE | RAN_LIGHT,
         most_s=60.0,
     ),
+    waits_for_ever("SequentialLaneChange", "1153", 12.0),
     waits_for_ever("T_Junction", "1176", 12.0),
 )  # fmt: skip
 

@@ -52,6 +52,9 @@ Beyond that a car leaves its lane: tyres hold little more, and steering towards 
 SHORTEST_STEP = 0.05
 """Points nearer to one another than this are the same place, metres."""
 
+LONGEST_STEP = 2.0
+"""Longer pieces of a path are divided, metres: steering looks for the car's place among the points."""
+
 SLOWEST_BEND = 5.0
 """Bends are not taken slower than this, m/s: paths of lane changes have corners."""
 
@@ -103,6 +106,19 @@ def path_of(places: Sequence[Any], offset: float = 0.0) -> Array:
     return np.array(points, dtype=np.float64).reshape(-1, 2)
 
 
+def divided(path: Array) -> Array:
+    """The same path (N, 2), metres, with more points where two follow each other at more than ``LONGEST_STEP``.
+
+    The way across in a lane change is one long piece: nearest to a car on it would be its beginning, far behind.
+    """
+    steps = np.hypot(*np.diff(path, axis=0).T)
+    pieces = np.maximum(np.ceil(steps / LONGEST_STEP - 0.05), 1).astype(int)
+    places = [i + np.arange(count) / count for i, count in enumerate(pieces)]
+    at = np.concatenate([*places, [len(path) - 1.0]])
+    corners = np.arange(len(path))
+    return np.stack([np.interp(at, corners, path[:, 0]), np.interp(at, corners, path[:, 1])], axis=1)
+
+
 def bend_speeds(path: Array) -> Array:
     """(N,) speeds, m/s, at which a car can be at the points of a path (N, 2), metres, and take the bends that follow.
 
@@ -131,7 +147,7 @@ class PathAgent:
     Args:
         state: Motions of all actors.
         vehicle: The driven `carla.Vehicle`.
-        path: (N, 2) world points, metres, in driving order, at most a few metres apart.
+        path: (N, 2) world points, metres, in driving order.
         speed: Wanted speed, m/s; may be changed while driving.
         options: See `AgentOptions`.
 
@@ -146,10 +162,10 @@ class PathAgent:
             raise ValueError(f"a path to drive needs at least two points, got {len(path)}")
         self.state = state
         self.vehicle = vehicle
-        self.path = path
+        self.path = divided(path)
         self.speed = speed
         self.options = options or AgentOptions()
-        self._bend_speeds = bend_speeds(path)
+        self._bend_speeds = bend_speeds(self.path)
         self._index = 0
         self._steer = 0.0
         self._lateral = Pid(1.95, 0.05, 0.2)
@@ -164,7 +180,7 @@ class PathAgent:
 
     def extend(self, points: Array) -> None:
         """Append (N, 2) points to the path."""
-        self.path = np.concatenate([self.path, points])
+        self.path = divided(np.concatenate([self.path, points]))
         self._bend_speeds = bend_speeds(self.path)
 
     def step(self) -> None:
