@@ -172,7 +172,7 @@ SCENES = (
         "HardBreakRoute", "1045", Ego(sees=True), (traffic_ahead_stands(4.5, 9.5), ends_when_driven(15.0, after_s=10.0)),
         may=RAN_LIGHT,
     ),
-    Scene("HardBreakRoute", "1045", Ego(), (traffic_ahead_stands(4.5, 9.5),), HIT_VEHICLE, may=RAN_LIGHT),
+    Scene("HardBreakRoute", "1045", Ego(), says=HIT_VEHICLE, may=RAN_LIGHT),
     Scene(
         "PriorityAtJunction", "1156", Ego(sees=True),
         (own_light((0.2, 30.0, "Green")), other_lights(0.5, 30.0, "Red"), ends_after_junction(0.0)),
