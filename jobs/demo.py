@@ -42,7 +42,7 @@ class Step:
 
 
 LABEL = "python -m dataset_generation"
-EVALUATE = "python start_eval.py routes=data/routes/demo_eval.xml workers={workers}"
+EVALUATE = "python start_eval.py routes=data/routes/demo_eval.xml 'subset=\"901,902,903,904\"' workers={workers}"
 STEPS = (
     Step(
         "collect",
@@ -64,7 +64,9 @@ STEPS = (
     Step(
         "model",
         "the trained model drives the same routes",
-        EVALUATE + " agent=simlingo checkpoint={out}/train/checkpoints/last out={out}/model compare={out}/expert",
+        EVALUATE
+        + " agent=simlingo checkpoint={out}/train/checkpoints/last out={out}/model compare={out}/expert"
+        + " +agent_options.stuck_s=5",
     ),
 )
 """The loop in running order."""

@@ -57,6 +57,8 @@ class AgentConfig:
         navigation: With an instruction: whether the navigation sentence stays in the prompt.
         text_every: Generate text on every n-th tick; the last text stands in between.
         latency: Simulated time from seeing to acting: `none`, `measured` (the policy's own wall time), or seconds.
+        stuck_s: Seconds of standing after which the car creeps; None takes the profile's 40 s. A small model that has seen
+            few departures needs a push earlier; it is not held back by red lights.
         device: `auto`, `cpu` or `cuda`.
         images_per_second: Camera images kept in the log.
         policy_server: ``host:port`` of a policy server that holds the model instead of this process, or empty.
@@ -73,6 +75,7 @@ class AgentConfig:
     navigation: bool = True
     text_every: int = 1
     latency: str = "none"
+    stuck_s: float | None = None
     device: str = "auto"
     images_per_second: int = 4
     policy_server: str = ""
@@ -86,6 +89,8 @@ class AgentConfig:
             raise ValueError(f"text_every counts ticks, so it is at least 1; got {self.text_every}")
         if self.plan_spacing_m is not None and self.plan_spacing_m <= 0:
             raise ValueError(f"plan_spacing_m is a distance in metres, so it is above 0; got {self.plan_spacing_m}")
+        if self.stuck_s is not None and self.stuck_s <= 0:
+            raise ValueError(f"stuck_s is a time in seconds, so it is above 0; got {self.stuck_s}")
         ReactionDelay.parse(self.latency)
 
     @property

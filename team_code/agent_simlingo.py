@@ -134,6 +134,9 @@ class SimLingoAgent(AutonomousAgent):
         self.step = -1
         self.last_image = 0
         self.stuck_ticks = self.creep_left = 0
+        self.stuck_limit = self.profile.stuck_ticks
+        if config.stuck_s is not None:
+            self.stuck_limit = round(config.stuck_s * TICKS_PER_SECOND)
         self.stage_ms: dict[str, float] = {}
 
     def _load_policy(self) -> DrivingPolicy:
@@ -256,7 +259,7 @@ class SimLingoAgent(AutonomousAgent):
             return self.last_control
         throttle, brake = decided.throttle, decided.brake
         self.stuck_ticks = self.stuck_ticks + 1 if speed < STANDING_MPS else 0
-        if self.stuck_ticks > self.profile.stuck_ticks:
+        if self.stuck_ticks > self.stuck_limit:
             self.creep_left = self.profile.creep_ticks
         if self.creep_left > 0:
             self.creep_left -= 1

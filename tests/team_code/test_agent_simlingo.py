@@ -134,12 +134,15 @@ def test_turn_is_remembered_inside_the_junction() -> None:
     )
 
 
-def test_standing_for_forty_seconds_makes_the_car_creep(tmp_path: Path, policy: StraightPolicy) -> None:
-    agent = make_agent(tmp_path)
+@pytest.mark.parametrize(("options", "limit"), [("", 800), ("stuck_s: 5", 100)])
+def test_standing_for_forty_seconds_or_as_told_makes_the_car_creep(
+    tmp_path: Path, policy: StraightPolicy, options: str, limit: int
+) -> None:
+    agent = make_agent(tmp_path, options)
     standing = Prediction(np.zeros((20, 2), np.float32), np.zeros((10, 2), np.float32), "")
     policy.act = lambda observation: standing  # type: ignore[method-assign]
     agent.run_step(sensors(0, 0.0), 0.0)
-    controls = [agent.run_step(sensors(0, 0.0), 0.05 * tick) for tick in range(1, agent.profile.stuck_ticks + 2)]
+    controls = [agent.run_step(sensors(0, 0.0), 0.05 * tick) for tick in range(1, limit + 2)]
     assert all(control.brake == 1 for control in controls[:-1])
     assert (controls[-1].throttle, controls[-1].brake) == (pytest.approx(0.4), 0.0)
 
