@@ -37,7 +37,8 @@ def test_run_writes_every_file(evaluation: Evaluation, monkeypatch: pytest.Monke
         "meta", "town_name",
     ]  # fmt: skip
     assert first["scores"] == {"score_route": 100, "score_penalty": 1.0, "score_composed": 100.0}
-    assert first["meta"]["route_length"] == pytest.approx(60.0, abs=1.0)
+    # The street begins one metre in, and planned routes are sampled every metre at both ends.
+    assert first["meta"]["route_length"] == pytest.approx(59.0, abs=1.0)
     assert [failure["type"] for failure in second["scenario_build_failures"]] == ["Meteor"]
     metric = json.loads((evaluation.folder / "viz" / first["save_name"] / "metric_info.json").read_text())
     ticks = evaluation.manifest("r")["routes"]["RouteScenario_1_rep0"]["ticks"]
