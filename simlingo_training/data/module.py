@@ -59,11 +59,12 @@ USUAL_BUCKETS = frozenset(
         "leading_object_walker",
         "parkinglane",
         "start_from_stop",
+        "start_from_stop_old",
         "vehicle_front",
         "vehicle_side",
     }
 )
-"""Buckets of the published mixture that stand for themselves; they may be empty."""
+"""Buckets of our mixtures that stand for themselves; a small collection may lack them."""
 
 DREAMER_POOL = "all_dreamer"
 """Bucket of all dreamed alternatives."""

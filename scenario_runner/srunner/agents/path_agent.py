@@ -178,11 +178,6 @@ class PathAgent:
         """Whether the vehicle itself has come to the end of the path, at the last step."""
         return self._arrived
 
-    def extend(self, points: Array) -> None:
-        """Append (N, 2) points to the path."""
-        self.path = divided(np.concatenate([self.path, points]))
-        self._bend_speeds = bend_speeds(self.path)
-
     def step(self) -> None:
         """Drive for one tick: sends one control, and the enforced velocity where that is in use."""
         motion = self.state.motion(self.vehicle)
