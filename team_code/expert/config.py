@@ -178,6 +178,8 @@ class ExpertConfig:
         lane_changes: How planned lane changes are carried out; None follows the plan to the letter.
         relevant_distance: Lights and stop signs farther than this do not count, metres.
         dilemma_deceleration: A yellow light that would need a harder stop than this is passed, m/s²; infinite stops always.
+        green_reserve: A light that a scenario will turn red within this time after the ego has passed counts as yellow, seconds;
+            minus infinity knows nothing of it.
         stop_ticks: Ticks of standstill after which a stop sign is obeyed.
         stop_reach: Distance to the trigger centre at which standing still counts, metres.
         stop_memory: Distance beyond which a stop sign is forgotten, metres.
@@ -221,6 +223,7 @@ class ExpertConfig:
     lane_changes: LaneChangeConfig | None = field(default_factory=LaneChangeConfig)
     relevant_distance: float = 60.0
     dilemma_deceleration: float = 6.0
+    green_reserve: float = 0.5
     stop_ticks: int = 25
     stop_reach: float = 3.0
     stop_memory: float = 10.0
@@ -259,6 +262,7 @@ _SIMLINGO = replace(
     relevant_distance=float("inf"),
     lateral_acceleration=float("inf"),
     dilemma_deceleration=float("inf"),
+    green_reserve=float("-inf"),
     check_while_overtaking=False,
     urban_limit=0.0,
     keep_up_time=0.0,

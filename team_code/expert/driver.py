@@ -21,7 +21,7 @@ from team_code.expert.planner import RoutePlanner, RoutePosition
 from team_code.expert.route import build_route
 from team_code.expert.scenarios import ScenarioManager
 from team_code.expert.scene import Scene
-from team_code.expert.signals import locate_lights, locate_stop_signs, speed_limits_of
+from team_code.expert.signals import AnnouncedLights, locate_lights, locate_stop_signs, speed_limits_of
 from team_code.expert.target_speed import Cause, Hazards, SpeedPlanner
 
 Array = NDArray[np.float64]
@@ -117,6 +117,7 @@ class Expert:
         if config.lane_changes is not None and lanes is not None:
             self._lane_changes = LaneChanges(self.planner, lanes, config.lane_changes)
         self._commands = CommandPlanner(plan)
+        self._announced = AnnouncedLights(config.bicycle.dt)
         self._rng = rng
         self._standing_ticks = 0
         self._waited_long = False
@@ -188,7 +189,9 @@ class Expert:
             return wish.max_speed, False, wish.cause, Hazards(), True
         if wish.keep_driving:
             road_speed, cruise = wish.max_speed, min(self.planner.bend_speed, wish.max_speed)
-        decision = self.speed.decide(scene, position, cruise, road_speed, self._is_impatient(scene.ego.speed))
+        green_left = self._announced.step(infos, scene.ego.xyz, position.light_distance)
+        impatient = self._is_impatient(scene.ego.speed)
+        decision = self.speed.decide(scene, position, cruise, road_speed, impatient, green_left)
         if wish.max_speed < decision.target:
             return wish.max_speed, False, wish.cause, decision.hazards, wish.keep_driving
         if change.at_most < decision.target and change.actor is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from bisect import bisect_right
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driving.geometry import wrap_angle
+from srunner.scenariomanager.scenario_info import ScenarioInfo, ScenarioPhase
 from team_code.expert.config import RouteConfig
 from team_code.expert.route import Route, next_ahead
 
@@ -20,6 +22,9 @@ Array = NDArray[np.float64]
 KMH_PER_UNIT = {"km/h": 1.0, "mph": 1.609344, "m/s": 3.6}
 POSTED_LIMITS_KMH = (50.0, 80.0, 100.0, 120.0)
 """Limits in the published speed-limit files; a posted limit counts as the next of these."""
+
+ENTRY_REACH = 20.0
+"""A light whose line is nearer than this to the entry of a junction is that entry's, metres."""
 
 LINE_WIDTH = 2.0
 """A stop line farther from the route than this belongs to another lane, metres."""
@@ -118,6 +123,37 @@ def locate_stop_signs(route: Route, stop_signs: Sequence[carla.Actor], config: R
             if inside.any():
                 places.append((int(index), number))
     route.stop_index, route.stop_distance = next_ahead(len(route), places, 1.0 / config.points_per_meter)
+
+
+class AnnouncedLights:
+    """When lights will turn red because a scenario makes them do so, without a yellow phase.
+
+    Args:
+        dt: Seconds between ticks.
+    """
+
+    def __init__(self, dt: float) -> None:
+        self._dt = dt
+        self._active: dict[int, float] = {}
+
+    def step(self, infos: Sequence[ScenarioInfo], ego: Array, light_distance: float) -> float:
+        """Seconds of green that the next light on the route has left; infinite if no scenario has a say in it.
+
+        Args:
+            infos: Scenarios built so far; ``green_time`` among their numbers counts from their beginning.
+            ego: (3,) location of the ego, metres.
+            light_distance: Metres to the line of the next light.
+        """
+        left = math.inf
+        for info in infos:
+            if info.phase is not ScenarioPhase.ACTIVE or "green_time" not in info.numbers:
+                continue
+            self._active[info.id] = self._active.get(info.id, -self._dt) + self._dt
+            entry = info.places["entry"].location
+            green = info.numbers["green_time"] - self._active[info.id]
+            if green > 0 and abs(math.dist(ego, (entry.x, entry.y, entry.z)) - light_distance) < ENTRY_REACH:
+                left = min(left, green)
+        return left
 
 
 def trigger_centre(actor: carla.Actor) -> carla.Location:

@@ -41,6 +41,9 @@ LANE_HALF_WIDTH_M = 1.75
 LIGHT_BEHIND_ENTRY_M = 10.0
 """A light no farther than this behind the entry of a junction is that junction's."""
 
+TAIL_M = 1.0
+"""Running a red light is judged by the line from the rear of the car to so far behind it."""
+
 KEEP_UP_POINTS = 300
 """The highest speed limit on so many points ahead bounds the speed at which the ego keeps up with others."""
 
@@ -188,6 +191,7 @@ class SpeedPlanner:
         cruise_speed: float,
         road_speed: float | None = None,
         is_impatient: bool = False,
+        green_left: float = np.inf,
     ) -> SpeedDecision:
         """Target speed for a scene.
 
@@ -197,6 +201,7 @@ class SpeedPlanner:
             cruise_speed: Speed on a free road, m/s, positive.
             road_speed: The same on a straight road; None if it is the same.
             is_impatient: Take gaps in crossing traffic without the reserve of growing boxes.
+            green_left: Seconds after which the next light is known to turn red.
         """
         self._is_impatient = is_impatient
         self._road_speed = cruise_speed if road_speed is None else road_speed
@@ -204,7 +209,7 @@ class SpeedPlanner:
         near_lane_change = self.near_lane_change(scene.ego.speed)
         hazards = Hazards()
         self._actor_terms(scene, cruise_speed, near_lane_change, causes, hazards)
-        self._light_term(scene, position, cruise_speed, causes)
+        self._light_term(scene, position, cruise_speed, green_left, causes)
         self._stop_term(scene.ego, position, cruise_speed, causes)
         winner = min(causes, key=lambda cause: cause.speed)
         self._set_flags(winner, cruise_speed, hazards)
@@ -440,18 +445,26 @@ class SpeedPlanner:
         clears = crosses and is_turning and reached < OUTSIDE_M
         return None if clears and ego.speed < self._config.clearing_speed else 0.0
 
-    def _light_term(self, scene: Scene, position: RoutePosition, cruise: float, causes: list[Cause]) -> None:
+    def _light_term(
+        self, scene: Scene, position: RoutePosition, cruise: float, green_left: float, causes: list[Cause]
+    ) -> None:
         if position.light_id is None or position.light_distance > self._config.relevant_distance:
             return
         light = scene.lights[position.light_id]
-        if light.state == carla.TrafficLightState.Green:
+        is_green = light.state == carla.TrafficLightState.Green
+        if is_green and not self._comes_too_late(scene.ego, position.light_distance, green_left):
             return
-        if light.state == carla.TrafficLightState.Yellow:
+        if is_green or light.state == carla.TrafficLightState.Yellow:
             room = max(0.1, position.light_distance - float(scene.ego.extent[0]))
             if scene.ego.speed**2 / (2 * room) > self._config.dilemma_deceleration:
                 return
         target = self._follow(cruise, scene.ego.speed, position.light_distance, 0.0, 0.0, self._config.light)
         causes.append(Cause(target, "light", light.type_id, light.id, position.light_distance))
+
+    def _comes_too_late(self, ego: EgoState, light_distance: float, green_left: float) -> bool:
+        """Whether the tail of the ego, at its present speed, is before the line when the green ends."""
+        time = green_left - self._config.green_reserve
+        return bool(np.isfinite(time)) and light_distance + float(ego.extent[0]) + TAIL_M > ego.speed * time
 
     def _stop_term(self, ego: EgoState, position: RoutePosition, cruise: float, causes: list[Cause]) -> None:
         if position.stop_id is None:

@@ -185,7 +185,8 @@ def turn_at_light(draft: Draft) -> Plan:
             changing = steps.sequence(changing, steps.Forever())
         return steps.race(_cross(stage), changing)
 
-    return Plan(behaviour, places={"entry": entry.transform})
+    numbers = {} if starts_red else {"green_time": EGO_WAITS_S}
+    return Plan(behaviour, places={"entry": entry.transform}, numbers=numbers)
 
 
 TYPES = (

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from driving.commands import RoadOption
+from srunner.scenariomanager.scenario_info import ScenarioInfo, ScenarioPhase
 from team_code.expert.config import PROFILES, expert_config
 
 from . import simulation
@@ -150,6 +151,27 @@ def test_light_states_decide_between_stopping_and_passing(town):
             assert decision.hazards.light
             assert decision.cause.actor_id == light.id
             assert 2.0 < decision.position.light_distance < 12.0
+
+
+@pytest.mark.parametrize("speed", [5.0, 9.0, 13.0])
+@pytest.mark.parametrize("ahead", range(10, 60, 8))
+def test_a_green_that_a_scenario_ends_without_yellow_is_used_only_if_it_lasts(town, speed, ahead):
+    plan, light, world = plan_with_light(town)
+    line = next(i for i, (pose, _) in enumerate(plan) if pose.location.distance(light.pose.location) < 0.6)
+    drive = simulation.Drive(town, plan[max(0, line - ahead) :], world=world)
+    drive.pose[3], half, forward = speed, simulation.MKZ_EXTENT[0], light.pose.get_forward_vector()
+    info = ScenarioInfo(
+        1, "turn", "VanillaSignalizedTurnEncounterGreenLight", ScenarioPhase.ACTIVE, light.pose, 0,
+        places={"entry": light.pose}, numbers={"green_time": 5.0},
+    )  # fmt: skip
+    for tick in range(200):
+        is_red = tick >= 100
+        state = carla.TrafficLightState.Red if is_red else carla.TrafficLightState.Green
+        decision = drive.tick(infos=[info], light_state=state)
+        x, y = drive.pose[0] - light.pose.location.x, drive.pose[1] - light.pose.location.y
+        passed = x * forward.x + y * forward.y
+        assert not (is_red and 0.8 * half < passed < half + 1.0)
+    assert passed > 10.0 or decision.hazards.light
 
 
 def plan_with_light(town):
