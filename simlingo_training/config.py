@@ -67,6 +67,8 @@ class ModelSettings:
         freeze_vision: Train only the projector of the vision side.
         path_queries: False drops the path output (ablation: waypoints only).
         straight_prior: Predict how path and waypoints differ from holding wheel and speed. The released models do not.
+        numbers_in_queries: Add an encoding of speed and target points to the action queries, beside the text that tells
+            them: a small network learns to read numbers from text very slowly. The released models do not.
         tiles: Image tiling.
         max_new_tokens: Limit of a generated answer.
         attention: Attention kernel: ``sdpa``, ``eager`` or ``flash_attention_2``.
@@ -80,6 +82,7 @@ class ModelSettings:
     freeze_vision: bool = False
     path_queries: bool = True
     straight_prior: bool = False
+    numbers_in_queries: bool = False
     tiles: TileSpec = field(default_factory=TileSpec)
     max_new_tokens: int = 100
     attention: str = "sdpa"

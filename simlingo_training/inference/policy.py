@@ -49,6 +49,7 @@ class _Row:
         written: Valid cache places.
         answer: Accepted tokens.
         inputs: Embeddings (n, D) to run next.
+        queries: Action queries (Q, D).
         tried: Draft tokens among them, right behind the first ``certain`` ones.
         certain: Inputs that are known to be right (prompt, or the last accepted token).
         with_queries: Whether the action queries close the inputs.
@@ -56,6 +57,7 @@ class _Row:
     """
 
     inputs: torch.Tensor
+    queries: torch.Tensor
     written: int = 0
     answer: list[int] = field(default_factory=list)
     tried: tuple[int, ...] = ()
@@ -118,7 +120,7 @@ class Policy:
             self._encode = FastVision(self.model.backbone).encode  # type: ignore[arg-type]
         self.decoder = self._make_decoder(dropout, graphs, autotune)
         self.num_queries = self.model.heads.num_queries
-        self._queries = self.model.heads.queries().detach().to(dtype)
+        self._dtype = dtype
         self.short_answer = (*self.tokenizer.encode(WAYPOINTS_ANSWER), self.tokenizer.end_token)
         self._session = Session()
 
@@ -169,8 +171,8 @@ class Policy:
         with clock.stage("preprocess"):
             tiles, chat = self._prepare(observations)
         with clock.stage("vision"):
-            prompts = self._embed(observations, tiles, chat)
-        rows = [self._start(prompt, session) for prompt, session in zip(prompts, sessions)]
+            prompts, queries = self._embed(observations, tiles, chat)
+        rows = [self._start(*parts) for parts in zip(prompts, queries, sessions)]
         keep = [self._keeps_text(session) for session in sessions]
         longest = max(len(prompt) for prompt in prompts)
         self.decoder.reserve(len(rows), longest + self.settings.max_new_tokens + 1 + self.num_queries)
@@ -180,8 +182,7 @@ class Policy:
             while any(row.states is None for row in rows):
                 self._round(rows, keep)
         with clock.stage("action"):
-            speeds = torch.tensor([o.speed for o in observations], dtype=torch.float32, device=self.device)
-            return self._finish(rows, speeds, sessions, keep, clock)
+            return self._finish(rows, self._speeds(observations), sessions, keep, clock)
 
     def _prepare(self, observations: Sequence[Observation]) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
         tiles = self._tiles(observations)
@@ -198,24 +199,28 @@ class Policy:
 
     def _embed(
         self, observations: Sequence[Observation], tiles: torch.Tensor, chat: list[tuple[int, ...]]
-    ) -> list[torch.Tensor]:
-        """Prompt embeddings (n, D) of each row."""
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Prompt embeddings (n, D) of each row, and the action queries (B, Q, D)."""
         longest = max(map(len, chat))
         ids = torch.tensor([[*row, *[self.tokenizer.padding_token] * (longest - len(row))] for row in chat])
-        points = torch.tensor(np.stack([o.target_points for o in observations]), dtype=torch.float32)
-        features = self._encode(tiles)
-        embedded = self.model.place_inputs(ids.to(self.device), features, points.to(self.device))
-        return [embedded[number, : len(row)] for number, row in enumerate(chat)]
+        ids = ids.to(self.device)
+        points = torch.tensor(np.stack([o.target_points for o in observations]), dtype=torch.float32).to(self.device)
+        embedded = self.model.place_inputs(ids, self._encode(tiles), points)
+        queries = self.model.queries(ids, self._speeds(observations), points).to(self._dtype)
+        return [embedded[number, : len(row)] for number, row in enumerate(chat)], queries
+
+    def _speeds(self, observations: Sequence[Observation]) -> torch.Tensor:
+        return torch.tensor([o.speed for o in observations], dtype=torch.float32, device=self.device)
 
     def _keeps_text(self, session: Session) -> bool:
         """Whether this tick reuses the previous answer unchecked."""
         return bool(session.draft) and session.ticks_since_text + 1 < self.text_every
 
-    def _start(self, prompt: torch.Tensor, session: Session) -> _Row:
+    def _start(self, prompt: torch.Tensor, queries: torch.Tensor, session: Session) -> _Row:
         draft = session.draft or self.short_answer
         if not self.use_drafts and not self._keeps_text(session):
             draft = ()
-        return self._extend(_Row(prompt[:0]), prompt, draft)
+        return self._extend(_Row(prompt[:0], queries), prompt, draft)
 
     def _extend(self, row: _Row, certain: torch.Tensor, draft: tuple[int, ...], ended: bool = False) -> _Row:
         """Set the next inputs of a row: certain embeddings, draft tokens, and the queries where they may be valid."""
@@ -228,13 +233,13 @@ class Policy:
         if row.tried:
             parts.append(self._token_embeddings(row.tried))
         if row.with_queries:
-            parts.append(self._queries)
+            parts.append(row.queries)
         row.inputs = torch.cat(parts)
         return row
 
     def _token_embeddings(self, tokens: Sequence[int]) -> torch.Tensor:
         ids = torch.tensor(tokens, device=self.device)
-        return self.model.backbone.embed(ids).to(self._queries.dtype)
+        return self.model.backbone.embed(ids).to(self._dtype)
 
     def _round(self, rows: list[_Row], keep: list[bool]) -> None:
         """Run the next inputs of all unfinished rows and accept what is right."""
@@ -242,8 +247,8 @@ class Policy:
             self._decode(rows[0])
             return
         longest = max(len(row.inputs) for row in rows if row.states is None)
-        width = self._queries.shape[1]
-        inputs = torch.zeros(len(rows), longest, width, dtype=self._queries.dtype, device=self.device)
+        width = self.model.backbone.width
+        inputs = torch.zeros(len(rows), longest, width, dtype=self._dtype, device=self.device)
         for number, row in enumerate(rows):
             if row.states is None:
                 inputs[number, : len(row.inputs)] = row.inputs

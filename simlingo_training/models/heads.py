@@ -16,6 +16,10 @@ WAYPOINT_SECONDS = 0.25
 """Time between two waypoints, seconds; the points of the path are 1 m apart, the first at the ego."""
 
 
+TYPICAL_SPEED_M_S, TYPICAL_DISTANCE_M = 10.0, 20.0
+"""Units of the numbers in action queries."""
+
+
 class NumberEncoder(nn.Module):
     """Numbers to embeddings. SimLingo feeds target points in metres, not normalised."""
 
@@ -26,6 +30,27 @@ class NumberEncoder(nn.Module):
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
         """(..., inputs) to (..., D)."""
         return self.mlp(numbers.to(next(self.parameters()).dtype))
+
+
+class QueryNumbers(nn.Module):
+    """Speed and target points as one vector that is added to all action queries of a row; begins with none.
+
+    They enter in units in which they are about one. Fed in metres, only the direction of a far target point would survive
+    the decoder's first norm.
+    """
+
+    def __init__(self, width: int, hidden: int = 128) -> None:
+        super().__init__()
+        self.mlp = perceptron((5, hidden, width), nn.SiLU)
+        for parameter in self.mlp[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, speed: torch.Tensor, points: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+        """Speeds (B,) m/s and target points (B, 2, 2), ego frame, metres, to (B, 1, D); the points count only in the rows
+        ``told`` (B,), whose text has them."""
+        near = points.float().flatten(1) / TYPICAL_DISTANCE_M * told[:, None]
+        numbers = torch.cat([speed.float()[:, None] / TYPICAL_SPEED_M_S, near], dim=1)
+        return self.mlp(numbers.to(next(self.parameters()).dtype))[:, None]
 
 
 def perceptron(sizes: tuple[int, ...], activation: type[nn.Module], last_bias: bool = True) -> nn.Sequential:

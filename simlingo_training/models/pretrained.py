@@ -12,7 +12,7 @@ from simlingo_training.models.checkpoint import CheckpointError, read_tensors
 from simlingo_training.models.released import compare_keys, from_original_backbone
 from simlingo_training.models.simlingo import SimLingo
 
-OWN_PARTS = ("heads.", "point_encoder.", "lora_")
+OWN_PARTS = ("heads.", "point_encoder.", "query_numbers.", "lora_")
 """Parts of a model that no backbone has; they keep their random values."""
 
 

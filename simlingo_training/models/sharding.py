@@ -12,7 +12,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-OWN_PRECISION = ("path_head", "speed_head", "point_encoder")
+OWN_PRECISION = ("path_head", "speed_head", "point_encoder", "query_numbers")
 """Parts of a model that compute in float32 whatever the backbone does."""
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from simlingo_training.config import ModelSettings
 from simlingo_training.models.backbone import Backbone, add_lora
 from simlingo_training.models.families import build_backbone
-from simlingo_training.models.heads import DrivingHeads, NumberEncoder
+from simlingo_training.models.heads import DrivingHeads, NumberEncoder, QueryNumbers
 from simlingo_training.models.losses import token_losses
 
 
@@ -86,6 +86,7 @@ class SimLingo(nn.Module):
             self.backbone.vision_modules()[0].requires_grad_(False)
         self.point_encoder = NumberEncoder(self.backbone.width)
         self.heads = DrivingHeads(self.backbone.width, settings.path_queries, straight_prior=settings.straight_prior)
+        self.query_numbers = QueryNumbers(self.backbone.width) if settings.numbers_in_queries else None
         self.image_token = image_token
         self.point_token = point_token
 
@@ -113,10 +114,16 @@ class SimLingo(nn.Module):
         encoded = points.gather(1, order[..., None].expand(-1, -1, points.shape[2]))
         return torch.where(is_point[..., None], encoded, embeddings)
 
-    def append_queries(self, text: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Put the queries behind the last token of each row: text (B, L, D), lengths (B,) to (B, L + Q, D)."""
-        queries = self.heads.queries().to(text.dtype).expand(len(text), -1, -1)
-        rows = torch.cat([text, queries], dim=1)
+    def queries(self, ids: torch.Tensor, speed: torch.Tensor, target_points: torch.Tensor) -> torch.Tensor:
+        """Action queries (B, Q, D) of rows with token ids (B, L), speeds (B,) m/s and target points (B, 2, 2), metres."""
+        queries = self.heads.queries().expand(len(ids), -1, -1)
+        if self.query_numbers is None:
+            return queries
+        return queries + self.query_numbers(speed, target_points, (ids == self.point_token).any(1))
+
+    def append_queries(self, text: torch.Tensor, lengths: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+        """Put queries (B, Q, D) behind the last token of each row: text (B, L, D), lengths (B,) to (B, L + Q, D)."""
+        rows = torch.cat([text, queries.to(text.dtype)], dim=1)
         order = row_order(lengths, text.shape[1], queries.shape[1])
         return rows.gather(1, order[..., None].expand(-1, -1, rows.shape[2]))
 
@@ -128,7 +135,8 @@ class SimLingo(nn.Module):
     def forward(self, batch: ModelInput) -> ModelOutput:
         """Teacher-forced pass."""
         text = self.embed_text(batch.ids, batch.tiles, batch.target_points)
-        hidden = self.backbone.decode(self.append_queries(text, batch.lengths))
+        queries = self.queries(batch.ids, batch.speed, batch.target_points)
+        hidden = self.backbone.decode(self.append_queries(text, batch.lengths, queries))
         path, speed_waypoints = self.heads(self.query_states(hidden, batch.lengths), batch.speed)
         states = hidden[batch.supervised[0], batch.supervised[1]]
         losses = token_losses(states, self.backbone.output_layer(), batch.targets)

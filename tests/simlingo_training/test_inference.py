@@ -21,14 +21,14 @@ MOST_TOKENS = 24
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    """A small model with random weights and adapters, and answers that vary and end."""
+    """A small model with random weights, adapters and numbers in its queries, and answers that vary and end."""
     torch.manual_seed(3)
     lora = LoraSettings(enabled=True, rank=4, alpha=8, dropout=0.1)
-    settings = ModelSettings("tiny", pretrained=False, tiles=TileSpec(192), lora=lora, max_new_tokens=MOST_TOKENS)
-    made = checkpoints.build(settings)
+    settings = ModelSettings("tiny", tiles=TileSpec(192), lora=lora, max_new_tokens=MOST_TOKENS)
+    made = checkpoints.build(replace(settings, numbers_in_queries=True))
     with torch.no_grad():
         for name, parameter in made.model.named_parameters():
-            if "lora_B" in name:
+            if "lora_B" in name or "query_numbers" in name:
                 parameter.normal_(0, 0.05)
         made.model.backbone.embedding().weight.mul_(8)
     return made
@@ -68,7 +68,9 @@ def plain_greedy(checkpoint: Checkpoint, moment: Observation) -> tuple[tuple[int
     if tokens[-1] != checkpoint.tokenizer.end_token:
         tokens.append(checkpoint.tokenizer.end_token)
         text = torch.cat([text, model.backbone.embed(torch.tensor([tokens[-1:]]))], dim=1)
-    queries = model.heads.queries().expand(1, -1, -1)
+    near = moment.target_points.ravel() / 20 * (prompts.TARGET_POINT in moment.prompt)
+    numbers = torch.tensor([moment.speed / 10, *near], dtype=torch.float32)
+    queries = model.heads.queries()[None] + model.query_numbers.mlp(numbers)
     hidden = model.backbone.decode(torch.cat([text, queries], dim=1))[:, -model.heads.num_queries :]
     path, _ = model.heads(hidden, torch.tensor([moment.speed]))
     assert path is not None

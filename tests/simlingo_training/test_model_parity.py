@@ -117,7 +117,9 @@ def test_inputs_and_hidden_states_of_the_decoder(arrays, checkpoint, batch, outp
     mask = recorded["inputs_mask"]
     with torch.no_grad():
         text = checkpoint.model.embed_text(batch.ids, batch.tiles, batch.target_points)
-        rows = checkpoint.model.append_queries(text, batch.lengths)
+        rows = checkpoint.model.append_queries(
+            text, batch.lengths, checkpoint.model.heads.queries().expand(len(text), -1, -1)
+        )
     close(rows[mask], recorded["llm_inputs"][mask])
     close(output.hidden[mask], recorded["final_hidden"][mask])
     close(checkpoint.model.query_states(output.hidden, batch.lengths), recorded["driving_hidden"])

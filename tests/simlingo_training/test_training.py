@@ -345,6 +345,16 @@ def test_a_model_without_path_queries_predicts_waypoints_only(tmp_path):
     assert prediction.path.shape == (20, 2)
 
 
+def test_numbers_in_queries_begin_with_no_effect_and_reach_path_and_waypoints(data_root, tmp_path):
+    settings = small_run(data_root, tmp_path, model=small_model(numbers_in_queries=True))
+    model, batch = first_batch(settings)
+    told, others = model(batch.inputs), replace(batch.inputs, speed=batch.speed + 5)
+    torch.testing.assert_close(model(others).path, told.path)
+    torch.nn.init.normal_(model.query_numbers.mlp[-1].weight)
+    assert (model(others).path - model(batch.inputs).path).abs().amax((1, 2)).min() > 1e-4
+    assert (model(others).speed_waypoints - model(batch.inputs).speed_waypoints).abs().amax((1, 2)).min() > 1e-4
+
+
 def test_dropout_of_the_published_agent_makes_equal_calls_differ(tmp_path):
     checkpoint = checkpoints.build(small_model(lora=LoraSettings(rank=4, alpha=8, dropout=0.3)))
     for name, parameter in checkpoint.model.named_parameters():
