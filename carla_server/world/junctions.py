@@ -6,8 +6,9 @@ up waiting for one another in a ring, for ever, and at speed it sees crossing tr
 * the approaches of a junction without lights whose ways cross take turns: those without a stop or yield sign go
   together, each one with a sign goes by itself and leaves a gap to the others; whoever has waited long enough gets the
   next turn;
-* nobody enters any junction while somebody has been standing inside for some time, or where the way out is full.
+* nobody enters a junction while somebody has been standing inside for some time, or where the way out is full.
 
+Where no other way is crossed, as where two roads meet end to end, nobody waits: a queue may stand there.
 Vehicles that have to wait are shown a red light before the junction. The ego vehicle is never held: how it deals with a
 junction is its own affair.
 """
@@ -104,7 +105,7 @@ class _Mouth:
     Attributes:
         lane: Index of the lane.
         junction: Number of the junction.
-        flow: Who goes together; `NOBODY` if its way crosses nobody's.
+        flow: Who goes together; `NOBODY` if its way crosses nobody's: then it is never held.
         signed: Whether a stop or yield sign rules it.
         light: Row of its traffic light, `NOBODY` if it has none.
     """
@@ -203,8 +204,11 @@ class JunctionKeeper:
 
     def _admits(self, number: int) -> bool:
         mouth = self._mouths[number]
+        if mouth.flow == NOBODY:
+            # A vehicle that has to stop inside is in nobody's way.
+            return True
         junction = self._junctions[mouth.junction]
-        return (mouth.flow == NOBODY or junction.admits(mouth.flow, mouth.signed)) and not self._exits.full(number)
+        return junction.admits(mouth.flow, mouth.signed) and not self._exits.full(number)
 
     def _look(
         self,

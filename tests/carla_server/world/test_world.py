@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import msgpack
 import numpy as np
@@ -14,12 +15,14 @@ from carla_server.sensors.views import LampState
 from carla_server.wire.values import AckermannControl, Description, Pose, VehicleControl
 from carla_server.world.actors import Actor
 from carla_server.world.blueprints import BLUEPRINTS, blueprint
+from carla_server.world.junctions import NOBODY
 from carla_server.world.lights import GREEN_S, RED_S, YELLOW_S, Phase, line_of
 from carla_server.world.state import Kind
 from carla_server.world.towns import TownLibrary, UnknownTownError
 from carla_server.world.world import World, WorldError
 from tests.carla_server.conftest import Recorder
 
+SHARED = Path(__file__).resolve().parents[4] / "shared"
 Spawn = Callable[..., Actor]
 DT = 0.05
 GO = VehicleControl(0.6, 0.1, 0.0, False, False, False, 0)
@@ -323,26 +326,51 @@ def test_a_free_junction_holds_nobody(world: World, spawn: Spawn) -> None:
     assert not world.rows.wire["has_light"][car.row]
 
 
+def behind(world: World, number: int) -> Pose:
+    """Place of a car that waits just behind a junction, on the first of the ways out that a mouth leads to."""
+    exits = world.keeper._exits
+    out = world.road_map.lanes[exits._lanes[exits._of_mouth[number][0]]]
+    (x, y, z), yaw, _ = world.road_map.pose_on(out, out.s[0] + 4.0 if out.forward else out.s[-1] - 4.0)
+    return Pose(float(x), float(y), float(z), 0.0, math.degrees(yaw), 0.0)
+
+
+def is_shown_red(world: World, car: Actor) -> bool:
+    """Whether a car is shown red after half a second."""
+    for _ in range(10):
+        world.tick(DT)
+    return bool(world.rows.wire["light_state"][car.row] == LampState.RED)
+
+
 def test_nobody_enters_a_junction_whose_way_out_is_full(world: World, spawn: Spawn) -> None:
     keeper = world.keeper
     number = next(
         k for k, row in enumerate(keeper._mouths) if keeper._junctions[row.junction].lit and keeper._exits._of_mouth[k]
     )
     waiting = spawn("vehicle.tesla.model3", approach(world, number, 12.0))
-    out = world.road_map.lanes[keeper._exits._lanes[keeper._exits._of_mouth[number][0]]]
-    (x, y, z), yaw, _ = world.road_map.pose_on(out, out.s[0] + 4.0 if out.forward else out.s[-1] - 4.0)
-    queue = spawn("vehicle.tesla.model3", (x, y, z, 0.0, math.degrees(yaw), 0.0))
-
-    def red() -> bool:
-        for _ in range(10):
-            world.tick(DT)
-        return bool(world.rows.wire["light_state"][waiting.row] == LampState.RED)
-
+    queue = spawn("vehicle.tesla.model3", behind(world, number))
     world.lights.freeze(True)
     world.rows.wire["lamp"][world.lights.boxes[:, 7].astype(int)] = LampState.GREEN
-    assert red()
+    assert is_shown_red(world, waiting)
     world.destroy(queue.id)
-    assert not red()
+    assert not is_shown_red(world, waiting)
+
+
+@pytest.mark.parametrize("town", ["Mini03", "Town10HD"])
+def test_nobody_is_held_where_no_other_way_is_crossed_though_a_queue_stands_behind_it(town: str) -> None:
+    """On Town10HD two roads meet end to end, and a light stands 11 m behind: cars wait in between."""
+    library = TownLibrary([SHARED / "carla_towns"])
+    if town not in library.names():
+        pytest.skip(f"{town} is not at hand")
+    world = World(library, town, Recorder(), seed=1)
+    mouths, junctions = world.keeper._mouths, world.keeper._junctions
+    free = [number for number, row in enumerate(mouths) if row.flow == NOBODY and not junctions[row.junction].lit]
+    assert free
+    for number in free:
+        places = approach(world, number, 8.0), behind(world, number)
+        waiting, queue = (world.spawn(Description(1, "vehicle.tesla.model3", []), place) for place in places)
+        assert not is_shown_red(world, waiting), world.road_map.lanes[mouths[number].lane].key
+        world.destroy(waiting.id)
+        world.destroy(queue.id)
 
 
 def test_friction_triggers_act_inside_their_box_only(world: World, spawn: Spawn) -> None:
