@@ -195,6 +195,8 @@ class DataSettings:
         dreamer_share: Share of instruction (dreaming) samples; 0 leaves them out.
         tasks: Shares of the driving samples.
         samples_per_epoch: Draws per epoch; None takes the published rule (min over buckets of size / weight).
+        fixed_samples: Draw that many samples once and repeat them, changed pictures included: what a model must be able to
+            learn by heart. None trains on all.
         batch_size: Per device.
         num_workers: Loader processes per device; 0 loads in the training process.
         length_window: Batches that are drawn together and then filled in the order of their rows' lengths, so that rows of a
@@ -225,6 +227,7 @@ class DataSettings:
     dreamer_share: float = 0.5
     tasks: TaskShares = field(default_factory=TaskShares)
     samples_per_epoch: int | None = None
+    fixed_samples: int | None = None
     batch_size: int = 8
     num_workers: int = 8
     length_window: int = 1
@@ -254,8 +257,13 @@ class DataSettings:
         require(self.bucket_sampling in known, f"bucket_sampling is one of {known}; got {self.bucket_sampling!r}")
         require(0 <= self.dreamer_share <= 1, f"dreamer_share lies in [0, 1]; got {self.dreamer_share}")
         require(0 <= self.val_fraction < 1, f"val_fraction lies in [0, 1); got {self.val_fraction}")
-        for name in ("batch_size", "length_window", "pad_multiple"):
-            require(getattr(self, name) >= 1, f"{name} counts from 1; got {getattr(self, name)}")
+        counts = (
+            ("batch_size", self.batch_size),
+            ("length_window", self.length_window),
+            ("pad_multiple", self.pad_multiple),
+        )
+        for name, count in (*counts, ("fixed_samples", 1 if self.fixed_samples is None else self.fixed_samples)):
+            require(count >= 1, f"{name} counts from 1; got {count}")
 
 
 @dataclass

@@ -266,7 +266,9 @@ class SimLingoData(pl.LightningDataModule):
         pools = make_pools(table, training, settings, buckets)
         rank, world = self._place()
         size = settings.samples_per_epoch or published_epoch_size(pools)
-        self.sampler = BucketSampler(pools, size, settings.bucket_sampling, self.seed, rank, world)
+        self.sampler = BucketSampler(
+            pools, size, settings.bucket_sampling, self.seed, rank, world, settings.fixed_samples
+        )
         self._validation = validation_draws(table, held_out, settings, buckets)
         self._table = table
         for pool, share in zip(pools, expected_shares(pools, settings.bucket_sampling)):

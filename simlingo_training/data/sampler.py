@@ -76,6 +76,7 @@ class BucketSampler(Sampler[Draw]):
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
+        distinct: int | None = None,
     ) -> None:
         """
         Args:
@@ -83,6 +84,7 @@ class BucketSampler(Sampler[Draw]):
             num_samples: Draws per epoch over all processes; rounded down to a multiple of ``world``.
             mode: See `expected_shares`.
             seed, rank, world: See the class.
+            distinct: Draw that many samples once and repeat them in every epoch; None draws anew.
 
         Raises:
             ValueError: If there is nothing to draw from; the message names the empty pool.
@@ -100,6 +102,7 @@ class BucketSampler(Sampler[Draw]):
         self.seed = seed
         self.rank = rank
         self.world = world
+        self.distinct = distinct
         self.epoch = 0
         self.skip = 0
 
@@ -113,19 +116,22 @@ class BucketSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def draws(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Pool number and table row of every draw of the epoch, each (num_samples,)."""
-        rng = np.random.default_rng([self.seed, self.epoch])
-        counts = quotas(expected_shares(self.pools, self.mode), self.num_samples)
+        """Pool number and table row of every draw of the epoch, each (num_samples,), or of the ``distinct`` ones."""
+        total, epoch = (self.num_samples, self.epoch) if self.distinct is None else (self.distinct, 0)
+        rng = np.random.default_rng([self.seed, epoch])
+        counts = quotas(expected_shares(self.pools, self.mode), total)
         pools = np.repeat(np.arange(len(self.pools)), counts)
         rows = np.concatenate([_cycle(pool.rows, count, rng) for pool, count in zip(self.pools, counts)])
-        order = rng.permutation(self.num_samples)
+        order = rng.permutation(total)
         return pools[order], rows[order]
 
     def __iter__(self) -> Iterator[Draw]:
         pools, rows = self.draws()
         for number in range(self.rank + self.skip * self.world, self.num_samples, self.world):
-            pool = self.pools[pools[number]]
-            yield Draw(pool.kind, int(rows[number]), self.epoch * self.num_samples + number, pool.bucket)
+            place = number % len(rows)
+            pool = self.pools[pools[place]]
+            unique = self.epoch * self.num_samples + number if self.distinct is None else place
+            yield Draw(pool.kind, int(rows[place]), unique, pool.bucket)
 
 
 def _cycle(rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -220,6 +220,18 @@ def test_skipped_draws_are_those_already_seen():
     assert len(sampler) == 100
 
 
+def test_fixed_samples_come_again_in_every_epoch_and_keep_the_shares():
+    sampler = BucketSampler(pools(), 100, seed=1, distinct=20)
+    first = list(sampler)
+    sampler.set_epoch(3)
+    assert list(sampler) == first
+    assert len(set(first)) == 20
+    assert all(first.count(draw) == 5 for draw in first)
+    assert [sum(draw.bucket == name for draw in first) for name in ("all", "rare", "dream")] == [50, 30, 20]
+    parts = [list(BucketSampler(pools(), 100, seed=1, rank=rank, world=2, distinct=20)) for rank in range(2)]
+    assert [draw for pair in zip(*parts) for draw in pair] == first
+
+
 def test_an_empty_bucket_is_refused():
     with pytest.raises(ValueError, match="rare"):
         BucketSampler([replace(pools()[1], rows=np.array([], dtype=int))], 10)
