@@ -63,7 +63,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 def build_model(arguments: argparse.Namespace, **changes: Any) -> Checkpoint:
     """A model with random weights."""
-    tiny = arguments.backbone == "tiny"
+    tiny = arguments.backbone.startswith("tiny")
     tiles = TileSpec(192 if tiny else 448)
     lora = LoraSettings(enabled=not tiny and not arguments.full_language, shared_dropout=arguments.shared_dropout)
     settings = ModelSettings(backbone=arguments.backbone, tiles=tiles, lora=lora, **changes)
@@ -329,7 +329,7 @@ def parse() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "sweep", "infer", "loader", "index"))
-    parser.add_argument("--backbone", default="internvl2_1b", help="internvl2_1b or tiny")
+    parser.add_argument("--backbone", default="internvl2_1b", help="internvl2_1b, tiny or tiny_fine")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=20, help="measured repetitions")
