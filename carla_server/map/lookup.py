@@ -96,7 +96,7 @@ def _cells(low: Ints, high: Ints, shape: tuple[int, ...]) -> tuple[Ints, Ints]:
 
 @njit(cache=True)
 def inside_quad(quads, q, x, y):
-    """Fraction along and across quad `q` at (x, y), and whether the point lies in it."""
+    """Whether the point (x, y) lies in quad `q`, and if so how far along and across it, as fractions."""
     ax, ay = quads[q, 0, 0], quads[q, 0, 1]
     bx, by = quads[q, 1, 0], quads[q, 1, 1]
     cx, cy = quads[q, 2, 0], quads[q, 2, 1]
@@ -109,6 +109,8 @@ def inside_quad(quads, q, x, y):
     tiny = 1e-9
     positive = start >= -tiny and outer >= -tiny and end >= -tiny and inner >= -tiny
     negative = start <= tiny and outer <= tiny and end <= tiny and inner <= tiny
+    if not (positive or negative):
+        return False, 0.0, 0.0
     first, last = np.hypot(bx - ax, by - ay), np.hypot(dx - cx, dy - cy)
     along0 = abs(start) / first if first > tiny else 0.0
     along1 = abs(end) / last if last > tiny else 0.0
@@ -120,7 +122,7 @@ def inside_quad(quads, q, x, y):
     across1 = abs(outer) / max(np.hypot(cx - bx, cy - by), tiny)
     along = along0 / (along0 + along1) if along0 + along1 > tiny else 0.0
     across = across0 / (across0 + across1) if across0 + across1 > tiny else 0.5
-    return positive or negative, along, across
+    return True, along, across
 
 
 @njit(cache=True)

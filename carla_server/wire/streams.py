@@ -6,7 +6,6 @@ import struct
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 
 class SensorType(IntEnum):
@@ -104,7 +103,7 @@ def world_state(
     episode: int,
     delta_s: float,
     flags: int,
-    actors: NDArray[np.void],
+    actors: bytes,
     wall_s: float | None = None,
 ) -> bytes:
     """World-state message.
@@ -115,9 +114,9 @@ def world_state(
         episode: Episode id.
         delta_s: Length of the tick.
         flags: Bits such as `MAP_CHANGED`.
-        actors: (N,) rows of `ACTOR_STATE`.
+        actors: Rows of `ACTOR_STATE`, one after the other.
         wall_s: Platform time stamp; the simulated time if None, which makes equal runs equal bytes.
     """
     head = sensor_header(SensorType.WORLD_STATE, frame, time_s, (0.0,) * 6)
     platform = time_s if wall_s is None else wall_s
-    return head + _WORLD_HEADER.pack(episode, platform, delta_s, 0, 0, 0, flags) + actors.tobytes()
+    return head + _WORLD_HEADER.pack(episode, platform, delta_s, 0, 0, 0, flags) + actors

@@ -145,9 +145,11 @@ def find_contacts(rows, motion, body, kind, simulate, statics, starts, members, 
                 skin_of(motion, body, other, boxes[m])
         if not (simulate[row] and kind[row] == VEHICLE):
             continue
-        cx, cy = int((boxes[n, 0] - origin[0]) / cell), int((boxes[n, 1] - origin[1]) / cell)
-        for ix in range(max(cx - 1, 0), min(cx + 2, shape[0])):
-            for iy in range(max(cy - 1, 0), min(cy + 2, shape[1])):
+        # Boxes of the town lie in every cell that they reach into, so the cells that this one reaches into will do.
+        reach = math.hypot(boxes[n, 5], boxes[n, 6])
+        left, top = boxes[n, 0] - reach - origin[0], boxes[n, 1] - reach - origin[1]
+        for ix in range(max(int(left / cell), 0), min(int((left + 2.0 * reach) / cell) + 1, shape[0])):
+            for iy in range(max(int(top / cell), 0), min(int((top + 2.0 * reach) / cell) + 1, shape[1])):
                 at = ix * shape[1] + iy
                 for k in range(starts[at], starts[at + 1]):
                     depth, nx, ny = touching(boxes[n], statics[members[k]])

@@ -85,19 +85,30 @@ def network_height(field, x, y, z):
 @njit(cache=True)
 def height_at(field, x, y, z):
     """Height of the ground at (x, y) nearest to `z`, metres; nan off the network or for a point that is not finite."""
-    corners, low = field[9], field[10]
+    height = plain_height(field[9], field[10], x, y)
+    return network_height(field, x, y, z) if height == AMBIGUOUS else height
+
+
+@njit(cache=True)
+def plain_height(corners, low, x, y):
+    """Height of the ground at (x, y) by the grid alone, metres; nan off the network, `AMBIGUOUS` near stacked roads."""
     gx, gy = (x - low[0]) / SPACING, (y - low[1]) / SPACING
     # Written so that NaN falls through to "nothing".
     if not (gx >= 0.0 and gy >= 0.0 and gx < corners.shape[0] - 1 and gy < corners.shape[1] - 1):
         return np.nan
     ix, iy = int(gx), int(gy)
     fx, fy = gx - ix, gy - iy
+    near, far = corners[ix, iy], corners[ix + 1, iy]
+    near_right, far_right = corners[ix, iy + 1], corners[ix + 1, iy + 1]
+    if near < AMBIGUOUS and far < AMBIGUOUS and near_right < AMBIGUOUS and far_right < AMBIGUOUS:
+        start = near + fy * (near_right - near)
+        return start + fx * (far + fy * (far_right - far) - start)
     total, weight = 0.0, 0.0
     for dx in range(2):
         for dy in range(2):
             height = corners[ix + dx, iy + dy]
             if height == AMBIGUOUS:
-                return network_height(field, x, y, z)
+                return AMBIGUOUS
             share = (fx if dx else 1.0 - fx) * (fy if dy else 1.0 - fy)
             if height != NOTHING:
                 total += share * height

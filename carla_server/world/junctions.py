@@ -6,6 +6,7 @@ up waiting for one another in a ring, for ever, and at speed it sees crossing tr
 * the approaches of a junction without lights whose ways cross take turns: those without a stop or yield sign go
   together, each one with a sign goes by itself and leaves a gap to the others; whoever has waited long enough gets the
   next turn;
+* of two that go together but may meet inside, as a left turn crosses oncoming traffic, one goes first (`Meetings`);
 * nobody enters a junction while somebody has been standing inside for some time, or where the way out is full.
 
 Where no other way is crossed, as where two roads meet end to end, nobody waits: a queue may stand there.
@@ -20,12 +21,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import shapely
+from numba import njit
 from numpy.typing import NDArray
 
 from carla_server.map import RoadMap, SignalKind
 from carla_server.sensors.views import LampState
 from carla_server.world.exits import Exits, ways_through
-from carla_server.world.state import HALF_X, SPEED, ActorRows
+from carla_server.world.meetings import SECOND_KMH, Meetings
+from carla_server.world.state import HALF_X, SPEED, ActorRows, Kind
 
 #: A vehicle standing inside a junction this long blocks it, seconds: without and with traffic lights, where waiting for
 #: a gap in the opposite stream is normal.
@@ -49,6 +52,8 @@ CONFLICT = 2.0
 #: Junctions are looked at once in so many ticks.
 PERIOD = 5
 NOBODY = -1
+#: Columns of what is seen of a vehicle: those of `_Approaches` after its row.
+SEEN_COLUMNS = 5
 
 
 @dataclass
@@ -127,6 +132,7 @@ class _Approaches:
         distance: (V,) metres from the front to the junction.
         speed: (V,) m/s.
         stopping: (V,) metres in which it stops comfortably.
+        half_length: (V,) metres.
     """
 
     vehicles: NDArray[np.int64]
@@ -134,12 +140,44 @@ class _Approaches:
     distance: NDArray[np.float64]
     speed: NDArray[np.float64]
     stopping: NDArray[np.float64]
+    half_length: NDArray[np.float64]
 
     def near(self) -> Iterator[tuple[int, int, float, float, float]]:
         """Row, mouth, distance, speed and stopping distance of those within sight of a junction."""
         at = np.flatnonzero((self.mouth >= 0) & (self.distance < SIGHT))
         columns = (self.vehicles, self.mouth, self.distance, self.speed, self.stopping)
         return zip(*(column[at].tolist() for column in columns))
+
+
+@njit(cache=True)
+def approach(vehicles, places, body, dynamic, free, ahead, beyond, lengths, seen, due):
+    """Find the junction before each vehicle, and those who have to stop now if they may not enter it.
+
+    Args:
+        vehicles: (V,) rows.
+        places: (V, 2) lane, -1 off the network, and metres along it.
+        body, dynamic: Tables of `ActorRows`.
+        free: (V,) whether a vehicle is never held.
+        ahead, beyond: (lanes,) mouth that a lane leads to, -1 if none, and metres from the lane's end to it.
+        lengths: (lanes,) metres.
+        seen: (V, 5) out: mouth, metres to it, speed, stopping distance and half length.
+        due: (V,) out: indices of those that have to stop.
+
+    Returns:
+        How many have to stop.
+    """
+    count = 0
+    for n in range(len(vehicles)):
+        row, lane = vehicles[n], int(places[n, 0])
+        speed, half = abs(dynamic[row, SPEED]), body[row, HALF_X]
+        mouth = ahead[lane] if lane >= 0 else NOBODY
+        distance = max(lengths[lane] - places[n, 1] + beyond[lane] - half, 0.0) if mouth >= 0 else 0.0
+        stopping = speed * speed / (2.0 * COMFORT)
+        seen[n, 0], seen[n, 1], seen[n, 2], seen[n, 3], seen[n, 4] = mouth, distance, speed, stopping, half
+        if mouth >= 0 and distance <= stopping + ROOM and stopping <= distance + CREEP and not free[n]:
+            due[count] = n
+            count += 1
+    return count
 
 
 class JunctionKeeper:
@@ -163,7 +201,14 @@ class JunctionKeeper:
         self._lengths = np.array([lane.length for lane in road_map.lanes])
         self._ahead, self._beyond = _upstream(road_map, [mouth.lane for mouth in self._mouths])
         self._exits = Exits(road_map, [mouth.lane for mouth in self._mouths])
+        together = [
+            NOBODY if mouth.flow != 0 or self._junctions[mouth.junction].lit else mouth.junction
+            for mouth in self._mouths
+        ]
+        self._meetings = Meetings(road_map, [mouth.lane for mouth in self._mouths], together)
         self._came_by: dict[int, int] = {}
+        self._seen, self._due = np.empty((0, SEEN_COLUMNS)), np.empty(0, np.int64)
+        self._slowed: dict[int, float] = {}
 
     def hold(
         self,
@@ -186,21 +231,25 @@ class JunctionKeeper:
         """
         if not self._mouths:
             return
-        lanes = places[:, 0].astype(np.int64)
-        mouth = np.where(lanes >= 0, self._ahead[lanes], NOBODY)
-        distance = np.maximum(
-            self._lengths[lanes] - places[:, 1] + self._beyond[lanes] - rows.body[vehicles, HALF_X], 0
+        if len(self._seen) != len(vehicles):
+            self._seen, self._due = np.empty((len(vehicles), SEEN_COLUMNS)), np.empty(len(vehicles), np.int64)
+        count = approach(
+            *(vehicles, places, rows.body, rows.dynamic, free, self._ahead, self._beyond, self._lengths),
+            *(self._seen, self._due),
         )
-        speed = np.abs(rows.dynamic[vehicles, SPEED])
-        stopping = speed * speed / (2.0 * COMFORT)
-        seen = _Approaches(vehicles, mouth, distance, speed, stopping)
         if tick % PERIOD == 0:
+            lanes = places[:, 0].astype(np.int64)
+            seen = _Approaches(vehicles, self._seen[:, 0].astype(np.int64), *self._seen.T[1:])
             self._look(rows, seen, lanes, places, PERIOD * dt)
-        due = (mouth >= 0) & (distance <= stopping + ROOM) & (stopping <= distance + CREEP) & ~free
-        for n in np.flatnonzero(due).tolist():
-            if not self._admits(int(mouth[n])):
-                rows.wire["light_state"][vehicles[n]] = LampState.RED
-                rows.wire["has_light"][vehicles[n]] = 1
+            if self._meetings.any:
+                self._meet(seen, free, lanes, places, PERIOD * dt)
+        if self._slowed or self._meetings.refused:
+            self._slow(rows)
+        for n in self._due[:count].tolist():
+            row, mouth = int(vehicles[n]), int(self._seen[n, 0])
+            if row in self._meetings.refused or not self._admits(mouth):
+                rows.wire["light_state"][row] = LampState.RED
+                rows.wire["has_light"][row] = 1
 
     def _admits(self, number: int) -> bool:
         mouth = self._mouths[number]
@@ -209,6 +258,34 @@ class JunctionKeeper:
             return True
         junction = self._junctions[mouth.junction]
         return junction.admits(mouth.flow, mouth.signed) and not self._exits.full(number)
+
+    def _meet(
+        self,
+        seen: _Approaches,
+        free: NDArray[np.bool_],
+        lanes: NDArray[np.int64],
+        places: NDArray[np.float64],
+        passed: float,
+    ) -> None:
+        """Let one of those who may meet inside a junction go first; the ego is neither held nor waited for."""
+        heroes = set(seen.vehicles[free].tolist())
+        within = np.flatnonzero((lanes >= 0) & (self._of_lane[lanes] >= 0) & ~free)
+        rear = places[within, 1] - seen.half_length[within]
+        inside = dict(zip(seen.vehicles[within].tolist(), zip(lanes[within].tolist(), rear.tolist())))
+        standing = set(seen.vehicles[seen.speed < STANDING].tolist())
+        self._meetings.look([row for row in seen.near() if row[0] not in heroes], inside, standing, passed)
+
+    def _slow(self, rows: ActorRows) -> None:
+        """Post a low limit for those who go second; the others get theirs back."""
+        limits = rows.wire["speed_limit"]
+        for row in [row for row in self._slowed if row not in self._meetings.refused]:
+            limit = self._slowed.pop(row)
+            if rows.kind[row] == Kind.VEHICLE and limits[row] == SECOND_KMH:
+                limits[row] = limit
+        for row in self._meetings.refused:
+            if limits[row] > SECOND_KMH:
+                self._slowed[row] = float(limits[row])
+                limits[row] = SECOND_KMH
 
     def _look(
         self,
@@ -220,7 +297,7 @@ class JunctionKeeper:
     ) -> None:
         """Note who is inside and who waits, and give the next flow its turn."""
         vehicles = seen.vehicles
-        self._exits.look(lanes, places[:, 1], rows.body[vehicles, HALF_X], seen.speed, passed)
+        self._exits.look(lanes, places[:, 1], seen.half_length, seen.speed, passed)
         for junction in self._junctions:
             junction.inside.clear()
             junction.soonest = np.inf

@@ -20,6 +20,7 @@ GREEN_S, YELLOW_S, RED_S = 10.0, 3.0, 2.0
 TRIGGER_DEPTH = 6.0
 #: How far the box reaches beyond the outer lanes' borders, metres.
 TRIGGER_MARGIN = -0.2
+GREEN = int(LampState.GREEN)
 #: A light governs vehicles that head within this angle of its lane, radians.
 HEADING_LIMIT = math.radians(60.0)
 
@@ -228,6 +229,23 @@ def lights_at(vehicles, motion, body, boxes, found):
                     found[n] = int(boxes[b, 7])
             if found[n] >= 0:
                 break
+
+
+@njit(cache=True)
+def tell_lights(vehicles, at_light, lamps, ids, light_states, has_light, light_ids):
+    """Write into the world state of each vehicle which light it stands at and what that shows; green if at none.
+
+    Args:
+        vehicles: (V,) rows.
+        at_light: (V,) row of each one's light, -1 if none.
+        lamps, ids: Columns of the world state that lights fill in.
+        light_states, has_light, light_ids: Columns of the world state that vehicles fill in.
+    """
+    for n in range(len(vehicles)):
+        row, light = vehicles[n], at_light[n]
+        light_states[row] = GREEN if light < 0 else lamps[light]
+        has_light[row] = 1 if light >= 0 else 0
+        light_ids[row] = 0 if light < 0 else ids[light]
 
 
 def signal_type_id(signal: Signal) -> str | None:

@@ -52,15 +52,9 @@ class SpeedLimits:
             places: (V, 2) where they are, as `places_at` gives it.
             frame: Ticks since the episode began.
         """
-        part = slice(frame % PERIOD, None, PERIOD)
-        lanes = places[part, 0].astype(np.int64)
-        if len(lanes) == 0:
-            return
-        left = np.maximum(self.lengths[lanes] - places[part, 1], 0.0)
-        ends = self.ends[lanes]
-        limits = np.minimum(self.of_lane[lanes], np.sqrt(ends * ends + 2.0 * SLOWING * left) * KMH_PER_MPS)
-        known = (lanes >= 0) & ~np.isnan(limits)
-        rows.wire["speed_limit"][vehicles[part][known]] = limits[known]
+        tell_limits(
+            *(frame % PERIOD, vehicles, places, self.lengths, self.ends, self.of_lane, rows.wire["speed_limit"]),
+        )
 
 
 def advised_limits(road_map: RoadMap, posted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,6 +109,25 @@ def lane_limits(road_map: RoadMap) -> np.ndarray:
     for lane, value in carried.items():
         limits[lane] = value
     return limits
+
+
+@njit(cache=True)
+def tell_limits(first, vehicles, places, lengths, ends, of_lane, limits):
+    """Write the limit of every `PERIOD`-th vehicle from the `first` on into `limits`, km/h.
+
+    Args:
+        first: Index of the first vehicle.
+        vehicles: (V,) rows.
+        places: (V, 2) lane, -1 off the network, and metres along it.
+        lengths, ends, of_lane: (lanes,) metres, m/s at which traffic should leave, km/h or nan where nothing is posted.
+        limits: Column of the world state.
+    """
+    for n in range(first, len(vehicles), PERIOD):
+        lane = int(places[n, 0])
+        if lane < 0 or math.isnan(of_lane[lane]):
+            continue
+        left = max(lengths[lane] - places[n, 1], 0.0)
+        limits[vehicles[n]] = min(of_lane[lane], math.sqrt(ends[lane] ** 2 + 2.0 * SLOWING * left) * KMH_PER_MPS)
 
 
 @njit(cache=True)

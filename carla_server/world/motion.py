@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numba import njit
 
-from carla_server.world.ground import height_at
+from carla_server.world.ground import AMBIGUOUS, height_at, plain_height
 from carla_server.world.state import (
     BRAKE,
     DIRECTION,
@@ -105,6 +105,8 @@ def drive_acceleration(v, throttle, power):
 @njit(cache=True)
 def braking(v, brake, friction):
     """Deceleration by the brakes at speed `v` >= 0, m/s²."""
+    if brake == 0.0:
+        return 0.0
     return brake * friction * (BRAKING + BRAKE_BITE * math.exp(-v / BITE_FADE))
 
 
@@ -166,22 +168,46 @@ def take_pushes(motion, body, dynamic, imposed, yaw):
 
 
 @njit(cache=True)
-def stand(field, motion, body, dynamic, weightless, dt):
-    """Let a vehicle rest on, or fall to, the ground; sets height, pitch and roll."""
+def feel_ground(corners, low, motion, body, ground):
+    """Heights under the ends of a vehicle's wheelbase, its sides and its middle into `ground`: front, rear, left, right,
+    middle; nan off the network. Whether they are all plain; if not, roads lie over one another there."""
+    yaw = math.radians(motion[YAW])
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    reach, side = 0.5 * body[WHEELBASE], 0.8 * body[HALF_Y]
+    x, y = motion[X], motion[Y]
+    ground[0] = plain_height(corners, low, x + reach * cos, y + reach * sin)
+    ground[1] = plain_height(corners, low, x - reach * cos, y - reach * sin)
+    ground[2] = plain_height(corners, low, x + side * sin, y - side * cos)
+    ground[3] = plain_height(corners, low, x - side * sin, y + side * cos)
+    ground[4] = plain_height(corners, low, x, y)
+    return (ground != AMBIGUOUS).all()
+
+
+@njit(cache=True)
+def find_ground(field, motion, body, ground):
+    """As `feel_ground` where roads lie over one another: of the heights there, those nearest to the vehicle."""
     yaw = math.radians(motion[YAW])
     cos, sin = math.cos(yaw), math.sin(yaw)
     reach, side = 0.5 * body[WHEELBASE], 0.8 * body[HALF_Y]
     x, y, z = motion[X], motion[Y], motion[Z]
-    front = height_at(field, x + reach * cos, y + reach * sin, z)
-    rear = height_at(field, x - reach * cos, y - reach * sin, z)
-    left = height_at(field, x + side * sin, y - side * cos, z)
-    right = height_at(field, x - side * sin, y + side * cos, z)
-    known = not (np.isnan(front) or np.isnan(rear))
-    ground = 0.5 * (front + rear) if known else height_at(field, x, y, z)
-    if np.isnan(ground):
+    ground[0] = height_at(field, x + reach * cos, y + reach * sin, z)
+    ground[1] = height_at(field, x - reach * cos, y - reach * sin, z)
+    ground[2] = height_at(field, x + side * sin, y - side * cos, z)
+    ground[3] = height_at(field, x - side * sin, y + side * cos, z)
+    ground[4] = height_at(field, x, y, z)
+
+
+@njit(cache=True)
+def stand(ground, motion, body, dynamic, weightless, dt):
+    """Let a vehicle rest on, or fall to, the ground that it feels; sets height, pitch and roll."""
+    front, rear, left, right = ground[0], ground[1], ground[2], ground[3]
+    z = motion[Z]
+    known = not (math.isnan(front) or math.isnan(rear))
+    level = 0.5 * (front + rear) if known else ground[4]
+    if math.isnan(level):
         # Off the network the land goes on at the height the vehicle had.
-        ground = z if dynamic[SETTLED] > 0.0 else 0.0
-    gap = z - ground
+        level = z if dynamic[SETTLED] > 0.0 else 0.0
+    gap = z - level
     reach_down = CONTACT + (CLING * abs(dynamic[SPEED]) * dt if dynamic[SETTLED] > 0.0 else 0.0)
     if weightless or gap < -BURIED or gap > reach_down:
         dynamic[SETTLED] = 0.0
@@ -189,22 +215,29 @@ def stand(field, motion, body, dynamic, weightless, dt):
             dynamic[VERTICAL] -= GRAVITY * dt
         drop = dynamic[VERTICAL] * dt
         if gap > 0.0 and gap + drop <= 0.0:
-            motion[Z], dynamic[VERTICAL], dynamic[SETTLED] = ground, 0.0, 1.0
+            motion[Z], dynamic[VERTICAL], dynamic[SETTLED] = level, 0.0, 1.0
         else:
             motion[Z] = z + drop
         return
-    motion[Z], dynamic[VERTICAL], dynamic[SETTLED] = ground, 0.0, 1.0
+    motion[Z], dynamic[VERTICAL], dynamic[SETTLED] = level, 0.0, 1.0
     if known:
-        motion[PITCH] = math.degrees(math.atan2(front - rear, 2.0 * reach))
-    if not (np.isnan(left) or np.isnan(right)):
-        motion[ROLL] = math.degrees(math.atan2(left - right, 2.0 * side))
+        motion[PITCH] = math.degrees(math.atan2(front - rear, body[WHEELBASE])) if front != rear else 0.0
+    if not (math.isnan(left) or math.isnan(right)):
+        motion[ROLL] = math.degrees(math.atan2(left - right, 1.6 * body[HALF_Y])) if left != right else 0.0
 
 
 @njit(cache=True)
-def move_vehicle(field, motion, control, body, dynamic, imposed, weightless, dt):
-    """Advance one vehicle by `dt`; all arguments are rows."""
-    old_vx, old_vy, old_vz = motion[6], motion[7], motion[8]
-    old_z, old_pitch, old_roll = motion[Z], motion[PITCH], motion[ROLL]
+def roll(motion, control, body, dynamic, imposed, before, dt):
+    """Move one vehicle along the ground by `dt` and change its speed; all arguments are rows.
+
+    Args:
+        before: (8,) out: velocity, height, pitch and roll as they were, and the rate of turning (rad/s).
+
+    Returns:
+        Whether it did anything; a vehicle at rest does not.
+    """
+    before[0], before[1], before[2] = motion[6], motion[7], motion[8]
+    before[3], before[4], before[5] = motion[Z], motion[PITCH], motion[ROLL]
     yaw = math.radians(motion[YAW])
     if imposed[PUSH_X] != 0.0 or imposed[PUSH_Y] != 0.0 or imposed[PUSH_Z] != 0.0 or imposed[TWIST] != 0.0:
         take_pushes(motion, body, dynamic, imposed, yaw)
@@ -212,7 +245,7 @@ def move_vehicle(field, motion, control, body, dynamic, imposed, weightless, dt)
     idle = control[THROTTLE] == 0.0 and dynamic[SLIP] == 0.0 and dynamic[SPIN] == 0.0 and imposed[HOLD] == 0.0
     if v == 0.0 and idle and dynamic[SETTLED] > 0.0 and abs(motion[PITCH]) < 0.5:
         motion[6:15] = 0.0
-        return
+        return False
     if imposed[HOLD] > 0.0:
         v, dynamic[SLIP] = imposed[HOLD_X], imposed[HOLD_Y]
     beta = slip_angle(control[STEER], v, body)
@@ -221,9 +254,8 @@ def move_vehicle(field, motion, control, body, dynamic, imposed, weightless, dt)
     flat = v * math.cos(pitch) * dt
     motion[X] += flat * math.cos(yaw + beta) - dynamic[SLIP] * sin * dt
     motion[Y] += flat * math.sin(yaw + beta) + dynamic[SLIP] * cos * dt
-    rate = v / body[REAR] * math.sin(beta) + dynamic[SPIN]
-    yaw += rate * dt
-    motion[YAW] = wrap_degrees(math.degrees(yaw))
+    before[6] = v / body[REAR] * math.sin(beta) + dynamic[SPIN]
+    motion[YAW] = wrap_degrees(math.degrees(yaw + before[6] * dt))
     if imposed[HOLD] == 0.0:
         grip = GRIP * body[FRICTION] * dt
         if dynamic[SETTLED] > 0.0:
@@ -237,18 +269,27 @@ def move_vehicle(field, motion, control, body, dynamic, imposed, weightless, dt)
         if imposed[HOLD_Z] != 0.0:
             dynamic[VERTICAL] = imposed[HOLD_Z]
     dynamic[SPEED] = v
-    stand(field, motion, body, dynamic, weightless, dt)
+    return True
+
+
+@njit(cache=True)
+def tell_velocity(motion, control, body, dynamic, before, dt):
+    """Velocity, turning and acceleration after a step of `dt` that `roll` began; all arguments are rows."""
+    v, yaw = dynamic[SPEED], math.radians(motion[YAW])
+    cos, sin = math.cos(yaw), math.sin(yaw)
     beta = slip_angle(control[STEER], v, body)
     pitch = math.radians(motion[PITCH])
-    motion[6] = v * math.cos(pitch) * math.cos(yaw + beta) - dynamic[SLIP] * math.sin(yaw)
-    motion[7] = v * math.cos(pitch) * math.sin(yaw + beta) + dynamic[SLIP] * math.cos(yaw)
-    motion[8] = v * math.sin(pitch) if dynamic[SETTLED] > 0.0 else (motion[Z] - old_z) / dt
+    flat = v * math.cos(pitch)
+    motion[6] = flat * math.cos(yaw + beta) - dynamic[SLIP] * sin
+    motion[7] = flat * math.sin(yaw + beta) + dynamic[SLIP] * cos
+    motion[8] = v * math.sin(pitch) if dynamic[SETTLED] > 0.0 else (motion[Z] - before[3]) / dt
     # As a vector of a left-handed frame: roll and pitch turn the negative way about their axes.
-    roll_rate, pitch_rate = (motion[ROLL] - old_roll) / dt, (motion[PITCH] - old_pitch) / dt
-    motion[9] = -roll_rate * math.cos(yaw) + pitch_rate * math.sin(yaw)
-    motion[10] = -roll_rate * math.sin(yaw) - pitch_rate * math.cos(yaw)
-    motion[11] = math.degrees(rate)
-    motion[12], motion[13], motion[14] = (motion[6] - old_vx) / dt, (motion[7] - old_vy) / dt, (motion[8] - old_vz) / dt
+    pitch_rate, roll_rate = (motion[PITCH] - before[4]) / dt, (motion[ROLL] - before[5]) / dt
+    motion[9] = -roll_rate * cos + pitch_rate * sin
+    motion[10] = -roll_rate * sin - pitch_rate * cos
+    motion[11] = math.degrees(before[6])
+    for k in range(3):
+        motion[12 + k] = (motion[6 + k] - before[k]) / dt
 
 
 @njit(cache=True)
@@ -299,9 +340,17 @@ def move_walker(field, motion, control, body, dynamic, imposed, weightless, dt):
 @njit(cache=True)
 def move_all(field, vehicles, walkers, motion, control, body, dynamic, imposed, simulate, weightless, dt):
     """Advance all vehicles and walkers whose physics is on; the others stay and read as standing."""
+    corners, low = field[9], field[10]
+    ground, before = np.empty(5), np.empty(8)
     for row in vehicles:
         if simulate[row]:
-            move_vehicle(field, motion[row], control[row], body[row], dynamic[row], imposed[row], weightless[row], dt)
+            if not roll(motion[row], control[row], body[row], dynamic[row], imposed[row], before, dt):
+                continue
+            # The field is a large tuple: handing it on costs more than all the rest, so only where it is needed.
+            if not feel_ground(corners, low, motion[row], body[row], ground):
+                find_ground(field, motion[row], body[row], ground)
+            stand(ground, motion[row], body[row], dynamic[row], weightless[row], dt)
+            tell_velocity(motion[row], control[row], body[row], dynamic[row], before, dt)
         else:
             motion[row, 6:15] = 0.0
     for row in walkers:

@@ -97,6 +97,11 @@ class ActorRows:
         self.kind[row] = kind
         return row
 
+    def packed(self, order: NDArray[np.int64]) -> bytes:
+        """World-state rows of some actors, one after the other."""
+        plain = self.wire.view(np.uint8).reshape(len(self.wire), -1)
+        return plain.take(order, axis=0).tobytes()
+
     def release(self, row: int) -> None:
         """Take a row back from a destroyed actor."""
         self.kind[row] = Kind.OTHER

@@ -35,7 +35,7 @@ class StopSigns:
         self._boxes: Floats = np.array(boxes, dtype=np.float64).reshape(-1, 9)
         self._halted: set[int] = set()
 
-    def hold(self, rows: ActorRows, vehicles: NDArray[np.int64], lanes: NDArray[np.int64]) -> None:
+    def hold(self, rows: ActorRows, vehicles: NDArray[np.int64], lanes: Floats) -> None:
         """Write a red light for vehicles that a stop sign holds; vehicles at a traffic light are left alone.
 
         Args:
@@ -53,7 +53,7 @@ class StopSigns:
             return
         inside = dict(zip(vehicles[here].tolist(), at_sign[here].tolist()))
         self._halted &= inside.keys()
-        on = np.where(lanes >= 0, self._junction_of_lane[lanes], -1)
+        on = np.where(lanes >= 0, self._junction_of_lane[lanes.astype(np.int64)], -1)
         for row, sign in inside.items():
             if abs(rows.dynamic[row, SPEED]) < STANDING:
                 self._halted.add(row)

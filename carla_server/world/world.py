@@ -500,16 +500,16 @@ class World:
         if len(vehicles) == 0:
             return
         lights.lights_at(vehicles, rows.motion, rows.body, self.lights.boxes, self._at_light)
-        held = self._at_light >= 0
-        light = np.where(held, self._at_light, 0)
-        rows.wire["light_state"][vehicles] = np.where(held, rows.wire["lamp"][light], LampState.GREEN)
-        rows.wire["has_light"][vehicles] = held
-        rows.wire["light_id"][vehicles] = np.where(held, rows.wire["id"][light], 0)
+        wire = rows.wire
+        lights.tell_lights(
+            *(vehicles, self._at_light, wire["lamp"], wire["id"], wire["light_state"], wire["has_light"]),
+            wire["light_id"],
+        )
         places_at(self.ground.field, self._lane_starts, vehicles, rows.motion, self._places)
         tick = self.frame - self._first_frame
-        self.stops.hold(rows, vehicles, self._places[:, 0].astype(np.int64))
-        self.keeper.hold(rows, vehicles, self._places, self._heroes, tick, step)
+        self.stops.hold(rows, vehicles, self._places[:, 0])
         self.limits.update(rows, vehicles, self._places, tick)
+        self.keeper.hold(rows, vehicles, self._places, self._heroes, tick, step)
 
     def _apply_friction(self) -> None:
         """Set the friction of vehicles inside friction triggers; elsewhere that of their tyres."""
@@ -555,7 +555,7 @@ class World:
             episode=self.episode,
             delta_s=self.settings.step if step is None else step,
             flags=streams.MAP_CHANGED if self.map_changed else 0,
-            actors=self.rows.wire[self._order],
+            actors=self.rows.packed(self._order),
         )
 
     def greeting(self) -> bytes:

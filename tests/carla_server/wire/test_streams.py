@@ -35,7 +35,7 @@ def test_lights_share_the_bytes_of_vehicles() -> None:
 
 def test_world_state_head_is_84_bytes() -> None:
     rows = np.zeros(2, streams.ACTOR_STATE)
-    message = streams.world_state(frame=9, time_s=0.45, episode=3, delta_s=0.05, flags=1, actors=rows)
+    message = streams.world_state(frame=9, time_s=0.45, episode=3, delta_s=0.05, flags=1, actors=rows.tobytes())
     assert len(message) == 48 + 36 + 2 * 119
     assert struct.unpack_from("<QQd", message) == (17, 9, 0.45)
     episode, _, delta = struct.unpack_from("<Qdf", message, 48)
