@@ -135,6 +135,8 @@ class LaneChangeConfig:
         approach: Speed difference per metre to the gap, 1/s.
         slower, faster: Largest differences to the speed of the traffic, m/s.
         slowest: Not slower than this while there is way left, m/s.
+        courtesy: With which those behind are trusted to brake for who has stood long, m/s².
+        courtesy_ticks: Half of these ticks are waited before that is expected; after as many more it is in full.
     """
 
     window: int = 1500
@@ -153,6 +155,8 @@ class LaneChangeConfig:
     slower: float = 4.0
     faster: float = 4.0
     slowest: float = 3.0
+    courtesy: float = 2.5
+    courtesy_ticks: int = 160
 
 
 @dataclass(frozen=True)

@@ -112,10 +112,10 @@ class Expert:
         self._longitudinal = LongitudinalRegression(config.longitudinal)
         lanes = LaneFollowers(self._map) if config.forecast.follow_lanes else None
         self.speed = SpeedPlanner(self.planner, self.lateral, self._longitudinal, config, lanes)
-        self.scenarios = ScenarioManager(self.planner, self.speed, self._map, config)
         self._lane_changes = None
         if config.lane_changes is not None and lanes is not None:
-            self._lane_changes = LaneChanges(self.planner, lanes, config.lane_changes)
+            self._lane_changes = LaneChanges(self.planner, lanes, config.lane_changes, self._map)
+        self.scenarios = ScenarioManager(self.planner, self.speed, self._map, config, self._lane_changes)
         self._commands = CommandPlanner(plan)
         self._announced = AnnouncedLights(config.bicycle.dt)
         self._rng = rng

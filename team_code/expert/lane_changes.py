@@ -1,4 +1,4 @@
-"""Lane changes that the plan asks for: where, how smoothly, and into which gap.
+"""Lane changes that the plan, or an obstacle, asks for: where, how smoothly, and into which gap.
 
 The plan moves over within a few metres. Here a change takes the time that a driver gives it, begins where there is room, is
 put off while there is none, and the ego takes the speed of the traffic that it joins. The published expert follows the plan.
@@ -7,7 +7,7 @@ put off while there is none, and the ego takes the speed of the traffic that it 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import carla
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.interpolate import CubicSpline
 
 from driving.commands import RoadOption
 from team_code.expert.config import LaneChangeConfig
-from team_code.expert.lanes import LaneFollowers
+from team_code.expert.lanes import LaneFollowers, LanePath
 from team_code.expert.planner import LANE_CHANGES, RoutePlanner
 from team_code.expert.route import Route, blend
 from team_code.expert.scene import EgoState, Scene
@@ -34,6 +34,9 @@ IN_LANE_M = 1.6
 """Who is nearer than this to the centre of a lane is on it."""
 
 STEP_S = 0.25
+STANDING_MPS = 0.5
+REACTION_S = 1.0
+"""After which others begin to brake for who moves over before them."""
 
 
 @dataclass
@@ -46,6 +49,8 @@ class LaneChange:
         old, new: (last - first, 3) centres of both lanes, metres.
         begin, end: Indices between which the route moves over.
         is_started: The ego has begun; nothing is put off any more.
+        is_detour: The plan stays in its lane: only the current route moves over.
+        waited: Ticks that the ego has stood without a gap.
     """
 
     first: int
@@ -56,6 +61,8 @@ class LaneChange:
     begin: int
     end: int
     is_started: bool = False
+    is_detour: bool = False
+    waited: int = 0
 
     def points(self) -> Array:
         """(last - first, 3) the way from the old lane to the new one."""
@@ -183,10 +190,15 @@ class LaneChanges:
         planner: Route to shape.
         lanes: Gives centre lines.
         config: Constants.
+        world_map: Map of the town.
     """
 
-    def __init__(self, planner: RoutePlanner, lanes: LaneFollowers, config: LaneChangeConfig) -> None:
-        self._planner, self._lanes, self._config = planner, lanes, config
+    def __init__(
+        self, planner: RoutePlanner, lanes: LaneFollowers, config: LaneChangeConfig, world_map: carla.Map
+    ) -> None:
+        self._planner, self._lanes, self._config, self._map = planner, lanes, config, world_map
+        self._detours: list[LaneChange] = []
+        self._approached: dict[tuple[int, int, int], LanePath] = {}
         self._changes = find_lane_changes(planner.route, planner.usual_speeds(), config)
         for change in self._changes:
             self._shape(change)
@@ -199,25 +211,53 @@ class LaneChanges:
             cruise: Speed on a free road, m/s.
             speed_limit: m/s.
         """
-        index, ego, config = self._planner.index, scene.ego, self._config
-        change = next((c for c in self._changes if index < c.end and not c.is_started), None)
+        index = self._planner.index
+        detour = _next(self._detours, index)
+        if detour is not None and index >= detour.first:
+            return self._attend(detour, scene, cruise, speed_limit)
+        change = _next(self._changes, index)
         if change is None or index < change.first or self._is_deviated(change):
             return LaneChangeWish()
+        return self._attend(change, scene, cruise, speed_limit)
+
+    def add_detour(self, *changes: LaneChange) -> None:
+        """Also attend changes that lead around an obstacle, and back."""
+        self._detours.extend(changes)
+        for change in changes:
+            self._shape(change)
+
+    def drop_detours(self) -> None:
+        """Forget them: there is nothing to drive around any more."""
+        self._detours.clear()
+
+    def _attend(self, change: LaneChange, scene: Scene, cruise: float, speed_limit: float) -> LaneChangeWish:
+        """Begin a change, or put it off; it must not have started."""
+        index, ego, config = self._planner.index, scene.ego, self._config
         others = self._neighbours(change, scene)
         lead, early = (int(t * POINTS_PER_M * ego.speed) for t in (config.lead_time, config.early_time))
         if index < change.begin - (lead if others else 0):
             return LaneChangeWish()
         fastest = max(cruise, min(speed_limit, max((o.speed for o in others), default=0.0)))
         spare = np.clip((change.last - index) / config.window, 0.0, 1.0) if others else 0.0
-        if self._has_gap(ego, others, cruise, fastest, config.room + float(spare) * config.spare_time * ego.speed):
+        room = config.room + float(spare) * config.spare_time * ego.speed
+        if self._has_gap(ego, others, cruise, fastest, room, self._courtesy(change)):
             if index >= change.begin - (early if others else 0):
                 self._start(change, ego)
             return LaneChangeWish(at_least=fastest)
+        change.waited += int(ego.speed < STANDING_MPS)
         return self._put_off(change, ego, others, fastest)
+
+    def _courtesy(self, change: LaneChange) -> float:
+        """Deceleration, m/s², that those behind are trusted with: they let in who has stood for a while."""
+        return self._config.courtesy * float(np.clip(change.waited / self._config.courtesy_ticks - 0.5, 0.0, 1.0))
+
+    def usual_length(self, speed: float) -> int:
+        """Points over which the route moves over at a speed, m/s."""
+        return max(self._config.shortest, int(self._config.duration * POINTS_PER_M * speed))
 
     def _start(self, change: LaneChange, ego: EgoState) -> None:
         index = self._planner.index
-        length = max(self._config.shortest, int(self._config.duration * POINTS_PER_M * ego.speed))
+        length = self.usual_length(ego.speed)
         change.begin = index + SEARCHED_AROUND // 3
         change.end = min(change.begin + length, change.last)
         change.is_started = True
@@ -241,6 +281,9 @@ class LaneChanges:
         )
 
     def _shape(self, change: LaneChange) -> None:
+        if change.is_detour:
+            self._planner.detour(change.first, change.points(), change.begin, change.end, change.left)
+            return
         self._planner.reroute(change.first, change.points())
         side = RoadOption.CHANGELANELEFT if change.left else RoadOption.CHANGELANERIGHT
         route = self._planner.route
@@ -258,7 +301,7 @@ class LaneChanges:
         """Vehicles on the new lane within sight."""
         index = min(max(self._planner.index, change.first), change.last - 1) - change.first
         place = change.new[index]
-        path = self._lanes.path_at(place)
+        path = self._lane_with_approach(place)
         here = path.along[path.nearest(place[:2], 0, len(path.points))]
         found = []
         vehicles, ego = scene.vehicles, scene.ego
@@ -271,7 +314,17 @@ class LaneChanges:
                 found.append(Neighbour(vehicles.actors[i], ahead, speed, float(vehicles.extent[i, 0])))
         return sorted(found, key=lambda o: o.ahead)
 
-    def _has_gap(self, ego: EgoState, others: list[Neighbour], cruise: float, fastest: float, behind: float) -> bool:
+    def _lane_with_approach(self, place: Array) -> LanePath:
+        """The lane nearest to a place (3,), with what leads into it as far as the ego looks."""
+        waypoint = self._map.get_waypoint(carla.Location(*map(float, place)))
+        key = waypoint.road_id, waypoint.section_id, waypoint.lane_id
+        if key not in self._approached:
+            self._approached[key] = with_approach(self._lanes.path_from(waypoint), waypoint, self._config.sight)
+        return self._approached[key]
+
+    def _has_gap(
+        self, ego: EgoState, others: list[Neighbour], cruise: float, fastest: float, behind: float, courtesy: float
+    ) -> bool:
         """Whether nobody on the new lane comes too near if the ego moves over now; ``behind`` metres stay free there."""
         config = self._config
         half = float(ego.extent[0])
@@ -285,17 +338,63 @@ class LaneChanges:
             if room < config.room + config.reaction * fastest:
                 wanted = min(fastest, max(leader.speed, 0.0))
         return all(
-            self._stays_behind(o, ego, behind, max(wanted, min(cruise, o.speed))) for o in others if o.ahead <= 0
+            self._stays_behind(o, ego, behind, max(wanted, min(cruise, o.speed)), courtesy)
+            for o in others
+            if o.ahead <= 0
         )
 
-    def _stays_behind(self, follower: Neighbour, ego: EgoState, least: float, wanted: float) -> bool:
+    def _stays_behind(
+        self, follower: Neighbour, ego: EgoState, least: float, wanted: float, courtesy: float = 0.0
+    ) -> bool:
         config = self._config
         time = np.arange(1, int(config.foresight / STEP_S) + 1) * STEP_S
         rate = config.acceleration if wanted > ego.speed else -config.deceleration
         gained = np.clip(ego.speed + rate * time, min(wanted, ego.speed), max(wanted, ego.speed))
         way = np.cumsum(gained) * STEP_S
-        room = way - follower.ahead - follower.speed * time - ego.extent[0] - follower.half_length
+        braking = np.clip(time - REACTION_S, 0.0, follower.speed / courtesy if courtesy > 0 else 0.0)
+        yielded = courtesy * (braking * np.maximum(time - REACTION_S, 0.0) - braking**2 / 2)
+        room = way - follower.ahead - follower.speed * time + yielded - ego.extent[0] - follower.half_length
         return bool(room[1:].min() > least)
+
+
+def _next(changes: Sequence[LaneChange], index: int) -> LaneChange | None:
+    return next((change for change in changes if index < change.end and not change.is_started), None)
+
+
+def with_approach(path: LanePath, waypoint: carla.Waypoint, reach: float) -> LanePath:
+    """A lane's path with ``reach`` metres of what leads straightest into it put before its beginning.
+
+    Args:
+        path: Whole lane of ``waypoint`` and what follows.
+        waypoint: Anywhere on the first lane of the path.
+        reach: Metres.
+    """
+    start = waypoint
+    while (
+        (before := _previous(start)) is not None and before.lane_id == waypoint.lane_id and _is_beside(before, waypoint)
+    ):
+        start = before
+    walk: list[carla.Waypoint] = []
+    while len(walk) < int(reach) and (before := _previous(start)) is not None:
+        walk.append(before)
+        start = before
+    if not walk:
+        return path
+    poses = [w.transform for w in reversed(walk)]
+    points = np.concatenate([[(pose.location.x, pose.location.y) for pose in poses], path.points])
+    yaws = np.unwrap(np.concatenate([np.radians([pose.rotation.yaw for pose in poses]), path.yaws]))
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    return replace(path, points=points, yaws=yaws, along=along, end=path.end + len(walk))
+
+
+def _is_beside(a: carla.Waypoint, b: carla.Waypoint) -> bool:
+    return (a.road_id, a.section_id) == (b.road_id, b.section_id)
+
+
+def _previous(waypoint: carla.Waypoint) -> carla.Waypoint | None:
+    """One metre back, the straightest way."""
+    options, yaw = waypoint.previous(1.0), waypoint.transform.rotation.yaw
+    return max(options, key=lambda w: np.cos(np.radians(w.transform.rotation.yaw - yaw)), default=None)
 
 
 def _speed_beside_gap(ego: EgoState, others: list[Neighbour], config: LaneChangeConfig) -> float:

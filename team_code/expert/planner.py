@@ -60,6 +60,7 @@ class RoutePlanner:
         self.config = self._config.route
         self.index = route.start
         self._original_yaws = route.yaws.copy()
+        self._gap_checked = np.zeros(len(route), dtype=bool)
         self._bend_speeds = self._speeds_in_bends()
 
     def advance(self, x: float, y: float) -> None:
@@ -146,15 +147,32 @@ class RoutePlanner:
         self._original_yaws = route_yaws(self.route.original_points)
         self._refresh_yaws()
 
+    def detour(self, first: int, points: Array, begin: int, end: int, left: bool) -> None:
+        """Lead the current route, but not the plan, over (n, 3) points from ``first`` on; gaps are looked for elsewhere.
+
+        Args:
+            first: Route index of the first point.
+            points: The way, metres.
+            begin, end: Route indices between which it changes lanes.
+            left: Side of the change.
+        """
+        span = slice(first, first + len(points))
+        self.route.points[span] = points
+        self._gap_checked[span] = True
+        self.route.commands[span] = self.route.original_commands[span]
+        self.route.commands[begin:end] = RoadOption.CHANGELANELEFT if left else RoadOption.CHANGELANERIGHT
+        self._refresh_yaws()
+
     def lane_change_between(self, before: int, after: int) -> bool:
         """Whether a lane-change command stands within ``before`` points behind and ``after`` points ahead."""
         commands = self.route.commands[max(0, self.index - before) : self.index + after]
         return bool(np.isin(commands, LANE_CHANGES).any())
 
     def deviates_between(self, before: int, after: int) -> bool:
-        """Whether the route leaves the plan within ``before`` points behind and ``after`` points ahead."""
+        """Whether the route leaves the plan, other than by a detour, from ``before`` points behind to ``after`` points ahead."""
         span = slice(max(0, self.index - before), self.index + after)
-        return bool(np.any(self.route.points[span] != self.route.original_points[span]))
+        is_off = np.any(self.route.points[span] != self.route.original_points[span], axis=1)
+        return bool(np.any(is_off & ~self._gap_checked[span]))
 
     def leading(self, vehicles: ActorBatch, half_width: float) -> NDArray[np.bool_]:
         """Which of N vehicles drive on the route ahead of an ego of this half width, metres, (N,)."""
@@ -235,6 +253,19 @@ class RoutePlanner:
             if crossed * neighbour.lane_id < 0:  # beyond the centre line the lanes count the other way
                 left_now = not left_now
         return None
+
+    def side_lane_until(self, start: int, last: int, left: bool) -> int:
+        """How far the neighbouring lane accompanies the plan on the way from one route index to another, in either direction.
+
+        It ends at a junction, and where the plan changes lanes itself.
+        """
+        step = 10 if last >= start else -10
+        for i in range(start, last, step):
+            waypoint = self.route.waypoints[i]
+            planned = self.route.original_commands[i] in LANE_CHANGES
+            if waypoint.is_junction or planned or self.side_waypoint(waypoint, left) is None:
+                return max(i - step, start) if step > 0 else min(i - step, start)
+        return last
 
     def side_points(self, begin: int, end: int, left: bool) -> Array:
         """(end - begin, 3) centres of the neighbouring lane along route indices; the own lane where there is none."""

@@ -18,6 +18,7 @@ import numpy as np
 from driving.kinematics import minimum_travel_time
 from srunner.scenariomanager.scenario_info import ScenarioInfo
 from team_code.expert.config import ExpertConfig
+from team_code.expert.lane_changes import LaneChange, LaneChanges
 from team_code.expert.planner import RoutePlanner
 from team_code.expert.scene import Scene
 from team_code.expert.target_speed import Cause, SpeedPlanner
@@ -34,6 +35,8 @@ CLEARING_SHARE = 0.75
 """Share of the cruise speed driven while the lanes beside are taken, so that those on them get ahead."""
 LANE_WIDTH_M = 3.5
 PATIENCE_TICKS = 400
+LEAST_CHANGE, FARTHEST_RETURN = 60, 1000
+"""Points that a lane change around an obstacle takes at least, and within which the ego comes back if it can."""
 STANDING_MPS, STANDING_ROOM_M = 0.5, 10.0
 BORDER_RESERVE_M, ONCOMING_RESERVE_M = 0.1, 0.3
 """Who keeps to the own lane keeps its centre this far from the border, and its side this far from oncoming cars."""
@@ -86,9 +89,9 @@ _PUBLISHED = (
     Deviation("YieldToEmergencyVehicle", "make_way", before=300, after=200),
 )
 _CORRECTED = (
-    Deviation("Accident", "pass_obstacle", reach=60.0, blend=110, before=15, after=15),
-    Deviation("ParkedObstacle", "pass_obstacle", reach=60.0, blend=110, before=10, after=10),
-    Deviation("ConstructionObstacle", "pass_obstacle", reach=60.0, blend=110, before=15, after=15),
+    Deviation("Accident", "pass_obstacle", reach=80.0, blend=110, before=15, after=15),
+    Deviation("ParkedObstacle", "pass_obstacle", reach=80.0, blend=110, before=10, after=10),
+    Deviation("ConstructionObstacle", "pass_obstacle", reach=80.0, blend=110, before=15, after=15),
     Deviation("AccidentTwoWays", "overtake", blend=90, before=10, after=10, clearance=0.5, notice=38.0),
     Deviation("ConstructionObstacleTwoWays", "overtake", blend=130, before=15, after=30, notice=28.0),
     Deviation(
@@ -184,6 +187,7 @@ class Situation:
     cruise: float
     info: ScenarioInfo
     row: Deviation
+    lane_changes: LaneChanges | None = None
 
     @property
     def first(self) -> carla.Actor:
@@ -207,17 +211,58 @@ class Situation:
 
 
 def pass_obstacle(at: Situation, progress: Progress) -> ScenarioDecision:
-    """Bend the path once into the neighbouring lane of the same direction; wait before it while that lane is taken."""
+    """Pass on the neighbouring lane of the same direction: change over where there is a gap before the obstacle, and back.
+
+    The published expert bends its path once and looks at nobody.
+    """
     left = at.info.direction == "right"
-    if not progress.changed:
+    if at.lane_changes is None:
         _shift_around(at, progress, left)
-    if not at.config.gap_check or at.planner.index > progress.begin + progress.blend // 3:
-        progress.done = at.planner.index >= progress.end or not at.config.gap_check
+        progress.done = True
         return at.free()
-    if progress.begin - at.planner.index > 150 or _side_is_free(at, left, progress.waited):
-        return at.free()
-    progress.waited += 1
-    return _wait_before(at, progress)
+    if not progress.changed:
+        _plan_detour(at, at.lane_changes, progress, left)
+    progress.done = at.planner.index >= progress.end
+    return at.free()
+
+
+def _plan_detour(at: Situation, lane_changes: LaneChanges, progress: Progress, left: bool) -> None:
+    """Lane changes before and behind the obstacles, the first as soon as there is a gap, the second likewise."""
+    planner, row = at.planner, at.row
+    at_first = planner.nearest_index(at.first.get_location())
+    at_last = planner.closest_index(at.last.get_location(), at_first)
+    beside = at_first - int(10 * at.first.bounding_box.extent.x) - row.before
+    behind = at_last + int(10 * at.last.bounding_box.extent.x) + row.after
+    beside = max(beside, min(planner.index + LEAST_CHANGE, at_first))
+    begin = min(planner.side_lane_until(beside, planner.index, left), beside - LEAST_CHANGE)
+    end = planner.side_lane_until(behind, min(behind + FARTHEST_RETURN, len(planner.route) - 1), left)
+    end = max(end, min(behind + row.blend, len(planner.route) - 1))
+    side, own = planner.side_points(begin, end, left), planner.route.original_points[begin:end]
+    length = lane_changes.usual_length(max(at.cruise, at.scene.ego.speed))
+    there = LaneChange(
+        begin,
+        beside,
+        left,
+        own[: beside - begin],
+        side[: beside - begin],
+        begin,
+        min(begin + length, beside),
+        is_detour=True,
+    )
+    back = LaneChange(
+        behind,
+        end,
+        not left,
+        side[behind - begin :],
+        own[behind - begin :],
+        behind,
+        min(behind + length, end),
+        is_detour=True,
+    )
+    planner.detour(beside, side[beside - begin : behind - begin], beside, beside, left)
+    lane_changes.add_detour(there, back)
+    progress.begin, progress.end = begin, behind
+    progress.to_left, progress.changed = left, True
 
 
 def overtake(at: Situation, progress: Progress) -> ScenarioDecision:
@@ -524,10 +569,19 @@ class ScenarioManager:
         speed: Gives waiting speeds.
         world_map: Map of the town.
         config: Constants.
+        lane_changes: Looks for gaps; None moves over regardless.
     """
 
-    def __init__(self, planner: RoutePlanner, speed: SpeedPlanner, world_map: carla.Map, config: ExpertConfig) -> None:
+    def __init__(
+        self,
+        planner: RoutePlanner,
+        speed: SpeedPlanner,
+        world_map: carla.Map,
+        config: ExpertConfig,
+        lane_changes: LaneChanges | None = None,
+    ) -> None:
         self._planner, self._speed, self._map, self._config = planner, speed, world_map, config
+        self._lane_changes = lane_changes
         self._progress: dict[int, Progress] = {}
 
     def step(self, scene: Scene, cruise: float, infos: Sequence[ScenarioInfo]) -> ScenarioDecision:
@@ -547,7 +601,9 @@ class ScenarioManager:
             progress = self._progress[info.id]
             progress.actor = info.first_actor
             if progress.changed or _trigger_distance(info, row, scene, self._config) < row.reach:
-                at = Situation(self._planner, self._speed, self._config, self._map, scene, cruise, info, row)
+                at = Situation(
+                    self._planner, self._speed, self._config, self._map, scene, cruise, info, row, self._lane_changes
+                )
                 result = _stricter(result, MANOEUVRES[row.manoeuvre](at, progress))
         return result
 
@@ -560,6 +616,8 @@ class ScenarioManager:
             gone = key not in there and (progress.actor is None or not progress.actor.is_alive)
             if gone and progress.changed and not progress.done and self._planner.index < progress.end:
                 self._planner.return_to_lane(max(80, progress.blend))
+                if self._lane_changes is not None:
+                    self._lane_changes.drop_detours()
                 progress.done = True
 
 
