@@ -32,6 +32,8 @@ MAX_CONTACTS = 1024
 STEP_OVER = 0.2
 #: Mass from which a thing does not give way, kg.
 IMMOVABLE = 1.0e8
+#: How much of a vehicle's corners is cut off, metres and as a share of its half width: bodies are round there.
+CORNER, CORNER_SHARE = 0.35, 0.35
 #: How far around a box others count as touching it, metres.
 SKIN = 0.01
 #: Overlap below this is rounding, metres.
@@ -39,6 +41,7 @@ TOUCH = 1.0e-6
 #: Share of the closing speed that is given back, and the speed below which nothing is: what pushes against a wall
 #: stands still, m/s.
 RESTITUTION, QUIET = 0.05, 1.0
+DIAGONAL = math.sqrt(0.5)
 WALKER = int(Kind.WALKER)
 VEHICLE = int(Kind.VEHICLE)
 PROP = int(Kind.PROP)
@@ -96,6 +99,49 @@ def touching(a, b):
 
 
 @njit(cache=True)
+def round_overlap(a, b, cut_a, cut_b):
+    """Overlap of two boxes whose corners are cut off at 45 degrees: depth (0 if apart) and normal from b to a.
+
+    Args:
+        a, b: Boxes as `BOX_COLUMNS` describes.
+        cut_a, cut_b: How much of each edge is cut off at the corners, metres.
+    """
+    dx, dy = a[0] - b[0], a[1] - b[1]
+    best, nx, ny = np.inf, 0.0, 0.0
+    for k in range(8):
+        cos, sin = (a[3], a[4]) if k < 4 else (b[3], b[4])
+        if k % 4 == 0:
+            ux, uy = cos, sin
+        elif k % 4 == 1:
+            ux, uy = -sin, cos
+        elif k % 4 == 2:
+            ux, uy = (cos - sin) * DIAGONAL, (sin + cos) * DIAGONAL
+        else:
+            ux, uy = (cos + sin) * DIAGONAL, (sin - cos) * DIAGONAL
+        distance = dx * ux + dy * uy
+        depth = reach_of(a, cut_a, ux, uy) + reach_of(b, cut_b, ux, uy) - abs(distance)
+        if depth <= 0.0:
+            return 0.0, 0.0, 0.0
+        if depth < best:
+            sign = 1.0 if distance >= 0.0 else -1.0
+            best, nx, ny = depth, ux * sign, uy * sign
+    return best, nx, ny
+
+
+@njit(cache=True)
+def reach_of(box, cut, ux, uy):
+    """How far a box with cut corners reaches from its middle along a unit vector, metres."""
+    along, across = abs(box[3] * ux + box[4] * uy), abs(-box[4] * ux + box[3] * uy)
+    return box[5] * along + box[6] * across - cut * min(along, across)
+
+
+@njit(cache=True)
+def corner_of(kind, body, row):
+    """How much of an actor's corners is cut off, metres."""
+    return min(CORNER, CORNER_SHARE * body[row, HALF_Y]) if kind[row] == VEHICLE else 0.0
+
+
+@njit(cache=True)
 def skin_of(motion, body, row, out):
     """Bounding box enlarged by `SKIN`: what rests against something keeps touching it."""
     box_of(motion, body, row, out)
@@ -136,6 +182,10 @@ def find_contacts(rows, motion, body, kind, simulate, statics, starts, members, 
             low = boxes[n, 7] * 2.0 < STEP_OVER or boxes[m, 7] * 2.0 < STEP_OVER
             if depth <= TOUCH or low or count >= MAX_CONTACTS:
                 continue
+            corners = corner_of(kind, body, row), corner_of(kind, body, other)
+            depth, nx, ny = round_overlap(boxes[n], boxes[m], corners[0], corners[1])
+            if depth <= TOUCH:
+                continue
             weight = body[row, MASS] if simulate[row] or kind[row] == PROP else IMMOVABLE
             other_weight = body[other, MASS] if simulate[other] or kind[other] == PROP else IMMOVABLE
             impulse = part(motion, row, other, weight, other_weight, nx, ny, depth - 2.0 * SKIN)
@@ -154,6 +204,9 @@ def find_contacts(rows, motion, body, kind, simulate, statics, starts, members, 
                 for k in range(starts[at], starts[at + 1]):
                     depth, nx, ny = touching(boxes[n], statics[members[k]])
                     if depth <= TOUCH or count >= MAX_CONTACTS:
+                        continue
+                    depth, nx, ny = round_overlap(boxes[n], statics[members[k]], corner_of(kind, body, row), 0.0)
+                    if depth <= TOUCH:
                         continue
                     impulse = part(motion, row, -1, body[row, MASS], IMMOVABLE, nx, ny, depth - SKIN)
                     if impulse > 0.0 or depth > SKIN + TOUCH:

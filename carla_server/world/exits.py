@@ -102,5 +102,9 @@ class Exits:
         self._full = full & (self._since < LONGEST_FULL_S)
 
     def full(self, mouth: int) -> bool:
-        """Whether a way out that a mouth leads to is full."""
-        return any(self._full[k] for k in self._of_mouth[mouth])
+        """Whether every way out that a mouth leads to is full.
+
+        Which one a vehicle takes is not known. While one is free, those who want another are left to see for themselves
+        that there is no room, as Traffic Manager does; holding all of them would starve the free one.
+        """
+        return bool(self._of_mouth[mouth]) and all(self._full[k] for k in self._of_mouth[mouth])

@@ -326,10 +326,10 @@ def test_a_free_junction_holds_nobody(world: World, spawn: Spawn) -> None:
     assert not world.rows.wire["has_light"][car.row]
 
 
-def behind(world: World, number: int) -> Pose:
-    """Place of a car that waits just behind a junction, on the first of the ways out that a mouth leads to."""
+def behind(world: World, number: int, which: int = 0) -> Pose:
+    """Place of a car that waits just behind a junction, on one of the ways out that a mouth leads to."""
     exits = world.keeper._exits
-    out = world.road_map.lanes[exits._lanes[exits._of_mouth[number][0]]]
+    out = world.road_map.lanes[exits._lanes[exits._of_mouth[number][which]]]
     (x, y, z), yaw, _ = world.road_map.pose_on(out, out.s[0] + 4.0 if out.forward else out.s[-1] - 4.0)
     return Pose(float(x), float(y), float(z), 0.0, math.degrees(yaw), 0.0)
 
@@ -341,17 +341,16 @@ def is_shown_red(world: World, car: Actor) -> bool:
     return bool(world.rows.wire["light_state"][car.row] == LampState.RED)
 
 
-def test_nobody_enters_a_junction_whose_way_out_is_full(world: World, spawn: Spawn) -> None:
+def test_nobody_enters_a_junction_whose_ways_out_are_full(world: World, spawn: Spawn) -> None:
     keeper = world.keeper
-    number = next(
-        k for k, row in enumerate(keeper._mouths) if keeper._junctions[row.junction].lit and keeper._exits._of_mouth[k]
-    )
+    ways = keeper._exits._of_mouth
+    number = next(k for k, row in enumerate(keeper._mouths) if keeper._junctions[row.junction].lit and len(ways[k]) > 1)
     waiting = spawn("vehicle.tesla.model3", approach(world, number, 12.0))
-    queue = spawn("vehicle.tesla.model3", behind(world, number))
+    queues = [spawn("vehicle.tesla.model3", behind(world, number, which)) for which in range(len(ways[number]))]
     world.lights.freeze(True)
     world.rows.wire["lamp"][world.lights.boxes[:, 7].astype(int)] = LampState.GREEN
     assert is_shown_red(world, waiting)
-    world.destroy(queue.id)
+    world.destroy(queues[0].id)
     assert not is_shown_red(world, waiting)
 
 
@@ -371,6 +370,73 @@ def test_nobody_is_held_where_no_other_way_is_crossed_though_a_queue_stands_behi
         assert not is_shown_red(world, waiting), world.road_map.lanes[mouths[number].lane].key
         world.destroy(waiting.id)
         world.destroy(queue.id)
+
+
+def crossing_mouths(library: TownLibrary, recorder: Recorder) -> tuple[World, int, int]:
+    """Mini03, and two opposite mouths with right of way of which one has a left turn across the other's way."""
+    world = World(library, "Mini03", recorder, seed=1)
+    first = next(number for number, others in enumerate(world.keeper._meetings._against) if others)
+    return world, first, min(world.keeper._meetings._against[first])
+
+
+def drive_to(world: World, number: int, distance: float, speed: float, **attributes: str) -> Actor:
+    """A car so many metres before a junction at a speed, m/s."""
+    at_mouth = approach(world, number, distance)
+    rows = [[name, 4, text] for name, text in attributes.items()]
+    car = world.spawn(Description(1, "vehicle.tesla.model3", rows), at_mouth)
+    yaw = math.radians(at_mouth.yaw)
+    world.set_velocity(car, (speed * math.cos(yaw), speed * math.sin(yaw), 0.0))
+    return car
+
+
+def test_of_two_who_may_meet_inside_a_junction_the_later_one_slows_down_and_waits(
+    library: TownLibrary, recorder: Recorder
+) -> None:
+    world, first, second = crossing_mouths(library, recorder)
+    early, late = drive_to(world, first, 20.0, 12.0), drive_to(world, second, 26.0, 12.0)
+    limit = world.rows.wire["speed_limit"][late.row]
+    world.tick(DT)
+    assert world.rows.wire["light_state"][early.row] == LampState.GREEN
+    assert world.rows.wire["speed_limit"][late.row] < limit
+    for _ in range(10):
+        world.tick(DT)
+    assert world.rows.wire["light_state"][late.row] == LampState.RED
+    world.destroy(early.id)
+    for _ in range(10):
+        world.tick(DT)
+    assert world.rows.wire["light_state"][late.row] == LampState.GREEN
+    assert world.rows.wire["speed_limit"][late.row] == limit
+
+
+def test_the_hero_makes_nobody_wait_who_has_right_of_way_too(library: TownLibrary, recorder: Recorder) -> None:
+    world, first, second = crossing_mouths(library, recorder)
+    hero = drive_to(world, first, 20.0, 12.0, role_name="hero")
+    other = drive_to(world, second, 26.0, 12.0)
+    limits = world.rows.wire["speed_limit"][[hero.row, other.row]].copy()
+    for _ in range(10):
+        world.tick(DT)
+        assert not world.rows.wire["has_light"][[hero.row, other.row]].any()
+    assert (world.rows.wire["speed_limit"][[hero.row, other.row]] == limits).all()
+
+
+def test_cars_that_pass_corner_to_corner_do_not_touch(world: World, spawn: Spawn) -> None:
+    """Bodies are round at their corners: boxes that overlap there by a hand's breadth leave the cars apart."""
+    first = spawn("vehicle.tesla.model3", 0)
+    x, y, z, pitch, yaw, roll = world.pose(first)
+    length, width = 2.0 * first.extent[0], 2.0 * first.extent[1]
+
+    def touching(along: float, across: float) -> bool:
+        cos, sin = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
+        place = (x + along * cos - across * sin, y + along * sin + across * cos, z, pitch, yaw, roll)
+        second = world.spawn(Description(1, "vehicle.tesla.model3", []), Pose(*place), forced=True)
+        world.tick(DT)
+        touched = len(world.touched) > 0
+        world.destroy(second.id)
+        return touched
+
+    assert not touching(length - 0.1, width - 0.1)
+    assert touching(length - 0.1, width - 0.9)
+    assert touching(length - 0.9, width - 0.1)
 
 
 def test_friction_triggers_act_inside_their_box_only(world: World, spawn: Spawn) -> None:
