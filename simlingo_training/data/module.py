@@ -366,7 +366,8 @@ def start_worker(number: int) -> None:
 
 
 class WindowedLoader:
-    """The batches of a loader of windows, one by one; ``skip`` of them at the start of the first pass were seen before."""
+    """The batches of a loader of windows, one by one; ``skip`` of them at the start of the sampler's present epoch were seen
+    before, however often that epoch is started."""
 
     def __init__(self, loader: DataLoader[Any], sampler: BucketSampler, length: int, skip: int) -> None:
         self.loader = loader
@@ -374,12 +375,13 @@ class WindowedLoader:
         self.sampler = sampler
         self._length = length
         self._skip = skip
+        self._interrupted = sampler.epoch
 
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        skip, self._skip = self._skip, 0
+        skip = self._skip if self.sampler.epoch == self._interrupted else 0
         batches = (batch for window in self.loader for batch in window)
         return islice(batches, skip, None)
 

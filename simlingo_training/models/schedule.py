@@ -43,8 +43,16 @@ def _cosine(first: float, last: float, share: float) -> float:
 class RunProgress:
     """Share of a run that is done, by steps and, when there is a time budget, by the clock."""
 
-    def __init__(self, total_steps: int, max_minutes: float | None, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        total_steps: int,
+        max_minutes: float | None,
+        now: Callable[[], float] = time.monotonic,
+        before: float = 0.0,
+    ) -> None:
+        """``before`` are the seconds that an interrupted run had trained."""
         self.total_steps = total_steps
+        self.before = before
         self.seconds = None if max_minutes is None else 60 * max_minutes
         self._now = now
         self._started: float | None = None
@@ -54,17 +62,22 @@ class RunProgress:
         if self._started is None:
             self._started = self._now()
 
+    @property
+    def spent(self) -> float:
+        """Seconds trained, those before an interruption included."""
+        return self.before + (0.0 if self._started is None else self._now() - self._started)
+
     def at(self, step: int) -> float:
         """Progress in [0, 1] before step number ``step``."""
         by_steps = step / max(1, self.total_steps - 1)
-        if self.seconds is None or self._started is None:
+        if self.seconds is None:
             return min(1.0, by_steps)
-        return min(1.0, max(by_steps, (self._now() - self._started) / self.seconds))
+        return min(1.0, max(by_steps, self.spent / self.seconds))
 
     @property
     def is_over(self) -> bool:
         """Whether the time budget is used up."""
-        return self.seconds is not None and self._started is not None and self._now() - self._started >= self.seconds
+        return self.seconds is not None and self.spent >= self.seconds
 
 
 def is_undecayed(name: str, parameter: nn.Parameter) -> bool:

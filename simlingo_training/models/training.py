@@ -37,6 +37,7 @@ class SimLingoTraining(pl.LightningModule):
         self.curves = TaskCurves()
         self._logged = 0
         self._is_divided = False
+        self._spent = 0.0
 
     def forward(self, batch: Batch) -> ModelOutput:
         """Teacher-forced pass."""
@@ -129,10 +130,21 @@ class SimLingoTraining(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with the one-cycle schedule, stepped every optimiser step."""
         optim, trainer = self.settings.optim, self.settings.trainer
-        self.progress = RunProgress(int(self.trainer.estimated_stepping_batches), trainer.max_minutes)
+        steps = int(self.trainer.estimated_stepping_batches)
+        self.progress = RunProgress(steps, trainer.max_minutes, before=self._spent)
         optimizer = make_optimizer(self.model.named_parameters(), optim)
         scheduler = make_scheduler(optimizer, optim, self.progress)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember how much of a time budget is used up."""
+        checkpoint["seconds_spent"] = self.progress.spent if self.progress is not None else 0.0
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Undo `on_save_checkpoint`; the optimiser is made before or afterwards, as the strategy likes."""
+        self._spent = float(checkpoint.get("seconds_spent", 0.0))
+        if self.progress is not None:
+            self.progress.before = self._spent
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_index: int) -> Batch:
         """Move a batch; Lightning does not know its type."""

@@ -1,6 +1,8 @@
 """A small model end to end: configuration, learning, checkpoints, resuming, driving."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,6 +29,7 @@ from simlingo_training.config import (
     TrainSettings,
     from_hydra,
 )
+from simlingo_training.curves import read_curves
 from simlingo_training.data import prompts
 from simlingo_training.data.images import TileSpec
 from simlingo_training.evaluation.openloop import (
@@ -41,6 +44,7 @@ from simlingo_training.models import checkpoint as checkpoints
 from simlingo_training.models.losses import loss_terms
 from simlingo_training.models.released import compare_keys
 from simlingo_training.models.schedule import RunProgress, one_cycle
+from simlingo_training.models.training import SimLingoTraining
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
@@ -164,21 +168,27 @@ def test_a_finished_run_is_not_trained_again(trained, data_root, monkeypatch):
     assert run.train(small_run(data_root, out)) == summary
 
 
-@pytest.mark.parametrize(("stop_at", "window"), [(4, 1), (7, 2)])
-def test_an_interrupted_run_resumes_to_the_same_weights(data_root, tmp_path, stop_at, window):
-    """Killed at the end of the first epoch, and in the middle of the second and of two batches filled by length."""
+def resumable_run(data_root, out, window):
+    base = small_run(data_root, out)
+    trainer = replace(base.trainer, checkpoint_every_n_steps=1, log_every_n_steps=1)
+    return replace(base, data=replace(base.data, length_window=window), trainer=trainer)
 
-    def settings(name):
-        base = small_run(data_root, tmp_path / name)
-        data = replace(base.data, length_window=window)
-        return replace(base, data=data, trainer=replace(base.trainer, checkpoint_every_n_steps=1))
 
-    run.train(settings("whole"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "make_callbacks", stop_after(run.make_callbacks, stop_at))
-        with pytest.raises(RuntimeError, match="pulled the plug"):
-            run.train(settings("broken"))
-    run.train(settings("broken"))
+@pytest.mark.parametrize(("kill_at", "window"), [([4], 1), ([1, 7], 2)])
+def test_a_killed_run_resumes_to_the_same_curve_and_weights(data_root, tmp_path, kill_at, window):
+    """Killed at the end of the first epoch; and in its middle and again in the middle of the second and of two batches
+    filled by length. The process gets SIGKILL: nothing is written, closed or logged after it."""
+    run.train(resumable_run(data_root, tmp_path / "whole", window))
+    for step in kill_at:
+        call = f"train_until_killed({str(data_root)!r}, {str(tmp_path / 'broken')!r}, {window}, {step})"
+        code = f"from tests.simlingo_training.test_training import *; {call}"
+        killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
+        assert killed.returncode == -signal.SIGKILL
+    run.train(resumable_run(data_root, tmp_path / "broken", window))
+    whole, broken = (curves(tmp_path / name) for name in ("whole", "broken"))
+    assert {step for step, name in whole if name == "train_losses/loss"} == set(range(8))
+    assert broken.keys() == whole.keys()
+    assert broken == pytest.approx(whole, rel=1e-4, abs=1e-6)
     first, second = (
         checkpoints.read_tensors(tmp_path / name / "checkpoints" / "last" / "model.safetensors")
         for name in ("whole", "broken")
@@ -187,15 +197,26 @@ def test_an_interrupted_run_resumes_to_the_same_weights(data_root, tmp_path, sto
         torch.testing.assert_close(first[name], second[name], atol=1e-6, rtol=1e-5)
 
 
-def stop_after(make, batches):
+def curves(out):
+    """(step, name) to value, of what does not depend on the clock."""
+    rows = read_curves(out / "csv" / "metrics.csv")
+    found = {(step, name): value for step, name, value in rows if not name.startswith("throughput/")}
+    assert len(found) == sum(not name.startswith("throughput/") for _, name, _ in rows)
+    return found
+
+
+def train_until_killed(data_root, out, window, step):
+    """Train in this process, which gets SIGKILL before the step of that number."""
     import pytorch_lightning as pl
 
-    class Stop(pl.Callback):
+    class Kill(pl.Callback):
         def on_train_batch_start(self, trainer, *_):
-            if trainer.global_step == batches:
-                raise RuntimeError("pulled the plug")
+            if trainer.global_step == step:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-    return lambda *args: [*make(*args), Stop()]
+    make = run.make_callbacks
+    run.make_callbacks = lambda *args: [*make(*args), Kill()]
+    run.train(resumable_run(data_root, out, window))
 
 
 def first_batch(settings):
@@ -441,6 +462,24 @@ def test_a_time_budget_ends_the_run_and_anneals_the_rate():
     clock[0] = 121.0
     assert progress.at(10) == 1.0
     assert progress.is_over
+
+
+def test_a_resumed_run_goes_on_with_the_rest_of_its_time_budget(data_root, tmp_path):
+    """The rate must not rise again: what was trained before the interruption counts."""
+    checkpoint, _, first = run.simlingo_recipe(small_run(data_root, tmp_path))
+    clock = [0.0]
+    first.progress = RunProgress(1000, 2.0, now=lambda: clock[0])
+    first.progress.start()
+    clock[0] = 90.0
+    state = {}
+    first.on_save_checkpoint(state)
+    second = SimLingoTraining(checkpoint.model, first.settings)
+    second.progress = RunProgress(1000, 2.0, now=lambda: clock[0])
+    second.on_load_checkpoint(state)
+    assert second.progress.at(10) == pytest.approx(0.75)
+    second.progress.start()
+    clock[0] = 121.0
+    assert second.progress.is_over
 
 
 def test_errors_of_known_offsets():
