@@ -130,6 +130,9 @@ class Rules:
         emergency_increment_kmh: How much faster than the ego the emergency vehicle wants to drive; the original meant 25.
         green_light_until_crossed: The green-light turn ends when the ego has crossed; in the original after ten seconds.
         flows_brake: Cars of scenario streams brake for what is ahead of them on their way; in the original they ram it.
+        flows_heed_bends: Cars of scenario streams slow down in bends on every town. In the original they keep their speed.
+            On our own towns, whose bends of 9 to 16 m radius ask for up to 13 m/s² at the streams' speeds, they slow down
+            under all rules: otherwise they leave their lanes, and nobody can merge into them.
     """
 
     name: str
@@ -165,6 +168,7 @@ class Rules:
     emergency_increment_kmh: float = 90.0
     green_light_until_crossed: bool = False
     flows_brake: bool = False
+    flows_heed_bends: bool = False
 
     def describe(self) -> dict[str, Any]:
         """All effective values as JSON-ready data, for manifests and side files."""
@@ -220,6 +224,7 @@ COLLECTION = dataclasses.replace(
     emergency_increment_kmh=25.0,
     green_light_until_crossed=True,
     flows_brake=True,
+    flows_heed_bends=True,
 )
 
 ALL_RULES = (LEADERBOARD_2_0, LEADERBOARD_2_1, BENCH2DRIVE, BENCH2DRIVE_SIMLINGO, COLLECTION)

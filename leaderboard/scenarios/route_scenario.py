@@ -21,6 +21,7 @@ from leaderboard.scenarios.route_behaviors import (
     variable_is,
 )
 from leaderboard.utils.route_manipulation import GpsPlan, interpolate_trajectory, route_length
+from leaderboard.utils.towns import is_own_town
 from srunner.scenarioconfigs.route_scenario_configuration import RouteScenarioConfiguration
 from srunner.scenarioconfigs.scenario_configuration import (
     ActorConfigurationData,
@@ -105,6 +106,17 @@ def on_route(trigger: carla.Transform, route: RoutePlan, signed_height: bool) ->
     return False
 
 
+def fidelity_of(rules: Rules, town: str) -> Fidelity:
+    """Which oddities of the original scenarios a benchmark keeps on a town; bends of our own towns are always heeded."""
+    return Fidelity(
+        rules.door_flow_oncoming,
+        rules.emergency_increment_kmh,
+        rules.green_light_until_crossed,
+        rules.flows_brake,
+        rules.flows_heed_bends or is_own_town(town),
+    )
+
+
 class RouteScenario:
     """One route in the simulator.
 
@@ -143,12 +155,7 @@ class RouteScenario:
         self._waiting = self._usable_scenarios()
         self.ego = self._spawn_ego()
         self.length_m = route_length(self.route)
-        fidelity = Fidelity(
-            rules.door_flow_oncoming,
-            rules.emergency_increment_kmh,
-            rules.green_light_until_crossed,
-            rules.flows_brake,
-        )
+        fidelity = fidelity_of(rules, config.town)
         self.context = RouteContext(
             client, world, self.ego, self.route, traffic_manager=traffic, seed=seed, fidelity=fidelity
         )

@@ -13,6 +13,11 @@ class TownNotFoundError(FileNotFoundError):
     """A town's OpenDRIVE file is in none of the places where it is looked for."""
 
 
+def is_own_town(name: str) -> bool:
+    """Whether a town is one of those that come with this repository; as a client names it, or by its bare name."""
+    return (OWN_TOWNS / f"{name.rsplit('/', 1)[-1]}.xodr").is_file()
+
+
 def find_town(name: str, folders: Sequence[str | os.PathLike[str]] = ()) -> Path:
     """The OpenDRIVE file of a town.
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from leaderboard.rules import ALL_RULES, BENCH2DRIVE, COLLECTION, LEADERBOARD_2_0, LEADERBOARD_2_1, Rules, rules_by_name
+from leaderboard.scenarios.route_scenario import fidelity_of
 from leaderboard.utils.statistics_manager import (
     INFRACTION_KEYS,
     EntryStatus,
@@ -146,6 +147,15 @@ def test_rules_profiles_hold_the_published_differences() -> None:
     json.dumps([rules.describe() for rules in ALL_RULES])
     with pytest.raises(ValueError, match="did you mean 'bench2drive'"):
         rules_by_name("bench2driv")
+
+
+def test_streams_keep_their_speed_in_bends_as_in_the_original_but_on_our_own_towns() -> None:
+    official = [rules for rules in ALL_RULES if rules is not COLLECTION]
+    for town in ("Town05", "Town12", "Carla/Maps/Town10HD"):
+        assert not any(fidelity_of(rules, town).flows_heed_bends for rules in official)
+        assert fidelity_of(COLLECTION, town).flows_heed_bends
+    for town in ("Mini02", "Carla/Maps/Mini03"):
+        assert all(fidelity_of(rules, town).flows_heed_bends for rules in ALL_RULES)
 
 
 KEY_TO_TYPE = {key: kind for kind, key in INFRACTION_KEYS.items()}

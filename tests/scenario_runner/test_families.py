@@ -449,7 +449,7 @@ MERGES = {
 
 @pytest.mark.parametrize("name", MERGES)
 def test_merging_streams_run_at_the_given_speed(drive_of, name):
-    drive = drive_of(name, fidelity=Fidelity(flows_heed_bends=False))
+    drive = drive_of(name)
     drive.until_active()
     prefilled = len(drive.vehicles())
     assert (prefilled > 2) == MERGES[name]

@@ -27,15 +27,15 @@ class Fidelity:
         green_light_until_crossed: The green-light turn ends when ego has crossed instead of after ten seconds.
         flows_brake: Cars of scenario streams brake for what drives or stands ahead of them on their way. In the original they
             keep their speed, also into the back of an ego that waits at a light, until the first collision.
-        flows_heed_bends: Cars of streams take bends within the grip of their tyres. In the original they keep their speed,
-            which its wide bends allow; on the bends of small towns such cars leave their lane.
+        flows_heed_bends: Cars of streams slow down in bends. In the original they keep their speed, which its wide bends
+            allow; on the bends of small towns such cars leave their lane.
     """
 
     door_flow_oncoming: bool = False
     emergency_increment_kmh: float = 90.0
     green_light_until_crossed: bool = False
     flows_brake: bool = False
-    flows_heed_bends: bool = True
+    flows_heed_bends: bool = False
 
 
 class RouteContext:
