@@ -14,7 +14,7 @@ import json
 import os
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ from carla_server.world.towns import TownLibrary
 
 Result = dict[str, Any]
 STEP_S = 0.05
+#: Cars that find no spawn point are tried so far apart, metres.
+SPACING_M = 5.0
 
 
 @contextmanager
@@ -45,21 +47,30 @@ def synchronous(client: Any) -> Iterator[Any]:
 
 
 def spawn_cars(client: Any, world: Any, count: int) -> list[Any]:
-    """Up to `count` cars on spawn points."""
+    """Up to `count` cars: on spawn points, and where these are too few, between them."""
     import carla
 
     library = world.get_blueprint_library().filter("vehicle.*")
     cars = [row for row in library if row.get_attribute("base_type").as_str() == "car"]
-    points = world.get_map().get_spawn_points()
+    road_map = world.get_map()
+    points = road_map.get_spawn_points()
     order = [points[(index * 7) % len(points)] for index in range(len(points))] if len(points) % 7 else points
-    commands = [carla.command.SpawnActor(cars[index % len(cars)], point) for index, point in enumerate(order)]
     ids: list[int] = []
-    for command in commands:
-        if len(ids) == count:
-            break
-        (result,) = client.apply_batch_sync([command], False)
-        if not result.error:
-            ids.append(result.actor_id)
+
+    def fill(places: Iterable[Any]) -> None:
+        for index, place in enumerate(places):
+            if len(ids) == count:
+                return
+            command = carla.command.SpawnActor(cars[index % len(cars)], place)
+            (result,) = client.apply_batch_sync([command], False)
+            if not result.error:
+                ids.append(result.actor_id)
+
+    fill(order)
+    if len(ids) < count:
+        lift = carla.Location(z=0.3)
+        between = [row.transform for row in road_map.generate_waypoints(SPACING_M) if not row.is_junction]
+        fill(carla.Transform(row.location + lift, row.rotation) for row in between)
     world.tick()
     return [world.get_actor(actor_id) for actor_id in ids]
 

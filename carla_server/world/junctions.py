@@ -41,8 +41,9 @@ TURN_S = 6.0
 GAP_S, LONGEST_WAIT_S = 4.0, 20.0
 #: How far back from a junction vehicles are seen, metres.
 SIGHT = 90.0
-#: Vehicles are held from their braking distance and this room on, metres; nearer than that they count as waiting.
-ROOM, WAITING_REACH = 10.0, 8.0
+#: Vehicles are held from their braking distance and this room on, metres, and count as waiting from a little farther on:
+#: whoever is held must count, or its turn never comes.
+ROOM, WAITING_REACH = 10.0, 12.0
 #: Slower than this counts as standing, m/s.
 STANDING = 0.1
 #: A vehicle that would have to brake harder than this is let in, m/s²; one that creeps is not, metres.

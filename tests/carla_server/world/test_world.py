@@ -319,6 +319,22 @@ def test_a_vehicle_stuck_inside_a_junction_keeps_others_out_but_never_the_hero(w
     assert not world.rows.wire["has_light"][hero.row]
 
 
+def test_whoever_is_held_far_from_the_line_gets_a_turn_too(world: World, spawn: Spawn) -> None:
+    keeper = world.keeper
+    numbers = unlit_mouths(world)
+    first = next(k for k in numbers if keeper._mouths[k].flow not in (NOBODY, 0))
+    second = next(k for k in numbers if keeper._mouths[k].flow not in (NOBODY, keeper._mouths[first].flow))
+    near = spawn("vehicle.tesla.model3", approach(world, first, 4.0))
+    for _ in range(20):
+        world.tick(DT)
+    far = spawn("vehicle.tesla.model3", approach(world, second, 9.5 + near.extent[0]))
+    shown = set()
+    for _ in range(600):
+        world.tick(DT)
+        shown.add(int(world.rows.wire["light_state"][far.row]))
+    assert shown == {LampState.RED, LampState.GREEN}
+
+
 def test_a_free_junction_holds_nobody(world: World, spawn: Spawn) -> None:
     car = spawn("vehicle.tesla.model3", approach(world, unlit_mouths(world)[0], 6.0))
     for _ in range(60):
