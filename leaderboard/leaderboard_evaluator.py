@@ -384,6 +384,7 @@ class LeaderboardEvaluator:
             agent = run.agent = self._construct_agent(run)
             assert run.scenario is not None
             agent.plan_sampling_m = self.rules.plan_sampling_m
+            agent.route_id = run.config.route_id
             agent.set_global_plan(run.scenario.gps_route, run.scenario.route)
             self._call_setup(agent, run)
             if self._specs is None:

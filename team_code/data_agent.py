@@ -65,6 +65,8 @@ in ticks that are not recorded."""
 EXTRA_CAMERAS = {"semantics": "sensor.camera.semantic_segmentation", "depth": "sensor.camera.depth"}
 """Folder to the camera whose pictures it holds, recorded on request."""
 
+SAME_ENDS_M = 20.0
+"""A plan begins and ends on lanes near the places of its route in the file, both distances together at most this."""
 CUT_IN_TYPES = ("ParkingCutIn", "StaticCutIn", "HighwayCutIn")
 
 
@@ -76,6 +78,8 @@ def get_entry_point() -> str:
 class DataAgent(AutoPilot):
     """Records four frames per second while the expert drives."""
 
+    _is_recording = False
+
     def setup(self, path_to_conf_file: str, route_index: str | None = None, traffic_manager: Any = None) -> None:
         """See the base class. Makes the run folder.
 
@@ -83,7 +87,7 @@ class DataAgent(AutoPilot):
             FileExistsError: If the run folder exists.
         """
         super().setup(path_to_conf_file, route_index, traffic_manager)
-        self._driven = find_driven_route(path_to_conf_file, self.org_dense_route_world_coord)
+        self._driven = find_driven_route(path_to_conf_file, self.org_dense_route_world_coord, self.route_id)
         name = route_index or "route"
         if self._driven is not None:
             self.seed = route_seed(self.seed, self._driven)
@@ -95,12 +99,13 @@ class DataAgent(AutoPilot):
         self.run = run_folder(self._town(), name)
         self.run.path.mkdir(parents=True)
         self._full_sweep = os.environ.get("LIDAR_SWEEP", "half") == "full"
-        self._writer = BackgroundWriter()
         self._joiner = SweepJoiner()
         self._boxes: BoxRecorder | None = None
         self._painter: BevPainter | None = None
         self._extra_pictures = os.environ.get("SAVE_TF_LABELS", "0") == "1"
         self._copy_route()
+        self._writer = BackgroundWriter()
+        self._is_recording = True
 
     def sensors(self) -> list[dict[str, Any]]:
         """The expert's sensors, two cameras and the LiDAR."""
@@ -147,7 +152,10 @@ class DataAgent(AutoPilot):
             self._write_extra_pictures(frame, input_data, scene, boxes)
 
     def destroy(self, results: Any = None) -> None:
-        """Wait for the files and write the result of the route."""
+        """Wait for the files and write the result of the route; after a setup that failed there is nothing to write."""
+        if not self._is_recording:
+            super().destroy(results)
+            return
         try:
             self._writer.close()
         finally:
@@ -252,23 +260,28 @@ class DrivenRoute:
     element: ElementTree.Element
 
 
-def find_driven_route(path: str, plan: Sequence[tuple[carla.Transform, Any]]) -> DrivenRoute | None:
-    """The route of a file whose ends are those of a plan; None if ``path`` is no route file.
+def find_driven_route(
+    path: str, plan: Sequence[tuple[carla.Transform, Any]], route_id: str | None = None
+) -> DrivenRoute | None:
+    """The route of a file that a plan leads along: the one of that id if its ends fit, else the one whose ends fit best.
 
-    The evaluator hands over a plan and the file, but not which of the file's routes it drives.
+    Other evaluators than ours hand over a plan and the file, but not which of the file's routes they drive; of several
+    routes with the same ends the first is taken then. None if ``path`` is no route file.
     """
     file = Path(path)
     if file.suffix != ".xml" or not file.is_file() or not plan:
         return None
     ends = [[p.x, p.y] for p in (plan[0][0].location, plan[-1][0].location)]
-    best: tuple[float, DrivenRoute] | None = None
+    best: tuple[tuple[bool, float], DrivenRoute] | None = None
     for index, element in enumerate(ElementTree.parse(file).getroot().iter("route")):
         places = [[float(p.get("x", 0)), float(p.get("y", 0))] for p in element.iter("position")]
         if not places:
             continue
+        driven = DrivenRoute(index, element.get("id", str(index)), file, element)
         gap = float(np.linalg.norm(np.array([places[0], places[-1]]) - ends, axis=1).sum())
-        if best is None or gap < best[0]:
-            best = (gap, DrivenRoute(index, element.get("id", str(index)), file, element))
+        rank = (driven.route_id != route_id or gap > SAME_ENDS_M, gap)
+        if best is None or rank < best[0]:
+            best = (rank, driven)
     return best[1] if best else None
 
 

@@ -34,10 +34,12 @@ class AutonomousAgent:
     Attributes:
         track: Set it in `setup`.
         plan_sampling_m: Spacing of the thinned plan, metres; set by the evaluator from its rules.
+        route_id: Id of the route in its file; set by the evaluator before `setup`, None under evaluators that do not.
         hero_actor: The ego vehicle, None before there is one. Sensor agents must not read it.
     """
 
     plan_sampling_m: float = 200.0
+    route_id: str | None = None
 
     def __init__(self, carla_host: str, carla_port: int | None = None, debug: bool = False):
         """Take over where the simulator is.

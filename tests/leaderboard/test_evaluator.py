@@ -143,6 +143,7 @@ def test_agent_in_collection_shape_gets_what_it_expects(evaluation: Evaluation) 
     assert content["name"].startswith("routes_route0_")
     assert content["traffic_manager"] == "TrafficManager"
     assert content["constructed_with"] == 0
+    assert content["route_id"] == content["record"]["route_id"].split("_")[1]
     assert content["sensors"] == [["rgb", "sensor.camera.rgb"], ["imu", "sensor.other.imu"]]
     assert [i for i, names in enumerate(content["frames"]) if "rgb" in names] == [0, 5, 10]
     assert content["record"]["status"] == "Failed - Agent crashed"

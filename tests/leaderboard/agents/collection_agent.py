@@ -21,6 +21,7 @@ class CollectionAgent(autonomous_agent_local.AutonomousAgent):
         self.path = Path(path_to_conf_file)
         self.told: dict[str, Any] = {"name": route_index, "traffic_manager": type(traffic_manager).__name__}
         self.told["constructed_with"] = self.route_index
+        self.told["route_id"] = self.route_id
         self.frames: list[list[str]] = []
 
     def sensors(self) -> list[dict[str, Any]]:
