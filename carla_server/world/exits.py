@@ -102,9 +102,9 @@ class Exits:
         self._full = full & (self._since < LONGEST_FULL_S)
 
     def full(self, mouth: int) -> bool:
-        """Whether every way out that a mouth leads to is full.
+        """Whether a way out that a mouth leads to is full.
 
-        Which one a vehicle takes is not known. While one is free, those who want another are left to see for themselves
-        that there is no room, as Traffic Manager does; holding all of them would starve the free one.
+        Which one a vehicle takes is not known. Holding only those who find all ways out full fills junctions with
+        vehicles that want the full one: busy towns then block themselves altogether.
         """
-        return bool(self._of_mouth[mouth]) and all(self._full[k] for k in self._of_mouth[mouth])
+        return any(self._full[k] for k in self._of_mouth[mouth])
