@@ -64,6 +64,7 @@ class ForecastConfig:
         horizon_junction: Seconds near junctions: a gap must last until the ego has crossed.
         junction_points: Points ahead in which a junction counts as near.
         radius: Actors farther than this are ignored, metres.
+        ego_brakes: The ego slows down before bends in its own forecast too, which the published one takes at any speed.
         ego_fast: Speed from which the ego box grows, m/s.
         ego_growth: Factors on the half length and half width of a fast ego.
         slow_speed: Below it other boxes keep their size, m/s.
@@ -74,7 +75,7 @@ class ForecastConfig:
         follow_lanes: Also forecast vehicles that keep their lane, over the whole horizon; held controls then count for
             ``horizon`` only. On a bend, or with a trembling wheel, a control held for seconds leads anywhere.
         lane_margin, committed_margin: Seconds before and after a vehicle in which its place counts as taken, for an ego that
-            may still wait and for one that is on its way through a junction.
+            may still wait, or waits for it already, and for one that is on its way through a junction.
         far: Moving vehicles up to here are looked at, metres, if lanes are followed.
         partial_brake: See `BicycleModel.roll_out_others`.
         bicycle_margin: Seconds by which a bicycle is seen earlier and later than it comes: boxes that grow with their length
@@ -93,6 +94,7 @@ class ForecastConfig:
     follow_lanes: bool = True
     lane_margin: float = 0.3
     committed_margin: float = 0.05
+    ego_brakes: bool = True
     ego_fast: float = 5.0
     ego_growth: tuple[float, float] = (1.3, 1.2)
     slow_speed: float = 1.0
@@ -188,7 +190,8 @@ class ExpertConfig:
         stop_reach: Distance to the trigger centre at which standing still counts, metres.
         stop_memory: Distance beyond which a stop sign is forgotten, metres.
         unblock_ticks: Ticks of standstill after which the expert pushes on.
-        patience_ticks: Ticks of standstill after which smaller gaps in crossing traffic are taken; 0 never.
+        patience_ticks: Ticks of waiting for others after which smaller gaps in crossing traffic are taken; 0 never.
+        insist_ticks: Ticks of waiting after which the traffic that is not a scenario's is expected to let the ego in; 0 never.
         nudge_ticks: Ticks of standstill after which the path gives way to a vehicle that reaches into it; 0 never.
         max_nudge: Farthest it gives way, metres.
         unblock_at_waits: Push on even when a light, a queue or an oncoming lane is what it waits for.
@@ -233,6 +236,7 @@ class ExpertConfig:
     stop_memory: float = 10.0
     unblock_ticks: int = 1200
     patience_ticks: int = 160
+    insist_ticks: int = 500
     nudge_ticks: int = 80
     max_nudge: float = 1.2
     unblock_at_waits: bool = False
@@ -256,6 +260,7 @@ _SIMLINGO = replace(
         lane_types_checked=False,
     ),
     forecast=ForecastConfig(
+        ego_brakes=False,
         partial_brake=False,
         bicycle_margin=0.0,
         gained_speed=False,
@@ -275,6 +280,7 @@ _SIMLINGO = replace(
     light=FollowConfig(6.0, 0.1),
     unblock_ticks=170,
     patience_ticks=0,
+    insist_ticks=0,
     nudge_ticks=0,
     unblock_at_waits=True,
     gap_check=False,

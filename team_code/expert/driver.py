@@ -29,6 +29,9 @@ Array = NDArray[np.float64]
 FIRST_SAVED_POINT, SAVED_POINT_STRIDE, NUM_SAVED_POINTS = 25, 10, 40
 STANDSTILL_MPS = 0.1
 RULES_TO_WAIT_FOR = ("light", "leading", "overtake_wait", "lane_change_wait", "walker")
+RULES_OF_OTHERS = ("vehicle", "bicycle")
+"""Who stands at a red light, or in a queue, does not wait for a gap."""
+
 ROLLBACK_MPS = 0.5
 UNDER_WAY_MPS = 5.0
 NUDGE_RESERVE_M = 0.3
@@ -110,7 +113,7 @@ class Expert:
         self.planner = RoutePlanner(route, config)
         self.lateral = LateralPid(config.lateral)
         self._longitudinal = LongitudinalRegression(config.longitudinal)
-        lanes = LaneFollowers(self._map) if config.forecast.follow_lanes else None
+        self._lanes = lanes = LaneFollowers(self._map) if config.forecast.follow_lanes else None
         self.speed = SpeedPlanner(self.planner, self.lateral, self._longitudinal, config, lanes)
         self._lane_changes = None
         if config.lane_changes is not None and lanes is not None:
@@ -120,7 +123,8 @@ class Expert:
         self._announced = AnnouncedLights(config.bicycle.dt)
         self._rng = rng
         self._standing_ticks = 0
-        self._waited_long = False
+        self._waited_ticks = 0
+        self._rule = "cruise"
 
     def step(self, scene: Scene, infos: Sequence[ScenarioInfo]) -> Decision:
         """Decide for one tick.
@@ -133,6 +137,8 @@ class Expert:
         x, y = float(ego.xyz[0]), float(ego.xyz[1])
         self.planner.advance(x, y)
         position = self.planner.position()
+        if self._lanes is not None:
+            self._lanes.lead_to(info.places["sink"].location for info in infos if "sink" in info.places)
         self.speed.look(scene)
         road_speed = max(self._road_speed(position), self.speed.keep_up_speed(scene.ego))
         target, brake, cause, hazards, keep_driving = self._target_speed(scene, position, road_speed, infos)
@@ -190,8 +196,9 @@ class Expert:
         if wish.keep_driving:
             road_speed, cruise = wish.max_speed, min(self.planner.bend_speed, wish.max_speed)
         green_left = self._announced.step(infos, scene.ego.xyz, position.light_distance)
-        impatient = self._is_impatient(scene.ego.speed)
-        decision = self.speed.decide(scene, position, cruise, road_speed, impatient, green_left)
+        impatient, insistent = self._patience(scene.ego.speed)
+        decision = self.speed.decide(scene, position, cruise, road_speed, impatient, insistent, green_left)
+        self._rule = decision.cause.rule
         if wish.max_speed < decision.target:
             return wish.max_speed, False, wish.cause, decision.hazards, wish.keep_driving
         if change.at_most < decision.target and change.actor is not None:
@@ -217,14 +224,15 @@ class Expert:
         if 0.0 < needed <= config.max_nudge:
             self.planner.give_way(-np.sign(offset) * needed)
 
-    def _is_impatient(self, speed: float) -> bool:
-        """Whether the ego has waited long; it stays so until the car is well under way."""
-        limit = self.config.patience_ticks
-        if limit and self._standing_ticks >= limit:
-            self._waited_long = True
-        elif speed > UNDER_WAY_MPS:
-            self._waited_long = False
-        return self._waited_long
+    def _patience(self, speed: float) -> tuple[bool, bool]:
+        """Whether the ego has waited long for others, and very long; it stays so until the car is well under way."""
+        if speed > UNDER_WAY_MPS:
+            self._waited_ticks = 0
+        elif speed < STANDSTILL_MPS and self._rule in RULES_OF_OTHERS:
+            self._waited_ticks += 1
+        limits = self.config.patience_ticks, self.config.insist_ticks
+        impatient, insistent = (bool(limit) and self._waited_ticks >= limit for limit in limits)
+        return impatient, insistent
 
     def _apply(
         self, steer: float, throttle: float, brake: bool, speed: float, rule: str

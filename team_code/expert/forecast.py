@@ -17,6 +17,9 @@ from team_code.expert.scene import ActorBatch, EgoState
 
 Array = NDArray[np.float64]
 
+YIELD_REACTION_S, YIELD_DECELERATION = 0.7, 4.0
+"""How others let the ego in: reaction time, seconds, and deceleration, m/s²."""
+
 SAME_DIRECTION_COSINE = 0.77
 """Vehicles whose heading differs from the ego's by less than 40 degrees drive in its direction."""
 
@@ -55,6 +58,7 @@ def forecast_ego(
         lateral,
         longitudinal,
         config.bicycle,
+        config.forecast.ego_brakes,
     )
     growth = config.forecast.ego_growth if ego.speed >= config.forecast.ego_fast else (1.0, 1.0)
     extent = ego.extent * [*growth, 1.0]
@@ -81,16 +85,23 @@ def braking_track(track: BoxTracks, speed: float, deceleration: float, dt: float
     return BoxTracks(track.centers[step], track.extents[step], track.axes[step])
 
 
+def stopping_way(speed: float, time: Array) -> Array:
+    """(T,) metres that somebody at ``speed``, m/s, still drives in times (T,), seconds, who lets the ego in."""
+    braking = np.clip(time - YIELD_REACTION_S, 0.0, speed / YIELD_DECELERATION)
+    return speed * np.minimum(time, YIELD_REACTION_S) + speed * braking - 0.5 * YIELD_DECELERATION * braking**2
+
+
 def forecast_vehicles(
     vehicles: ActorBatch,
     steps: int,
     near_lane_change: bool,
     config: ExpertConfig,
-    is_impatient: bool = False,
+    is_impatient: bool | NDArray[np.bool_] = False,
     ego_yaw: float | None = None,
     gained: Array | None = None,
 ) -> BoxTracks:
-    """Boxes of other vehicles that hold their control; they grow with speed and time, unless the driver is impatient.
+    """Boxes of other vehicles that hold their control; they grow with speed and time, unless the driver is impatient, which may
+    be so towards some of them only, (N,).
 
     With ``ego_yaw`` (radians), vehicles that do not drive in the ego's direction are not trusted to go on braking: a short
     touch of the brake must not look like a gap. ``gained`` (N,) are accelerations, m/s², see `BicycleModel.roll_out_others`.
@@ -108,7 +119,7 @@ def forecast_vehicles(
     )
     share = (np.arange(steps) / max(steps, 1))[:, None]
     least = f.length_factor_lane_change if near_lane_change else f.length_factor
-    moving = (speed >= f.slow_speed) & (not is_impatient)
+    moving = (speed >= f.slow_speed) & ~np.asarray(is_impatient)
     factor = np.ones((*speed.shape, 3))
     factor[..., 0] = np.where(moving, np.maximum(least, f.final_length_factor * share), 1.0)
     factor[..., 1] = np.where(moving, np.maximum(1.0, f.final_width_factor * share), 1.0)
@@ -117,7 +128,7 @@ def forecast_vehicles(
     if f.box_centers:
         centers = centers + np.einsum("tnad,na->tnd", axes, vehicles.box_offset)
     extents = vehicles.extent * factor
-    margin = f.bicycle_margin * (0.5 if is_impatient else 1.0)
+    margin = f.bicycle_margin * np.where(is_impatient, 0.5, 1.0)
     extents[..., 0] += np.where((speed >= f.slow_speed) & vehicles.is_bicycle, margin * speed, 0.0)
     return BoxTracks(centers, extents, axes)
 
@@ -127,34 +138,38 @@ def forecast_on_lanes(
     paths: Sequence[tuple[LanePath, float, float] | None],
     held: BoxTracks,
     dt: float,
-    margin: float,
+    margin: float | Array,
+    yielding: NDArray[np.bool_] | None = None,
 ) -> BoxTracks:
-    """Boxes of vehicles that keep their speed and their lane.
+    """Boxes of vehicles that keep to their lane, and their speed where bends allow it.
 
     Args:
         vehicles: N vehicles.
         paths: For each the path it follows, its arc length and its offset on it, metres; None where it follows no lane.
         held: Its boxes (T, N) with its control held, taken where it follows no lane.
         dt: Time between steps, seconds.
-        margin: Seconds before and after it in which its place counts as taken.
+        margin: Seconds before and after it in which its place counts as taken, for all or for each (N,).
+        yielding: (N,) which of them are expected to stop instead.
 
     Returns:
         Tracks (T, N).
     """
     steps = len(held.centers)
     centers, extents, axes = held.centers.copy(), np.array(held.extents), held.axes.copy()
-    time = np.linspace(dt, steps * dt, steps)
+    time, margins = np.linspace(dt, steps * dt, steps), np.broadcast_to(margin, len(paths))
     for i, found in enumerate(paths):
         if found is None:
             continue
         path, along, offset = found
         speed = float(vehicles.speed[i])
-        places, yaws = path.place(along + speed * time, offset)
+        stops = yielding is not None and yielding[i]
+        way = along + stopping_way(speed, time) if stops else path.advance(along, speed, time)
+        places, yaws = path.place(way, offset)
         axes[:, i] = axes_from_angles(vehicles.angles[i, 0], yaws, vehicles.angles[i, 2])
         centers[:, i, :2] = places + axes[:, i, 0, :2] * vehicles.box_offset[i, 0]
         centers[:, i, 2] = vehicles.xyz[i, 2] + vehicles.box_offset[i, 2]
         extents[:, i] = vehicles.extent[i]
-        extents[:, i, 0] += margin * speed
+        extents[:, i, 0] += margins[i] * speed
     return BoxTracks(centers, extents, axes)
 
 

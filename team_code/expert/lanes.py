@@ -6,6 +6,7 @@ are sampled once per lane and kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import carla
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driving.geometry import wrap_angle
+from team_code.expert.route import bend_speeds
 from team_code.expert.scene import ActorBatch
 
 Array = NDArray[np.float64]
@@ -30,6 +32,14 @@ ALONG_COSINE = 0.9
 SEARCHED_POINTS = 40
 MOVING_MPS = 0.5
 
+BEND_ACCELERATION, BEND_DECELERATION, SLOWEST_BEND = 5.0, 3.0, 5.0
+"""How others take bends: sideways acceleration and braking before them, m/s², and a speed that is always enough, m/s.
+
+The Traffic Manager of CARLA allows 5.9 m/s² sideways (trafficmanager/MotionPlanStage.cpp), the scenarios' cars here 5."""
+
+BEND_SPAN_M = 4.0
+"""The curvature of a path is that over so much of it to either side, metres."""
+
 
 @dataclass(frozen=True)
 class LanePath:
@@ -39,12 +49,14 @@ class LanePath:
         points: (N, 2) world, metres, about 1 m apart.
         yaws: (N,) headings, radians, unwrapped.
         along: (N,) arc length, metres.
+        speeds: (N,) from which the bends that follow can be taken, m/s.
         end: Index of the last point on the first lane.
     """
 
     points: Array
     yaws: Array
     along: Array
+    speeds: Array
     end: int
 
     def nearest(self, xy: Array, begin: int, end: int) -> int:
@@ -58,6 +70,17 @@ class LanePath:
         yaw = np.interp(along, self.along, self.yaws)
         return np.stack([x - offset * np.sin(yaw), y + offset * np.cos(yaw)], axis=1), yaw
 
+    def advance(self, along: float, speed: float, time: Array) -> Array:
+        """(T,) arc lengths after times (T,), seconds, from ``along`` on, at ``speed``, m/s, or slower where bends ask for it."""
+        ahead = int(np.searchsorted(self.along, along, side="right"))
+        nodes = np.concatenate([[along], self.along[ahead:]])
+        allowed = np.concatenate([[speed], self.speeds[ahead:]])
+        braking = np.sqrt(np.maximum(speed**2 - 2 * BEND_DECELERATION * (nodes - along), 0.0))
+        speeds = np.minimum(speed, np.maximum(allowed, braking))
+        elapsed = np.concatenate([[0.0], np.cumsum(2 * np.diff(nodes) / (speeds[1:] + speeds[:-1]))])
+        beyond = np.maximum(time - elapsed[-1], 0.0) * speeds[-1]
+        return np.interp(time, elapsed, nodes) + beyond
+
 
 @dataclass
 class _Follower:
@@ -68,8 +91,8 @@ class _Follower:
 class LaneFollowers:
     """Remembers which lane every vehicle follows.
 
-    On its lane a vehicle is expected to take the straightest way through the next junction; once it turns, the lane that it
-    is on.
+    On its lane a vehicle is expected to take the straightest way through the next junction, and those of scenarios the way to
+    where their stream ends; once it turns, the lane that it is on.
 
     Args:
         world_map: Map of the town.
@@ -77,8 +100,19 @@ class LaneFollowers:
 
     def __init__(self, world_map: carla.Map) -> None:
         self._map = world_map
-        self._paths: dict[LaneKey, LanePath] = {}
+        self._paths: dict[tuple[LaneKey, bool], LanePath] = {}
+        self._sinks: frozenset[tuple[float, float, float]] = frozenset()
+        self._sink_lanes: frozenset[tuple[int, int]] = frozenset()
         self._followers: dict[int, _Follower] = {}
+
+    def lead_to(self, sinks: Iterable[carla.Location]) -> None:
+        """Say where the streams of the scenarios end, in the world."""
+        places = frozenset((sink.x, sink.y, sink.z) for sink in sinks)
+        if places == self._sinks:
+            return
+        waypoints = [self._map.get_waypoint(carla.Location(*place)) for place in places]
+        self._sinks, self._sink_lanes = places, frozenset((w.road_id, w.lane_id) for w in waypoints if w is not None)
+        self._paths = {key: path for key, path in self._paths.items() if not key[1]}
 
     def paths(self, vehicles: ActorBatch) -> list[tuple[LanePath, float, float] | None]:
         """For every vehicle the path it follows, its arc length on it and its offset to the right of it, metres.
@@ -92,7 +126,8 @@ class LaneFollowers:
                 found.append(None)
                 continue
             xy, yaw = vehicles.xy[i], float(vehicles.yaw[i])
-            follower = self._still_on(self._followers.get(actor_id), xy, yaw) or self._look_up(vehicles.xyz[i], yaw)
+            follower = self._still_on(self._followers.get(actor_id), xy, yaw)
+            follower = follower or self._look_up(vehicles.xyz[i], yaw, _is_of_scenario(vehicles.actors[i]))
             if follower is None:
                 found.append(None)
                 continue
@@ -114,11 +149,11 @@ class LaneFollowers:
             return None
         return _Follower(path, index)
 
-    def _look_up(self, xyz: Array, yaw: float) -> _Follower | None:
+    def _look_up(self, xyz: Array, yaw: float, is_of_scenario: bool) -> _Follower | None:
         waypoint = self._map.get_waypoint(carla.Location(*map(float, xyz)))
         if waypoint is None:
             return None
-        path = self.path_from(waypoint)
+        path = self.path_from(waypoint, is_of_scenario)
         index = path.nearest(xyz[:2], 0, path.end + SEARCHED_POINTS)
         return _Follower(path, index) if _follows(path, index, xyz[:2], yaw) else None
 
@@ -126,20 +161,23 @@ class LaneFollowers:
         """The lane nearest to a place (3,) and the straightest way on."""
         return self.path_from(self._map.get_waypoint(carla.Location(*map(float, place))))
 
-    def path_from(self, waypoint: carla.Waypoint) -> LanePath:
-        """The whole lane of a waypoint and the straightest way on."""
-        key = _key(waypoint)
+    def path_from(self, waypoint: carla.Waypoint, to_sink: bool = False) -> LanePath:
+        """The whole lane of a waypoint and the straightest way on, or the way to where a stream ends."""
+        to_sink &= bool(self._sink_lanes)
+        key = _key(waypoint), to_sink
         if key not in self._paths:
-            self._paths[key] = self._sample(waypoint)
+            self._paths[key] = self._sample(waypoint, to_sink)
         return self._paths[key]
 
-    def _sample(self, waypoint: carla.Waypoint) -> LanePath:
+    def _sample(self, waypoint: carla.Waypoint, to_sink: bool) -> LanePath:
         walk = _rest_of_lane(_start_of_lane(waypoint))
         end, left = len(walk) - 1, int(REACH_M / STEP_M)
         while left > 0:
             branches = [_rest_of_lane(branch) for branch in walk[-1].next(STEP_M)]
             if not branches:
                 break
+            if to_sink and len(branches) > 1:
+                branches = [branch for branch in branches if self._leads_to_sink(branch)] or branches
             straightest = min(branches, key=_turn)
             walk += straightest[:left]
             left -= len(straightest)
@@ -147,7 +185,24 @@ class LaneFollowers:
         points = np.array([(pose.location.x, pose.location.y) for pose in poses])
         yaws = np.unwrap(np.radians([pose.rotation.yaw for pose in poses]))
         along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-        return LanePath(points, yaws, along, end)
+        speeds = bend_speeds(yaws, STEP_M, BEND_ACCELERATION, BEND_DECELERATION, int(BEND_SPAN_M / STEP_M))
+        return LanePath(points, yaws, along, np.maximum(speeds, SLOWEST_BEND), end)
+
+    def _leads_to_sink(self, branch: list[carla.Waypoint]) -> bool:
+        walked, here = len(branch), branch
+        while walked < REACH_M / STEP_M:
+            if any((w.road_id, w.lane_id) in self._sink_lanes for w in (here[0], here[-1])):
+                return True
+            following = [_rest_of_lane(after) for after in here[-1].next(STEP_M)]
+            if not following:
+                return False
+            here = min(following, key=_turn)
+            walked += len(here)
+        return False
+
+
+def _is_of_scenario(actor: carla.Actor) -> bool:
+    return str(getattr(actor, "attributes", {}).get("role_name", "")).startswith("scenario")
 
 
 def _key(waypoint: carla.Waypoint) -> LaneKey:

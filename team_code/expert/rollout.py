@@ -30,6 +30,7 @@ def roll_out(
     lateral: LateralPid,
     longitudinal: LongitudinalRegression,
     bicycle: BicycleModel,
+    brakes: bool = False,
 ) -> Array:
     """Poses of the ego after each step if it follows a route and meets no hazard.
 
@@ -43,6 +44,7 @@ def roll_out(
         lateral: Steering controller; it is left as it is.
         longitudinal: Speed controller.
         bicycle: Motion of the ego.
+        brakes: Brake where the speed controller does; the published forecast keeps its speed instead.
 
     Returns:
         (T, 3) x, y, heading.
@@ -66,6 +68,8 @@ def roll_out(
         pedals.coefficients,
         (bicycle.dt, bicycle.front_wheel_base, bicycle.rear_wheel_base, bicycle.steer_gain, bicycle.throttle_threshold),
         bicycle.throttle_coefficients,
+        bicycle.brake_coefficients,
+        brakes,
     )
 
 
@@ -92,6 +96,16 @@ def _next_speed(speed, throttle, threshold, c):
     v = speed * KMH_PER_MPS
     after = c[0] * v + c[1] * v * v + c[2] * t + c[3] * t * t
     after += c[4] * v * t + c[5] * v * t * t + c[6] * v * v * t + c[7] * v * v * t * t
+    return max(0.0, after / KMH_PER_MPS)
+
+
+@njit(cache=True)
+def _braked_speed(speed, c):
+    """As `BicycleModel.ego_speed` under full brake."""
+    v, power, after = speed * KMH_PER_MPS, 1.0, 0.0
+    for k in range(len(c)):
+        power *= v
+        after += c[k] * power
     return max(0.0, after / KMH_PER_MPS)
 
 
@@ -124,8 +138,9 @@ def _nearest(points, index, end, x, y):
 
 @njit(cache=True)
 def _roll_out(
-    state, points, speeds, index, search_points, steps, recent, count, gains, look, limits, weights, axles, powers
-):
+    state, points, speeds, index, search_points, steps, recent, count, gains, look, limits, weights, axles, powers,
+    braked, brakes,
+):  # fmt: skip
     x, y, yaw, speed = state
     dt, front, rear, steer_gain, threshold = axles
     ratio = rear / (front + rear)
@@ -142,7 +157,10 @@ def _roll_out(
         x += travelled * math.cos(yaw + beta)
         y += travelled * math.sin(yaw + beta)
         yaw += travelled / rear * math.sin(beta)
-        speed = _next_speed(speed, throttle, threshold, powers)
+        if brakes and speed > limits[2] * speeds[index]:
+            speed = _braked_speed(speed, braked)
+        else:
+            speed = _next_speed(speed, throttle, threshold, powers)
         poses[i, 0], poses[i, 1], poses[i, 2] = x, y, yaw
         index = _nearest(points, index, index + search_points, x, y)
     return poses

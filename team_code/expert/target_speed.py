@@ -38,6 +38,9 @@ LEADER_STEPS = 20
 
 LANE_HALF_WIDTH_M = 1.75
 
+TRAFFIC_ROLE = "background"
+"""``role_name`` of the traffic that obeys rules and brakes for others."""
+
 LIGHT_BEHIND_ENTRY_M = 10.0
 """A light no farther than this behind the entry of a junction is that junction's."""
 
@@ -170,7 +173,8 @@ class SpeedPlanner:
         self._vehicles: ActorBatch | None = None
         self._paths: list[tuple[LanePath, float, float] | None] = []
         self._gained: NDArray[np.float64] | None = None
-        self._is_impatient = False
+        self._is_impatient = self._is_insistent = False
+        self._yielded_to: frozenset[int] = frozenset()
         self._road_speed = 0.0
         self._accelerations = Accelerations(config.bicycle.dt)
         self.stop_memory = StopSignMemory()
@@ -191,6 +195,7 @@ class SpeedPlanner:
         cruise_speed: float,
         road_speed: float | None = None,
         is_impatient: bool = False,
+        is_insistent: bool = False,
         green_left: float = np.inf,
     ) -> SpeedDecision:
         """Target speed for a scene.
@@ -201,9 +206,10 @@ class SpeedPlanner:
             cruise_speed: Speed on a free road, m/s, positive.
             road_speed: The same on a straight road; None if it is the same.
             is_impatient: Take gaps in crossing traffic without the reserve of growing boxes.
+            is_insistent: Expect traffic that is not a scenario's to let the ego in.
             green_left: Seconds after which the next light is known to turn red.
         """
-        self._is_impatient = is_impatient
+        self._is_impatient, self._is_insistent = is_impatient, is_insistent
         self._road_speed = cruise_speed if road_speed is None else road_speed
         causes = [Cause(cruise_speed)]
         near_lane_change = self.near_lane_change(scene.ego.speed)
@@ -335,6 +341,7 @@ class SpeedPlanner:
             follows &= np.cos(vehicles.yaw - ego.yaw) > SAME_DIRECTION_COSINE
             follows &= (vehicles.xy - ego.xyz[:2]) @ ego.forward > 0.0
         others = leading | self._planner.trailing(vehicles.xy, vehicles.yaw)
+        yielded_to = set()
         for i, mine, theirs in self._meetings(ego, near_lane_change, track, others):
             if follows[i]:
                 target = self._follow_vehicle(cruise, ego, vehicles, i, distance)
@@ -346,8 +353,10 @@ class SpeedPlanner:
                 continue
             if config.conflict is not None and near_lane_change and self._is_ahead(ego, vehicles, i):
                 speed = min(speed, self._follow_vehicle(cruise, ego, vehicles, i, distance))
+            yielded_to.add(int(vehicles.ids[i]))
             hazards.vehicle, hazards.vehicle_id = True, int(vehicles.ids[i])
             causes.append(_cause(speed, "vehicle", vehicles, i, distance))
+        self._yielded_to = frozenset(yielded_to)
 
     def _meetings(
         self, ego: EgoState, near_lane_change: bool, track: BoxTracks, on_route: NDArray[np.bool_]
@@ -358,27 +367,41 @@ class SpeedPlanner:
         f, steps = config.forecast, len(track.centers)
         is_committed = self._lanes is not None and ego.speed > COMMITTED_MPS and self._in_junction()
         yaw = ego.yaw if config.conflict is not None else None
-        is_bold = self._is_impatient or is_committed
+        # Who has begun to wait for somebody does not change its mind because it rolls into the junction.
+        waits_for = np.isin(vehicles.ids, list(self._yielded_to))
+        is_bold = self._is_impatient | (is_committed & ~waits_for)
         held = forecast_vehicles(vehicles, steps, near_lane_change, config, is_bold, yaw, self._gained)
         soon = self._held_steps(near_lane_change)
         hits = first_overlaps(track.head(soon), held.head(soon)) >= 0
         hits &= np.linalg.norm(vehicles.xyz - ego.xyz, axis=1) < f.radius
         if not near_lane_change:
             hits &= ~on_route
-        margin = f.committed_margin if is_bold else f.lane_margin
+        margin = np.where(is_bold, f.committed_margin, f.lane_margin)
         if steps == soon and self._lanes is not None and hits.any():
             on_lanes = forecast_on_lanes(vehicles, self._paths, held, config.bicycle.dt, 0.0)
             hits &= ~(self._keeps_oncoming_lane(ego) & (first_overlaps(track, on_lanes) < 0))
         meetings = [(i, track.head(soon), held.head(soon)) for i in np.flatnonzero(hits).tolist()]
         if steps == soon:
             return meetings
-        on_lanes = forecast_on_lanes(vehicles, self._paths, held, config.bicycle.dt, margin)
+        lets_in = self._lets_in(ego)
+        on_lanes = forecast_on_lanes(vehicles, self._paths, held, config.bicycle.dt, margin, lets_in)
         first = first_overlaps(track, on_lanes)
+        meetings = [meeting for meeting in meetings if not lets_in[meeting[0]] or first[meeting[0]] >= 0]
         for i in np.flatnonzero((first >= 0) & ~hits & ~on_route).tolist():
             known = self._paths[i] is not None or first[i] < 2 * soon
             if known and not becomes_leader(track, on_lanes, i, int(first[i])):
                 meetings.append((i, track, on_lanes))
         return meetings
+
+    def _lets_in(self, ego: EgoState) -> NDArray[np.bool_]:
+        """Which vehicles are expected to stop for an ego that has waited too long: traffic that crosses or comes towards it."""
+        vehicles = self._vehicles
+        assert vehicles is not None
+        if not self._is_insistent:
+            return np.zeros(len(vehicles), dtype=bool)
+        heeds = [actor.attributes.get("role_name") == TRAFFIC_ROLE for actor in vehicles.actors]
+        on_lane = [found is not None for found in self._paths]
+        return np.array(heeds) & np.array(on_lane) & (np.cos(vehicles.yaw - ego.yaw) < SAME_DIRECTION_COSINE)
 
     def _keeps_oncoming_lane(self, ego: EgoState) -> NDArray[np.bool_]:
         """Who comes towards the ego on a lane; away from junctions a trembling wheel does not take them off it."""
@@ -416,7 +439,8 @@ class SpeedPlanner:
         if self._lanes is not None:
             reached = self._before_junction(ego, reached)
         if ego.speed**2 > 2 * self._config.hard_deceleration * reached:
-            return self._inside_speed(ego, track, others, actor, reached)
+            is_waiting = self._vehicles is not None and int(self._vehicles.ids[actor]) in self._yielded_to
+            return self._inside_speed(ego, track, others, actor, reached, is_waiting)
         return self._follow(cruise, ego.speed, reached, 0.0, 0.0, by)
 
     def _before_junction(self, ego: EgoState, reached: float) -> float:
@@ -428,13 +452,19 @@ class SpeedPlanner:
         return min(reached, stop) if reached > stop else reached
 
     def _inside_speed(
-        self, ego: EgoState, track: BoxTracks, others: BoxTracks, actor: int, reached: float
+        self, ego: EgoState, track: BoxTracks, others: BoxTracks, actor: int, reached: float, is_waiting: bool
     ) -> float | None:
-        """Speed where it is too late to stop short of another's way: whichever of going on and braking avoids it."""
+        """Speed where it is too late to stop short of another's way: whichever of going on and braking avoids it.
+
+        If both do, an ego that waits already goes on waiting: to change one's mind costs the time that either needs.
+        """
+        braking = braking_track(track, ego.speed, self._config.hard_deceleration, self._config.bicycle.dt)
+        stops = bool(first_overlaps(braking, others)[actor] < 0)
+        if stops and is_waiting:
+            return 0.0
         if first_overlaps(track, others)[actor] < 0:
             return None
-        braking = braking_track(track, ego.speed, self._config.hard_deceleration, self._config.bicycle.dt)
-        if first_overlaps(braking, others)[actor] < 0:
+        if stops:
             return 0.0
         crosses = float(np.dot(others.axes[0, actor, 0, :2], ego.forward)) < SAME_DIRECTION_COSINE
         comes_from_behind = float(np.dot(others.centers[0, actor, :2] - ego.xyz[:2], ego.forward)) < -ego.extent[0]
