@@ -19,6 +19,8 @@ PERIOD = 8
 RULING = frozenset({SignalKind.TRAFFIC_LIGHT, SignalKind.STOP, SignalKind.YIELD, SignalKind.SPEED_LIMIT})
 #: Where nothing rules: sideways pull in bends and slowing before them, m/s²; speed on crossings and elsewhere, km/h.
 BEND_PULL, SLOWING, CROSSING_KMH, DEFAULT_KMH = 3.5, 1.5, 40.0, 50.0
+#: A vehicle farther than this above or below a road is not on it, metres: scenarios hide theirs far below.
+OFF_ROAD = 10.0
 
 
 class SpeedLimits:
@@ -158,6 +160,6 @@ def places_at(field, starts, vehicles, motion, places):
     for n in range(len(vehicles)):
         q = int(found[n, 0])
         places[n, 0], places[n, 1] = -1.0, 0.0
-        if q >= 0:
+        if q >= 0 and abs(points[n, 2] - found[n, 3]) < OFF_ROAD:
             s = reach[q, 0] * (1.0 - found[n, 1]) + reach[q, 1] * found[n, 1]
             places[n, 0], places[n, 1] = lane[q], abs(s - starts[lane[q]])

@@ -370,6 +370,15 @@ def test_nobody_enters_a_junction_of_which_a_way_out_is_full(world: World, spawn
     assert not is_shown_red(world, waiting)
 
 
+def test_who_is_hidden_far_below_the_road_holds_nobody(world: World, spawn: Spawn) -> None:
+    number = unlit_mouths(world)[0]
+    for which in range(len(world.keeper._exits._of_mouth[number])):
+        place = behind(world, number, which)
+        hidden = spawn("vehicle.audi.tt", place._replace(z=place.z - 200.0))
+        world.rows.simulate[hidden.row] = False
+    assert not is_shown_red(world, spawn("vehicle.tesla.model3", approach(world, number, 6.0)))
+
+
 @pytest.mark.parametrize("town", ["Mini03", "Town10HD"])
 def test_nobody_is_held_where_no_other_way_is_crossed_though_a_queue_stands_behind_it(town: str) -> None:
     """On Town10HD two roads meet end to end, and a light stands 11 m behind: cars wait in between."""
