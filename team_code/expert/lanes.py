@@ -176,11 +176,10 @@ class LaneFollowers:
             branches = [_rest_of_lane(branch) for branch in walk[-1].next(STEP_M)]
             if not branches:
                 break
-            if to_sink and len(branches) > 1:
-                branches = [branch for branch in branches if self._leads_to_sink(branch)] or branches
-            straightest = min(branches, key=_turn)
-            walk += straightest[:left]
-            left -= len(straightest)
+            ways = [self._way_to_sink(b, left) if to_sink and len(branches) > 1 else np.inf for b in branches]
+            chosen = min(zip(ways, branches), key=lambda pair: (pair[0], _turn(pair[1])))[1]
+            walk += chosen[:left]
+            left -= len(chosen)
         poses = [w.transform for w in walk]
         points = np.array([(pose.location.x, pose.location.y) for pose in poses])
         yaws = np.unwrap(np.radians([pose.rotation.yaw for pose in poses]))
@@ -188,17 +187,15 @@ class LaneFollowers:
         speeds = bend_speeds(yaws, STEP_M, BEND_ACCELERATION, BEND_DECELERATION, int(BEND_SPAN_M / STEP_M))
         return LanePath(points, yaws, along, np.maximum(speeds, SLOWEST_BEND), end)
 
-    def _leads_to_sink(self, branch: list[carla.Waypoint]) -> bool:
-        walked, here = len(branch), branch
-        while walked < REACH_M / STEP_M:
-            if any((w.road_id, w.lane_id) in self._sink_lanes for w in (here[0], here[-1])):
-                return True
-            following = [_rest_of_lane(after) for after in here[-1].next(STEP_M)]
-            if not following:
-                return False
-            here = min(following, key=_turn)
-            walked += len(here)
-        return False
+    def _way_to_sink(self, branch: list[carla.Waypoint], reach: int) -> float:
+        """Steps from the beginning of a branch to the lane on which a stream ends; infinite if that is out of reach."""
+        if any((w.road_id, w.lane_id) in self._sink_lanes for w in (branch[0], branch[-1])):
+            return 0.0
+        left = reach - len(branch)
+        if left <= 0:
+            return np.inf
+        following = (_rest_of_lane(after)[:left] for after in branch[-1].next(STEP_M))
+        return len(branch) + min((self._way_to_sink(lane, left) for lane in following), default=np.inf)
 
 
 def _is_of_scenario(actor: carla.Actor) -> bool:

@@ -376,6 +376,8 @@ class SpeedPlanner:
         hits &= np.linalg.norm(vehicles.xyz - ego.xyz, axis=1) < f.radius
         if not near_lane_change:
             hits &= ~on_route
+        is_past = self._is_past(ego)
+        hits &= ~is_past
         margin = np.where(is_bold, f.committed_margin, f.lane_margin)
         if steps == soon and self._lanes is not None and hits.any():
             on_lanes = forecast_on_lanes(vehicles, self._paths, held, config.bicycle.dt, 0.0)
@@ -387,11 +389,19 @@ class SpeedPlanner:
         on_lanes = forecast_on_lanes(vehicles, self._paths, held, config.bicycle.dt, margin, lets_in)
         first = first_overlaps(track, on_lanes)
         meetings = [meeting for meeting in meetings if not lets_in[meeting[0]] or first[meeting[0]] >= 0]
-        for i in np.flatnonzero((first >= 0) & ~hits & ~on_route).tolist():
+        for i in np.flatnonzero((first >= 0) & ~hits & ~on_route & ~is_past).tolist():
             known = self._paths[i] is not None or first[i] < 2 * soon
             if known and not becomes_leader(track, on_lanes, i, int(first[i])):
                 meetings.append((i, track, on_lanes))
         return meetings
+
+    def _is_past(self, ego: EgoState) -> NDArray[np.bool_]:
+        """Which vehicles stand beside the ego, no farther than it has come: driving on takes it away from them."""
+        vehicles = self._vehicles
+        assert vehicles is not None
+        if self._config.conflict is None:
+            return np.zeros(len(vehicles), dtype=bool)
+        return (vehicles.speed < MOVING_MPS) & ((vehicles.xy - ego.xyz[:2]) @ ego.forward < 0.0)
 
     def _lets_in(self, ego: EgoState) -> NDArray[np.bool_]:
         """Which vehicles are expected to stop for an ego that has waited too long: traffic that crosses or comes towards it."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from driving.commands import RoadOption
+from driving.geometry import box_corners_2d, boxes_overlap_2d
 from srunner.scenariomanager.scenario_info import ScenarioInfo, ScenarioPhase
 from team_code.expert.config import PROFILES, expert_config
 
@@ -172,6 +173,68 @@ def test_a_green_that_a_scenario_ends_without_yellow_is_used_only_if_it_lasts(to
         passed = x * forward.x + y * forward.y
         assert not (is_red and 0.8 * half < passed < half + 1.0)
     assert passed > 10.0 or decision.hazards.light
+
+
+@pytest.mark.parametrize("lead", np.arange(20.0, 62.0, 6.0))
+def test_a_turn_across_somebodys_way_is_driven_before_or_behind_him(town, lead):
+    """Whenever he comes, the ego does not change its mind between the two."""
+    plan, straight = turn_and_oncoming_way(town)
+    drive, box = simulation.Drive(town, plan), (2.3, 1.0)
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(straight, axis=0), axis=1))])
+    for tick in range(400):
+        at = along[-1] / 2 - lead - 40.0 + 10.0 * 0.05 * tick
+        x, y = (float(np.interp(at, along, straight[:, k])) for k in (0, 1))
+        x1, y1 = (float(np.interp(at + 0.5, along, straight[:, k])) for k in (0, 1))
+        yaw = float(np.arctan2(y1 - y, x1 - x))
+        moving = 0.0 < at < along[-1] - 1.0
+        drive.tick(simulation.batch([(7, x, y, yaw, 10.0)]) if moving else None)
+        mine = box_corners_2d(tuple(drive.pose[:2]), (2.45, 1.06), drive.pose[2])
+        assert not (moving and boxes_overlap_2d(mine, box_corners_2d((x, y), box, yaw)))
+        if drive.expert.planner.index > len(drive.expert.planner.route) - 620:
+            break
+    assert drive.expert.planner.index > len(drive.expert.planner.route) - 620, "it gets through in the end"
+
+
+def test_who_stands_beside_the_tail_does_not_hold_the_ego(town, straight):
+    drive = simulation.Drive(town, straight)
+    x, y, yaw, _ = drive.pose
+    place = np.array([x, y]) - 2.0 * np.array([np.cos(yaw), np.sin(yaw)]) + 2.5 * np.array([np.sin(yaw), -np.cos(yaw)])
+    for _ in range(60):
+        drive.tick(simulation.batch([(7, *place, yaw + 0.28, 0.0)]))
+    assert drive.pose[3] > 5.0
+
+
+def turn_and_oncoming_way(town):
+    """A plan that turns left at a junction, and the (N, 2) way of who comes from the opposite side and goes straight on."""
+    for waypoint in town.generate_waypoints(15.0):
+        inside = waypoint.next(45.0)
+        if waypoint.is_junction or waypoint.next(25.0)[0].is_junction or len(inside) < 2:
+            continue
+        for turn in [w for w in inside if w.is_junction]:
+            end = turn.next(40.0)[0]
+            turned = (end.transform.rotation.yaw - waypoint.transform.rotation.yaw + 180) % 360 - 180
+            if end.is_junction or not -110 < turned < -70:
+                continue
+            for far in inside:
+                opposite = far.next(30.0)[0].get_left_lane() if far.next(30.0) else None
+                if opposite is None or opposite.is_junction or opposite.lane_id * far.next(30.0)[0].lane_id > 0:
+                    continue
+                goal = waypoint.get_left_lane()
+                if goal is None or goal.lane_type != carla.LaneType.Driving or goal.lane_id * waypoint.lane_id > 0:
+                    continue
+                way = plan_of(town, opposite, goal)
+                headings = np.degrees(np.unwrap(np.arctan2(*np.diff(way, axis=0)[:, ::-1].T)))
+                if len(way) < 150 and np.ptp(headings) < 30:
+                    plan = simulation.plan_between(town, waypoint.transform.location, end.transform.location)
+                    return plan, way
+    raise AssertionError("the town has no junction with a left turn and oncoming traffic")
+
+
+def plan_of(town, start, end):
+    """(N, 2) way between two waypoints, one metre apart."""
+    plan = simulation.plan_between(town, start.transform.location, end.transform.location)
+    way = np.array([(pose.location.x, pose.location.y) for pose, _ in plan])
+    return way[np.concatenate([[True], np.linalg.norm(np.diff(way, axis=0), axis=1) > 0.05])]
 
 
 def plan_with_light(town):

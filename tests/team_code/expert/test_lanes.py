@@ -9,7 +9,13 @@ import pytest
 
 from team_code.expert.collision import BoxTracks
 from team_code.expert.config import expert_config
-from team_code.expert.forecast import forecast_on_lanes, forecast_vehicles
+from team_code.expert.forecast import (
+    YIELD_DECELERATION,
+    YIELD_REACTION_S,
+    forecast_on_lanes,
+    forecast_vehicles,
+    stopping_way,
+)
 from team_code.expert.lanes import LaneFollowers
 from team_code.expert.target_speed import becomes_leader
 
@@ -99,6 +105,47 @@ def test_a_car_that_turns_is_followed_into_the_lane_it_took(town):
         if forks > 12:
             break
     assert forks > 3
+
+
+def test_cars_of_a_stream_are_expected_to_go_where_it_ends(town):
+    checked = 0
+    for waypoint in town.generate_waypoints(15.0):
+        inside = waypoint.next(12.0)
+        before = waypoint.next(3.0)[0]
+        if before.is_junction or len(inside) < 2 or not all(w.is_junction for w in inside):
+            continue
+        branches = [w.next(40.0)[0] for w in inside if w.next(40.0)]
+        for sink in branches:
+            followers = LaneFollowers(town)
+            followers.lead_to([sink.transform.location])
+            car = car_at(waypoint, 8.0)
+            car.actors[0].attributes = {"role_name": "scenario no lights"}
+            stream, traffic = followers.paths(car)[0][0], LaneFollowers(town).paths(car)[0][0]
+            goal = np.array([sink.transform.location.x, sink.transform.location.y])
+            assert np.linalg.norm(stream.points - goal, axis=1).min() < 1.0
+            checked += np.linalg.norm(traffic.points - goal, axis=1).min() > 2.0
+        if checked > 5:
+            break
+    assert checked > 2, "some streams turn where other traffic is expected to go straight on"
+
+
+def test_others_slow_down_for_bends_and_nowhere_else(town, bend):
+    path = LaneFollowers(town).path_from(bend[0])
+    time = np.linspace(0.0, 6.0, 121)
+    slow = path.advance(3.0, 4.0, time)
+    np.testing.assert_allclose(slow, 3.0 + 4.0 * time, atol=1e-6)
+    speeds = np.diff(path.advance(3.0, 25.0, time)) / 0.05
+    assert speeds.max() <= 25.0 + 1e-6
+    assert speeds.min() < 24.0
+    assert np.all(np.diff(speeds) / 0.05 > -2 * 3.0 - 1.0), "nobody brakes much harder than before a bend"
+
+
+def test_who_lets_the_ego_in_stops_after_a_reaction():
+    time = np.linspace(0.0, 10.0, 201)
+    way = stopping_way(12.0, time)
+    np.testing.assert_allclose(way[time <= YIELD_REACTION_S], 12.0 * time[time <= YIELD_REACTION_S])
+    assert way[-1] == pytest.approx(12.0 * YIELD_REACTION_S + 12.0**2 / (2 * YIELD_DECELERATION))
+    assert np.all(np.diff(way) >= 0)
 
 
 def tracks(places, yaw=0.0):
