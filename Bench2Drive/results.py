@@ -99,12 +99,20 @@ def merge_folder(folder: str | os.PathLike[str], duplicates: str = "error") -> M
 
 
 def _records_of(path: Path) -> list[Record] | None:
-    """The records of a results file without their index; None if the file is something else."""
+    """The records of a results file without their index; None if the file is something else.
+
+    Besides an evaluator's official file this may be the ``results.json`` of ``start_eval.py``, whose rows hold a record each.
+    """
     content = read_json(path)
-    checkpoint = content.get("_checkpoint") if isinstance(content, dict) else None
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("records"), list):
+    if not isinstance(content, dict):
         return None
-    return [{key: value for key, value in record.items() if key != "index"} for record in checkpoint["records"]]
+    checkpoint = content.get("_checkpoint")
+    rows = checkpoint.get("records") if isinstance(checkpoint, dict) else None
+    if rows is None and isinstance(content.get("records"), list) and "outcomes" in content:
+        rows = [row["record"] for row in content["records"] if row.get("record")]
+    if not isinstance(rows, list):
+        return None
+    return [{key: value for key, value in record.items() if key != "index"} for record in rows]
 
 
 def _composed(record: Record) -> float:

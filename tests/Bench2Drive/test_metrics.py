@@ -49,6 +49,16 @@ def test_published_scores_are_reproduced(published: Path) -> None:
     assert round(efficiency, 3) == 250.039
 
 
+def test_a_run_of_the_supervisor_is_read_like_official_files(tmp_path: Path) -> None:
+    records = [record(1, 60.0, collisions_vehicle=["hit"]), record(2)]
+    results(tmp_path / "official", "part.json", records)
+    rows = [{"key": f"seed1/{made['route_id']}", "outcome": "finished", "record": made} for made in records]
+    rows.append({"key": "seed1/3", "outcome": "not_run", "record": None})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.json").write_text(json.dumps({"outcomes": {}, "records": rows}), encoding="utf-8")
+    assert merge_folder(tmp_path / "run").records == merge_folder(tmp_path / "official").records
+
+
 @needs_shared
 def test_command_writes_the_published_files(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main([str(published), "--routes", str(ROUTES_220), "--ability-version", "0.0.3"]) == 0
