@@ -83,8 +83,9 @@ def measure_alone(arguments: argparse.Namespace) -> float:
 def measure_served(arguments: argparse.Namespace, simulators: int) -> tuple[float, dict[str, Any]]:
     """Ticks per second of all simulators together on one server, and how often each batch size occurred."""
     command = [sys.executable, "-m", "team_code.policy_server", "--checkpoint", arguments.checkpoint]
-    command += ["--device", arguments.device, "--threads", str(arguments.threads)]
-    command += ["--patience-ms", str(arguments.patience_ms)]
+    command += ["--device", arguments.device, "--threads", str(arguments.server_threads)]
+    if arguments.patience_ms is not None:
+        command += ["--patience-ms", str(arguments.patience_ms)]
     context = multiprocessing.get_context("spawn")
     results, start = context.Queue(), context.Barrier(simulators)
     with tempfile.TemporaryDirectory() as folder:
@@ -115,10 +116,14 @@ def main() -> None:
     parser.add_argument(
         "--simulator-ms", type=float, default=25.0, help="work of a simulator per tick (default: %(default)s)"
     )
-    parser.add_argument("--patience-ms", type=float, default=4.0, help="of the server (default: %(default)s)")
+    parser.add_argument("--patience-ms", type=float, help="of the server (default: the server's)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the model (default: every core)")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--threads", type=int, default=cores, help="of the lone model (default: every core)")
+    parser.add_argument("--server-threads", type=int, help="of the server's model (default: cores without a simulator)")
     arguments = parser.parse_args()
+    if arguments.server_threads is None:
+        arguments.server_threads = max(1, cores - arguments.simulators)
     alone = measure_alone(arguments)
     print(f"one simulator, model in its process   {alone:7.1f} ticks/s", flush=True)
     served, batches = measure_served(arguments, arguments.simulators)
@@ -131,6 +136,7 @@ def main() -> None:
         "simulators": arguments.simulators,
         "simulator_ms": arguments.simulator_ms,
         "threads": arguments.threads,
+        "server_threads": arguments.server_threads,
         "device": arguments.device,
         "alone_ticks_per_s": round(alone, 2),
         "served_ticks_per_s": round(served, 2),

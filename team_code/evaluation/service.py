@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ def server_command(config: EvalConfig) -> list[str]:
     settings = agent_settings(config)
     command = [sys.executable, "-m", "team_code.policy_server", "--checkpoint", config.checkpoint]
     command += ["--device", settings.device, "--text-every", str(settings.text_every)]
+    # Simulators and agents need a core each; a model that wants the same ones slows all of them down many times over.
+    command += ["--threads", str(max(1, (os.cpu_count() or 1) - config.workers))]
     return [*command, "--dropout"] if settings.keeps_dropout else command
 
 

@@ -166,6 +166,18 @@ def test_a_lone_car_does_not_wait_for_others(server: tuple[BatchingServer, Calla
     assert set(batching.batches) == {1}
 
 
+def test_without_patience_those_that_wait_already_are_answered_together() -> None:
+    async def sizes() -> list[int]:
+        batching = BatchingServer(EchoPolicy(), max_batch=3, patience_s=0.0, _connected=5)
+        for number in range(4):
+            future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+            request = policy_server._Request(observation(str(number)), Session(), future, 0.0)
+            await batching._queue.put(request)
+        return [len(await batching._collect()) for _ in range(2)]
+
+    assert asyncio.run(sizes()) == [3, 1]
+
+
 def test_missing_server_is_named() -> None:
     with pytest.raises(PolicyServerError, match="start one with"):
         RemotePolicy("127.0.0.1:1")
