@@ -76,6 +76,7 @@ class ForecastConfig:
             ``horizon`` only. On a bend, or with a trembling wheel, a control held for seconds leads anywhere.
         lane_margin, committed_margin: Seconds before and after a vehicle in which its place counts as taken, for an ego that
             may still wait, or waits for it already, and for one that is on its way through a junction.
+        start_margin: Seconds more that a gap must have which the ego waits for, so that it is not given up again on the way.
         far: Moving vehicles up to here are looked at, metres, if lanes are followed.
         partial_brake: See `BicycleModel.roll_out_others`.
         bicycle_margin: Seconds by which a bicycle is seen earlier and later than it comes: boxes that grow with their length
@@ -93,6 +94,7 @@ class ForecastConfig:
     far: float = 130.0
     follow_lanes: bool = True
     lane_margin: float = 0.3
+    start_margin: float = 0.2
     committed_margin: float = 0.05
     ego_brakes: bool = True
     ego_fast: float = 5.0

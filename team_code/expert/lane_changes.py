@@ -33,6 +33,9 @@ PLANNED_CHANGE_POINTS = 70
 IN_LANE_M = 1.6
 """Who is nearer than this to the centre of a lane is on it."""
 
+LEADER_DECELERATION = 7.0
+"""With which others may stop at the end of a queue, m/s²."""
+
 STEP_S = 0.25
 STANDING_MPS = 0.5
 REACTION_S = 1.0
@@ -242,7 +245,7 @@ class LaneChanges:
         room = config.room + float(spare) * config.spare_time * ego.speed
         if self._has_gap(ego, others, cruise, fastest, room, self._courtesy(change)):
             if index >= change.begin - (early if others else 0):
-                self._start(change, ego)
+                self._start(change, ego, others)
             return LaneChangeWish(at_least=fastest)
         change.waited += int(ego.speed < STANDING_MPS)
         return self._put_off(change, ego, others, fastest)
@@ -255,13 +258,21 @@ class LaneChanges:
         """Points over which the route moves over at a speed, m/s."""
         return max(self._config.shortest, int(self._config.duration * POINTS_PER_M * speed))
 
-    def _start(self, change: LaneChange, ego: EgoState) -> None:
+    def _start(self, change: LaneChange, ego: EgoState, others: list[Neighbour]) -> None:
         index = self._planner.index
-        length = self.usual_length(ego.speed)
+        length = max(self._config.shortest, min(self.usual_length(ego.speed), self._points_to_stop(ego, others)))
         change.begin = index + SEARCHED_AROUND // 3
         change.end = min(change.begin + length, change.last)
         change.is_started = True
         self._shape(change)
+
+    def _points_to_stop(self, ego: EgoState, others: list[Neighbour]) -> int:
+        """Points after which the ego stands if who is ahead on the new lane stops: it should not stand across two lanes then."""
+        leader = min((o for o in others if o.ahead > 0), key=lambda o: o.ahead, default=None)
+        if leader is None:
+            return self._config.window
+        gap = leader.ahead - float(ego.extent[0]) - leader.half_length - self._config.room
+        return int(POINTS_PER_M * (gap + max(leader.speed, 0.0) ** 2 / (2 * LEADER_DECELERATION)))
 
     def _put_off(self, change: LaneChange, ego: EgoState, others: list[Neighbour], fastest: float) -> LaneChangeWish:
         """Stay on the old lane, at a speed that brings the ego beside a gap; stop before the lanes part."""

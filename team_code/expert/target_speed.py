@@ -38,6 +38,12 @@ LEADER_STEPS = 20
 
 LANE_HALF_WIDTH_M = 1.75
 
+ROOM_BESIDE_M = 0.3
+"""So far from the way of another vehicle the ego waits."""
+
+STANDING_MPS, CREEPING_M = 0.1, 4.0
+"""Who stands no farther than this from where it has to wait does not creep there."""
+
 TRAFFIC_ROLE = "background"
 """``role_name`` of the traffic that obeys rules and brakes for others."""
 
@@ -378,7 +384,7 @@ class SpeedPlanner:
             hits &= ~on_route
         is_past = self._is_past(ego)
         hits &= ~is_past
-        margin = np.where(is_bold, f.committed_margin, f.lane_margin)
+        margin = np.where(is_bold, f.committed_margin, f.lane_margin) + np.where(waits_for, f.start_margin, 0.0)
         if steps == soon and self._lanes is not None and hits.any():
             on_lanes = forecast_on_lanes(vehicles, self._paths, held, config.bicycle.dt, 0.0)
             hits &= ~(self._keeps_oncoming_lane(ego) & (first_overlaps(track, on_lanes) < 0))
@@ -443,13 +449,15 @@ class SpeedPlanner:
         by = self._config.conflict
         if by is None:
             return 0.0
-        step = first_conflict(track, others, actor)
+        is_waiting = self._vehicles is not None and int(self._vehicles.ids[actor]) in self._yielded_to
+        step = first_conflict(track, others.with_extents(others.extents[0] + [0.0, ROOM_BESIDE_M, 0.0]), actor)
         place = track.centers[min(step, len(track.centers) - 1), 0, :2]
         reached = float(np.linalg.norm(place - track.centers[0, 0, :2]))
         if self._lanes is not None:
             reached = self._before_junction(ego, reached)
+        if is_waiting and ego.speed < STANDING_MPS and reached < CREEPING_M:
+            return 0.0
         if ego.speed**2 > 2 * self._config.hard_deceleration * reached:
-            is_waiting = self._vehicles is not None and int(self._vehicles.ids[actor]) in self._yielded_to
             return self._inside_speed(ego, track, others, actor, reached, is_waiting)
         return self._follow(cruise, ego.speed, reached, 0.0, 0.0, by)
 

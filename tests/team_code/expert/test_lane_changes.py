@@ -124,6 +124,22 @@ def test_without_a_gap_the_ego_stays_and_stops_before_the_lanes_part(town, plan,
     assert decision.cause.rule in ("lane_change_wait", "leading", "vehicle", "cruise")
 
 
+@pytest.mark.parametrize("gap", [28.0, 34.0])
+def test_behind_a_queue_the_ego_stands_in_one_lane(town, plan, lanes, gap):
+    drive, queue = simulation.Drive(town, plan), Stream(lanes[1], 0.0, [])
+    drive.tick()
+    route = drive.expert.planner.route
+    begin = route.points[np.flatnonzero(route.commands == RoadOption.CHANGELANELEFT)[0], :2]
+    queue.places = queue.along[np.argmin(np.linalg.norm(queue.xy - begin, axis=1))] + gap + 8.0 * np.arange(3)
+    for tick in range(400):
+        batch = simulation.batch(queue.at(tick * DT))
+        batch.xyz[:, 2] = drive.height
+        drive.tick(vehicles=batch)
+    aside = np.linalg.norm(queue.xy - drive.pose[:2], axis=1).min()
+    assert drive.pose[3] < 0.1
+    assert aside < 0.6, "metres from the middle of the new lane"
+
+
 def test_the_published_profile_follows_the_plan_to_the_letter(town, plan):
     drive = simulation.Drive(town, plan, expert_config("simlingo"))
     drive.tick()
