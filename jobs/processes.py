@@ -26,6 +26,13 @@ def _die_with_parent() -> None:
         return
 
 
+def usable_cores() -> int:
+    """Cores that this process may run on: fewer than the machine has under `taskset`, SLURM and in containers."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def start(
     command: Sequence[str], log: Path, token: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 
 from jobs.kept import KeptService
+from jobs.processes import usable_cores
 from simlingo_training.data import prompts
 from simlingo_training.inference import Observation
 from team_code.policy_server import READY, RemotePolicy, load_batch_policy
@@ -118,7 +118,7 @@ def main() -> None:
     )
     parser.add_argument("--patience-ms", type=float, help="of the server (default: the server's)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     parser.add_argument("--threads", type=int, default=cores, help="of the lone model (default: every core)")
     parser.add_argument("--server-threads", type=int, help="of the server's model (default: cores without a simulator)")
     arguments = parser.parse_args()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from driving.files import write_text
 from jobs.executors import Executor, LocalExecutor, SlurmExecutor
 from jobs.fleet import ClientCommand, Fleet, FleetConfig, RouteTask
+from jobs.processes import usable_cores
 from jobs.servers import ServerSpec
 from leaderboard.utils.route_parser import RouteParser
 from team_code.agent_config import AgentConfig
@@ -100,7 +100,7 @@ def executor(config: EvalConfig) -> Executor:
 def make_fleet(config: EvalConfig) -> Fleet:
     """The supervisor of this evaluation, resumed if the output folder holds an earlier run."""
     # Several models that each want every core slow each other down many times over.
-    threads = max(1, (os.cpu_count() or 1) // config.workers)
+    threads = max(1, usable_cores() // config.workers)
     fleet_config = FleetConfig(
         out=Path(config.out),
         workers=config.workers,

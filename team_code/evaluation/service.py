@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.kept import KeptService, ServiceError
+from jobs.processes import usable_cores
 from team_code.evaluation.config import EvalConfig
 from team_code.evaluation.plan import agent_settings
 from team_code.policy_server import READY, PolicyServerError
@@ -24,7 +24,7 @@ def server_command(config: EvalConfig) -> list[str]:
     command = [sys.executable, "-m", "team_code.policy_server", "--checkpoint", config.checkpoint]
     command += ["--device", settings.device, "--text-every", str(settings.text_every)]
     # Simulators and agents need a core each; a model that wants the same ones slows all of them down many times over.
-    command += ["--threads", str(max(1, (os.cpu_count() or 1) - config.workers))]
+    command += ["--threads", str(max(1, usable_cores() - config.workers))]
     return [*command, "--dropout"] if settings.keeps_dropout else command
 
 

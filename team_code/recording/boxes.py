@@ -335,6 +335,7 @@ class BoxRecorder:
         }
 
     def _light_vqa_box(self, light: Governed) -> TrafficLightVqaBox | None:
+        """The light itself: as in published records, its place is the actor's, the foot of the pole, not the lamp's."""
         keys = self._vqa_keys(light)
         if keys["position"][0] < 0:
             return None

@@ -10,13 +10,14 @@ import dataclasses
 import math
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import carla
 import numpy as np
+import pytest
 
 from leaderboard.autoagents.route_following import RouteFollower, pedals
 from leaderboard.rules import BENCH2DRIVE, Rules
@@ -28,6 +29,7 @@ from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 from srunner.scenariomanager.scenario_info import ScenarioInfo, ScenarioPhase
 from srunner.scenariomanager.timer import GameTime
 from srunner.scenariomanager.traffic_events import TrafficEventType
+from srunner.scenarios import basic_scenario
 from srunner.tools.places import copy_transform
 from tests.scenario_runner.drives import ROOT
 
@@ -559,3 +561,14 @@ def check(client: carla.Client, scene: Scene) -> None:
     assert film.left_over == []
     assert route.context.traffic.holders == {}
     assert CarlaDataProvider.get_scenario_infos() == []
+
+
+def scenes_test(town: str, scenes: Sequence[Scene]) -> Callable[..., None]:
+    """A test that drives the scenes of a town; bind it to a name that pytest collects."""
+
+    @pytest.mark.parametrize("scene", scenes, ids=lambda scene: scene.name)
+    def test(carla_server_process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
+        monkeypatch.setattr(basic_scenario, "SCENARIO_TIMEOUT_S", scene.timeout_s)
+        check(carla_server_process(town).client(), scene)
+
+    return test

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import pytest
-
-from srunner.scenarios import basic_scenario
 from srunner.scenarios.moving_hazards import BICYCLES
 from tests.scenario_runner.facts import (
     appears,
@@ -43,7 +37,7 @@ from tests.scenario_runner.films import (
     RAN_STOP,
     Ego,
     Scene,
-    check,
+    scenes_test,
     waits_for_ever,
 )
 
@@ -140,9 +134,4 @@ SCENES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
-def test_scenario_and_criteria(
-    carla_server_process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, scene: Scene
-) -> None:
-    monkeypatch.setattr(basic_scenario, "SCENARIO_TIMEOUT_S", scene.timeout_s)
-    check(carla_server_process(TOWN).client(), scene)
+test_scenario_and_criteria = scenes_test(TOWN, SCENES)

@@ -3,13 +3,7 @@ costs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import pytest
-
 from leaderboard.rules import COLLECTION
-from srunner.scenarios import basic_scenario
 from tests.scenario_runner.facts import (
     appears,
     comes_from_behind,
@@ -47,7 +41,7 @@ from tests.scenario_runner.films import (
     RAN_STOP,
     Ego,
     Scene,
-    check,
+    scenes_test,
     waits_for_ever,
 )
 
@@ -189,9 +183,4 @@ SCENES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
-def test_scenario_and_criteria(
-    carla_server_process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, scene: Scene
-) -> None:
-    monkeypatch.setattr(basic_scenario, "SCENARIO_TIMEOUT_S", scene.timeout_s)
-    check(carla_server_process(TOWN).client(), scene)
+test_scenario_and_criteria = scenes_test(TOWN, SCENES)
