@@ -124,18 +124,23 @@ def test_without_a_gap_the_ego_stays_and_stops_before_the_lanes_part(town, plan,
     assert decision.cause.rule in ("lane_change_wait", "leading", "vehicle", "cruise")
 
 
-@pytest.mark.parametrize("gap", [28.0, 34.0])
-def test_behind_a_queue_the_ego_stands_in_one_lane(town, plan, lanes, gap):
-    drive, queue = simulation.Drive(town, plan), Stream(lanes[1], 0.0, [])
+@pytest.mark.parametrize("gap", [16.0, 20.0])
+def test_who_follows_a_leader_that_stops_does_not_stand_across_two_lanes(town, plan, lanes, gap):
+    drive, leader = simulation.Drive(town, plan), Stream(lanes[1], 10.0, [0.0])
+    drive.pose[3] = 10.0
     drive.tick()
-    route = drive.expert.planner.route
-    begin = route.points[np.flatnonzero(route.commands == RoadOption.CHANGELANELEFT)[0], :2]
-    queue.places = queue.along[np.argmin(np.linalg.norm(queue.xy - begin, axis=1))] + gap + 8.0 * np.arange(3)
-    for tick in range(400):
-        batch = simulation.batch(queue.at(tick * DT))
+    route, planner = drive.expert.planner.route, drive.expert.planner
+    for _ in range(700):
+        if planner.index < np.flatnonzero(route.commands == RoadOption.CHANGELANELEFT)[0] + 20:
+            beside = np.argmin(np.linalg.norm(leader.xy - drive.pose[:2], axis=1))
+            leader.places[0], leader.speed = leader.along[beside] + gap, drive.pose[3]
+        else:
+            leader.speed = max(0.0, leader.speed - 7.0 * DT)
+            leader.places[0] += leader.speed * DT
+        batch = simulation.batch(leader.at(0.0))
         batch.xyz[:, 2] = drive.height
         drive.tick(vehicles=batch)
-    aside = np.linalg.norm(queue.xy - drive.pose[:2], axis=1).min()
+    aside = np.linalg.norm(leader.xy - drive.pose[:2], axis=1).min()
     assert drive.pose[3] < 0.1
     assert aside < 0.6, "metres from the middle of the new lane"
 
