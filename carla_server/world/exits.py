@@ -15,6 +15,8 @@ CAR_ROOM, QUEUE_REACH = 7.0, 28.0
 QUEUE_SPEED = 1.5
 #: A way out that stays full so long is one that nobody waits for, seconds.
 LONGEST_FULL_S = 120.0
+#: While another way out is free, traffic is held for a full one no longer than this, seconds: about one cycle of lights.
+LONGEST_PARTLY_FULL_S = 45.0
 
 
 def ways_through(road_map: RoadMap, mouth: int) -> list[int]:
@@ -102,9 +104,12 @@ class Exits:
         self._full = full & (self._since < LONGEST_FULL_S)
 
     def full(self, mouth: int) -> bool:
-        """Whether a way out that a mouth leads to is full.
+        """Whether a way out that a mouth leads to is full, so that nobody should enter.
 
         Which one a vehicle takes is not known. Holding only those who find all ways out full fills junctions with
-        vehicles that want the full one: busy towns then block themselves altogether.
+        vehicles that want the full one, and busy towns then block themselves altogether; holding all the others for long
+        starves the free ways.
         """
-        return any(self._full[k] for k in self._of_mouth[mouth])
+        ways = self._of_mouth[mouth]
+        full = [k for k in ways if self._full[k]]
+        return len(full) > 0 and (len(full) == len(ways) or any(self._since[k] < LONGEST_PARTLY_FULL_S for k in full))

@@ -15,6 +15,7 @@ from carla_server.sensors.views import LampState
 from carla_server.wire.values import AckermannControl, Description, Pose, VehicleControl
 from carla_server.world.actors import Actor
 from carla_server.world.blueprints import BLUEPRINTS, blueprint
+from carla_server.world.exits import LONGEST_PARTLY_FULL_S
 from carla_server.world.junctions import NOBODY
 from carla_server.world.lights import GREEN_S, RED_S, YELLOW_S, Phase, line_of
 from carla_server.world.state import Kind
@@ -368,6 +369,21 @@ def test_nobody_enters_a_junction_of_which_a_way_out_is_full(world: World, spawn
     assert is_shown_red(world, waiting)
     world.destroy(queue.id)
     assert not is_shown_red(world, waiting)
+
+
+def test_a_way_out_that_stays_full_does_not_starve_the_others(world: World, spawn: Spawn) -> None:
+    ways = world.keeper._exits._of_mouth
+    number = next(k for k, row in enumerate(world.keeper._mouths) if row.light != NOBODY and len(ways[k]) == 2)
+    waiting = spawn("vehicle.tesla.model3", approach(world, number, 12.0))
+    spawn("vehicle.tesla.model3", behind(world, number, 0))
+    world.lights.freeze(True)
+    world.rows.wire["lamp"][world.lights.boxes[:, 7].astype(int)] = LampState.GREEN
+    assert is_shown_red(world, waiting)
+    for _ in range(int(LONGEST_PARTLY_FULL_S / DT)):
+        world.tick(DT)
+    assert not is_shown_red(world, waiting)
+    spawn("vehicle.tesla.model3", behind(world, number, 1))
+    assert is_shown_red(world, waiting)
 
 
 def test_who_is_hidden_far_below_the_road_holds_nobody(world: World, spawn: Spawn) -> None:
