@@ -39,7 +39,8 @@ MAX_BATCH = {"cuda": 16, "cpu": 1}
 """Most cars answered together by default.
 
 A batch of two takes a CPU 1.9 times as long as one, and cars that are answered together compute together afterwards while
-the model idles; answered one after the other, one car's simulator computes during another's turn.
+the model idles; answered one after the other, one car's simulator computes during another's turn. Nor does an answer then
+depend, in its last bits, on who else happens to ask.
 """
 READY = "policy_server ready"
 """Start of the line that the server prints when it answers."""
