@@ -259,11 +259,7 @@ class BoxRecorder:
             is_at_traffic_light=vehicle.is_at_traffic_light(),
             base_type=vehicle.attributes.get("base_type", "car"),
             number_of_wheels=vehicle.attributes.get("number_of_wheels", "4"),
-            extent=extent,
-            position=pose.position,
-            yaw=pose.yaw,
-            num_points=self._count(pose, extent),
-            distance=pose.distance,
+            **self._placed(pose, extent),
             speed=pose.speed,
             brake=control.brake,
             steer=control.steer,
@@ -274,6 +270,16 @@ class BoxRecorder:
             matrix=pose.matrix,
         )
 
+    def _placed(self, pose: _Pose, extent: list[float]) -> dict[str, Any]:
+        """What boxes of all things that the LiDAR hits have in common."""
+        return {
+            "extent": extent,
+            "position": pose.position,
+            "yaw": pose.yaw,
+            "num_points": self._count(pose, extent),
+            "distance": pose.distance,
+        }
+
     def _walker_box(self, walker: carla.Walker) -> WalkerBox:
         pose, extent = self._pose(walker), self._extent(walker)
         waypoint = self._book.waypoint(walker.get_location())
@@ -281,11 +287,7 @@ class BoxRecorder:
             role_name=walker.attributes.get("role_name", ""),
             gender=walker.attributes.get("gender", ""),
             age=walker.attributes.get("age", "adult"),
-            extent=extent,
-            position=pose.position,
-            yaw=pose.yaw,
-            num_points=self._count(pose, extent),
-            distance=pose.distance,
+            **self._placed(pose, extent),
             speed=pose.speed,
             id=walker.id,
             lane_type=int(waypoint.lane_type) if waypoint is not None else int(carla.LaneType.NONE),
@@ -322,11 +324,7 @@ class BoxRecorder:
         waypoint = self._book.map.get_waypoint(sign.trigger)
         relation = self._relation(waypoint)
         return {
-            "extent": extent,
-            "position": pose.position,
-            "yaw": pose.yaw,
-            "distance": pose.distance,
-            "num_points": self._count(pose, extent),
+            **self._placed(pose, extent),
             "road_id": None if waypoint is None else waypoint.road_id,
             "lane_id": None if waypoint is None else waypoint.lane_id,
             "junction_id": None if waypoint is None else waypoint.junction_id,
@@ -349,11 +347,8 @@ class BoxRecorder:
         pose, true_extent = self._pose(prop), self._extent(prop)
         mesh = prop.attributes.get("mesh_path")
         keys: dict[str, Any] = {
+            **self._placed(pose, true_extent),
             "extent": [true_extent[1], true_extent[0], true_extent[2]],
-            "position": pose.position,
-            "yaw": pose.yaw,
-            "distance": pose.distance,
-            "num_points": self._count(pose, true_extent),
             "mesh_path": mesh,
         }
         if prop.type_id == "static.prop.mesh" and mesh and "Car" in mesh:

@@ -1,16 +1,29 @@
-"""Fixtures of whole evaluations."""
+"""Fixtures of whole evaluations and of scripted drives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import carla
 import pytest
 
 from leaderboard.utils.route_parser import write_routes_file
 from srunner.scenarioconfigs.scenario_configuration import ScenarioConfiguration
 from tests.leaderboard.evaluation import Evaluation, Places, route
+from tests.leaderboard.scripted import Stage, mini_map, stage_on
+
+
+@pytest.fixture(scope="module")
+def road_map() -> carla.Map:
+    return mini_map()
+
+
+@pytest.fixture
+def stage(road_map: carla.Map) -> Iterator[Stage]:
+    with stage_on(road_map) as scripted:
+        yield scripted
 
 
 @pytest.fixture(scope="module")

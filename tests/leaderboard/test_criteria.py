@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import carla
 import pytest
 from py_trees.common import Status
@@ -11,18 +9,7 @@ from py_trees.common import Status
 from srunner.scenariomanager import blackboard
 from srunner.scenariomanager.scenarioatomics import atomic_criteria as criteria
 from srunner.scenariomanager.traffic_events import TrafficEventType as T
-from tests.leaderboard.scripted import Puppet, Stage, TriggerBox, along, mini_map, pose, shifted, stage_on, straight
-
-
-@pytest.fixture(scope="module")
-def road_map() -> carla.Map:
-    return mini_map()
-
-
-@pytest.fixture
-def stage(road_map: carla.Map) -> Iterator[Stage]:
-    with stage_on(road_map) as scripted:
-        yield scripted
+from tests.leaderboard.scripted import Puppet, Stage, TriggerBox, along, pose, shifted, straight
 
 
 def street(road_map: carla.Map, length_m: float = 40.0) -> carla.Waypoint:

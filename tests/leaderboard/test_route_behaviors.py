@@ -5,7 +5,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import carla
 import numpy as np
@@ -26,19 +25,7 @@ from leaderboard.scenarios.watchdog import Watchdog, server_answers
 from srunner.scenarioconfigs.route_scenario_configuration import WeatherKeypoint
 from srunner.scenariomanager import blackboard
 from srunner.tools.route_progress import RouteProgress, accumulated_distance
-from tests.leaderboard.scripted import Stage, along, mini_map, pose, stage_on, straight
-
-
-@pytest.fixture(scope="module")
-def road_map() -> carla.Map:
-    return mini_map()
-
-
-@pytest.fixture
-def stage(road_map: carla.Map) -> Iterator[Stage]:
-    with stage_on(road_map) as scripted:
-        yield scripted
-
+from tests.leaderboard.scripted import Stage, along, pose, straight
 
 # ---- progress along the route -----------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ Where the route changes lanes its own number changes, the lanes' numbers do not.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -227,20 +227,19 @@ class RouteFrame:
 
 def lane_before_junction(waypoint: Any, limit: int = 300) -> tuple[int, int]:
     """Road and lane on which traffic from ``waypoint`` reaches the next junction."""
-    current = waypoint
-    for _ in range(limit):
-        branches = current.next(2.0)
-        if not branches or branches[0].is_junction:
-            break
-        current = branches[0]
-    return lane_of(current)
+    return _last_lane(waypoint, lambda place: place.next(2.0), limit)
 
 
 def lane_behind_junction(waypoint: Any, limit: int = 300) -> tuple[int, int]:
     """Road and lane on which traffic that reaches ``waypoint`` has left the last junction."""
+    return _last_lane(waypoint, lambda place: place.previous(2.0), limit)
+
+
+def _last_lane(waypoint: Any, step: Callable[[Any], Sequence[Any]], limit: int) -> tuple[int, int]:
+    """Road and lane of the last place that steps reach before they enter a junction or find no road."""
     current = waypoint
     for _ in range(limit):
-        branches = current.previous(2.0)
+        branches = step(current)
         if not branches or branches[0].is_junction:
             break
         current = branches[0]

@@ -99,23 +99,15 @@ def standing(info):
 
 
 @pytest.mark.parametrize("kind", ["ParkedObstacle", "Accident", "ConstructionObstacle"])
-def test_one_way_obstacles_are_passed_on_the_neighbouring_lane(town, kind):
-    plan = long_lane(town, two_way=False)
-    info = scenario(kind, plan, 55, two_way=False)
+@pytest.mark.parametrize(("ending", "clear_m"), [("", 2.6), ("TwoWays", 2.2)])
+def test_obstacles_are_passed_on_the_neighbouring_or_the_free_oncoming_lane(town, kind, ending, clear_m):
+    two_way = bool(ending)
+    plan = long_lane(town, two_way=two_way)
+    info = scenario(kind + ending, plan, 55, two_way=two_way)
     yaw = np.radians(plan[55][0].rotation.yaw)
     car = simulation.batch([(50, *standing(info), yaw, 0.0)])
     _, gap = drive_past(simulation.Drive(town, plan), info, 95, car)
-    assert gap > 2.6
-
-
-@pytest.mark.parametrize("kind", ["ParkedObstacleTwoWays", "AccidentTwoWays", "ConstructionObstacleTwoWays"])
-def test_two_way_obstacles_are_passed_on_a_free_oncoming_lane(town, kind):
-    plan = long_lane(town, two_way=True)
-    info = scenario(kind, plan, 55, two_way=True)
-    yaw = np.radians(plan[55][0].rotation.yaw)
-    car = simulation.batch([(50, *standing(info), yaw, 0.0)])
-    _, gap = drive_past(simulation.Drive(town, plan), info, 95, car)
-    assert gap > 2.2
+    assert gap > clear_m
 
 
 def test_the_expert_waits_while_somebody_comes(town):
