@@ -48,33 +48,35 @@ PROP = int(Kind.PROP)
 
 
 @njit(cache=True)
-def overlap(ax, ay, ac, asn, ahx, ahy, bx, by, bc, bsn, bhx, bhy):
-    """Depth by which two oriented rectangles overlap, and the axis (from b to a) of least depth; depth <= 0: none."""
-    dx, dy = ax - bx, ay - by
+def overlap(a, b, cut_a, cut_b):
+    """Overlap of two boxes in the ground plane: depth (0 if apart) and the axis of least depth, from b to a.
+
+    Args:
+        a, b: Boxes as `BOX_COLUMNS` describes.
+        cut_a, cut_b: How much of each edge is cut off at the corners at 45 degrees, metres.
+    """
+    dx, dy = a[0] - b[0], a[1] - b[1]
     best, nx, ny = np.inf, 0.0, 0.0
-    for k in range(4):
-        if k == 0:
-            ux, uy = ac, asn
-        elif k == 1:
-            ux, uy = -asn, ac
-        elif k == 2:
-            ux, uy = bc, bsn
-        else:
-            ux, uy = -bsn, bc
-        reach = (
-            ahx * abs(ac * ux + asn * uy)
-            + ahy * abs(-asn * ux + ac * uy)
-            + bhx * abs(bc * ux + bsn * uy)
-            + bhy * abs(-bsn * ux + bc * uy)
-        )
+    for k in range(8 if cut_a + cut_b > 0.0 else 4):
+        cos, sin = (a[3], a[4]) if k % 4 < 2 else (b[3], b[4])
+        ux, uy = (cos, sin) if k % 2 == 0 else (-sin, cos)
+        if k >= 4:
+            ux, uy = (ux - uy) * DIAGONAL, (ux + uy) * DIAGONAL
         distance = dx * ux + dy * uy
-        depth = reach - abs(distance)
+        depth = reach_of(a, cut_a, ux, uy) + reach_of(b, cut_b, ux, uy) - abs(distance)
         if depth <= 0.0:
             return 0.0, 0.0, 0.0
         if depth < best:
             sign = 1.0 if distance >= 0.0 else -1.0
             best, nx, ny = depth, ux * sign, uy * sign
     return best, nx, ny
+
+
+@njit(cache=True)
+def reach_of(box, cut, ux, uy):
+    """How far a box with cut corners reaches from its middle along a unit vector, metres."""
+    along, across = abs(box[3] * ux + box[4] * uy), abs(-box[4] * ux + box[3] * uy)
+    return box[5] * along + box[6] * across - cut * min(along, across)
 
 
 @njit(cache=True)
@@ -95,44 +97,7 @@ def touching(a, b):
     reach = a[5] + a[6] + b[5] + b[6]
     if abs(a[0] - b[0]) > reach or abs(a[1] - b[1]) > reach or abs(a[2] - b[2]) > a[7] + b[7]:
         return 0.0, 0.0, 0.0
-    return overlap(a[0], a[1], a[3], a[4], a[5], a[6], b[0], b[1], b[3], b[4], b[5], b[6])
-
-
-@njit(cache=True)
-def round_overlap(a, b, cut_a, cut_b):
-    """Overlap of two boxes whose corners are cut off at 45 degrees: depth (0 if apart) and normal from b to a.
-
-    Args:
-        a, b: Boxes as `BOX_COLUMNS` describes.
-        cut_a, cut_b: How much of each edge is cut off at the corners, metres.
-    """
-    dx, dy = a[0] - b[0], a[1] - b[1]
-    best, nx, ny = np.inf, 0.0, 0.0
-    for k in range(8):
-        cos, sin = (a[3], a[4]) if k < 4 else (b[3], b[4])
-        if k % 4 == 0:
-            ux, uy = cos, sin
-        elif k % 4 == 1:
-            ux, uy = -sin, cos
-        elif k % 4 == 2:
-            ux, uy = (cos - sin) * DIAGONAL, (sin + cos) * DIAGONAL
-        else:
-            ux, uy = (cos + sin) * DIAGONAL, (sin - cos) * DIAGONAL
-        distance = dx * ux + dy * uy
-        depth = reach_of(a, cut_a, ux, uy) + reach_of(b, cut_b, ux, uy) - abs(distance)
-        if depth <= 0.0:
-            return 0.0, 0.0, 0.0
-        if depth < best:
-            sign = 1.0 if distance >= 0.0 else -1.0
-            best, nx, ny = depth, ux * sign, uy * sign
-    return best, nx, ny
-
-
-@njit(cache=True)
-def reach_of(box, cut, ux, uy):
-    """How far a box with cut corners reaches from its middle along a unit vector, metres."""
-    along, across = abs(box[3] * ux + box[4] * uy), abs(-box[4] * ux + box[3] * uy)
-    return box[5] * along + box[6] * across - cut * min(along, across)
+    return overlap(a, b, 0.0, 0.0)
 
 
 @njit(cache=True)
@@ -183,7 +148,7 @@ def find_contacts(rows, motion, body, kind, simulate, statics, starts, members, 
             if depth <= TOUCH or low or count >= MAX_CONTACTS:
                 continue
             corners = corner_of(kind, body, row), corner_of(kind, body, other)
-            depth, nx, ny = round_overlap(boxes[n], boxes[m], corners[0], corners[1])
+            depth, nx, ny = overlap(boxes[n], boxes[m], corners[0], corners[1])
             if depth <= TOUCH:
                 continue
             weight = body[row, MASS] if simulate[row] or kind[row] == PROP else IMMOVABLE
@@ -205,7 +170,7 @@ def find_contacts(rows, motion, body, kind, simulate, statics, starts, members, 
                     depth, nx, ny = touching(boxes[n], statics[members[k]])
                     if depth <= TOUCH or count >= MAX_CONTACTS:
                         continue
-                    depth, nx, ny = round_overlap(boxes[n], statics[members[k]], corner_of(kind, body, row), 0.0)
+                    depth, nx, ny = overlap(boxes[n], statics[members[k]], corner_of(kind, body, row), 0.0)
                     if depth <= TOUCH:
                         continue
                     impulse = part(motion, row, -1, body[row, MASS], IMMOVABLE, nx, ny, depth - SKIN)
