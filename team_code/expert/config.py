@@ -35,6 +35,7 @@ class RouteConfig:
         true_start: Start at the ego instead of always 50 m after the first point.
         true_stop_lines: Measure distances to lights up to their stop line.
         lane_types_checked: Shift only towards lanes that may be driven on.
+        side_stride: Points between two look-ups of a neighbouring lane; every point in the published expert.
     """
 
     points_per_meter: int = 10
@@ -53,6 +54,7 @@ class RouteConfig:
     true_start: bool = True
     true_stop_lines: bool = True
     lane_types_checked: bool = True
+    side_stride: int = 10
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,7 @@ _SIMLINGO = replace(
         true_start=False,
         true_stop_lines=False,
         lane_types_checked=False,
+        side_stride=1,
     ),
     forecast=ForecastConfig(
         ego_brakes=False,

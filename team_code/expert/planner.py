@@ -268,14 +268,21 @@ class RoutePlanner:
         return last
 
     def side_points(self, begin: int, end: int, left: bool) -> Array:
-        """(end - begin, 3) centres of the neighbouring lane along route indices; the own lane where there is none."""
-        centres = self.route.original_points[begin:end].copy()
-        for i, waypoint in enumerate(self.route.waypoints[begin:end]):
-            neighbour = self.side_waypoint(waypoint, left)
+        """(end - begin, 3) centres of the neighbouring lane along route indices; the own lane where there is none.
+
+        The way across is looked up once a metre: inside bends the places beside neighbouring points coincide, and the heading of
+        a path through them, and with it its curvature, would be arbitrary.
+        """
+        own, stride = self.route.original_points[begin:end], self.config.side_stride
+        kept = np.unique(np.append(np.arange(0, end - begin, stride), end - begin - 1))
+        across = np.zeros((len(kept), 3))
+        for row, i in enumerate(kept.tolist()):
+            neighbour = self.side_waypoint(self.route.waypoints[begin + i], left)
             if neighbour is not None:
                 place = neighbour.transform.location
-                centres[i] = place.x, place.y, place.z
-        return centres
+                across[row] = np.array([place.x, place.y, place.z]) - own[i]
+        index = np.arange(end - begin)
+        return own + np.stack([np.interp(index, kept, across[:, axis]) for axis in range(3)], axis=1)
 
     def shift_smoothly(self, begin: int, end: int, left: bool, length: int, factor: float = 1.0) -> None:
         """Lead the route over the neighbouring lane from ``begin`` to ``end`` (inclusive).

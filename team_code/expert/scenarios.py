@@ -18,6 +18,7 @@ import numpy as np
 from driving.kinematics import minimum_travel_time
 from srunner.scenariomanager.scenario_info import ScenarioInfo
 from team_code.expert.config import ExpertConfig
+from team_code.expert.forecast import SAME_DIRECTION_COSINE
 from team_code.expert.lane_changes import LaneChange, LaneChanges
 from team_code.expert.planner import RoutePlanner
 from team_code.expert.scene import Scene
@@ -35,6 +36,8 @@ CLEARING_SHARE = 0.75
 """Share of the cruise speed driven while the lanes beside are taken, so that those on them get ahead."""
 LANE_WIDTH_M = 3.5
 PATIENCE_TICKS = 400
+LEAVING_SHARE = 0.35
+"""Share of the way to the other lane, in points, on which the ego is still beside oncoming cars rather than before them."""
 LEAST_CHANGE, FARTHEST_RETURN = 60, 1000
 """Points that a lane change around an obstacle takes at least, and within which the ego comes back if it can."""
 STANDING_MPS, STANDING_ROOM_M = 0.5, 10.0
@@ -92,7 +95,7 @@ _CORRECTED = (
     Deviation("Accident", "pass_obstacle", reach=80.0, blend=110, before=15, after=15),
     Deviation("ParkedObstacle", "pass_obstacle", reach=80.0, blend=110, before=10, after=10),
     Deviation("ConstructionObstacle", "pass_obstacle", reach=80.0, blend=110, before=15, after=15),
-    Deviation("AccidentTwoWays", "overtake", blend=90, before=10, after=10, clearance=0.5, notice=38.0),
+    Deviation("AccidentTwoWays", "overtake", blend=90, before=10, after=10, clearance=0.35, notice=38.0),
     Deviation("ConstructionObstacleTwoWays", "overtake", blend=130, before=15, after=30, notice=28.0),
     Deviation(
         "ParkedObstacleTwoWays", "overtake", blend=90, before=10, after=5, factor=0.9, clearance=0.5, notice=48.0
@@ -279,7 +282,8 @@ def overtake_bicycles(at: Situation, progress: Progress) -> ScenarioDecision:
     if not progress.changed:
         _choose_side_step(at, progress, left=True)
         end = planner.closest_index(at.last.get_location(), planner.index) + row.after
-        if not progress.has_room and not (_is_noticed(at, progress) and _lane_is_free(at, end, left=True)):
+        entry = planner.index + int(LEAVING_SHARE * row.blend)
+        if not progress.has_room and not (_is_noticed(at, progress) and _lane_is_free(at, end, True, entry)):
             return at.free()
         progress.blend = row.blend
         progress.begin, progress.end = planner.index, min(end, len(planner.route) - 1)
@@ -453,8 +457,9 @@ def _use_oncoming_lane(at: Situation, progress: Progress, left: bool) -> Scenari
         return at.free()
     noticed = _is_noticed(at, progress)
     lane_end = progress.end - (progress.blend // 3 if at.config.gap_check else 0)  # the last third is in the own lane
+    entry = progress.begin + int(LEAVING_SHARE * progress.blend)
     if not progress.clear and progress.begin - planner.index < 80:
-        progress.clear = progress.has_room or (noticed and _lane_is_free(at, lane_end, left, progress.waited))
+        progress.clear = progress.has_room or (noticed and _lane_is_free(at, lane_end, left, entry, progress.waited))
         progress.waited += 1
     return _pass(at, progress) if progress.clear else _wait_before(at, progress)
 
@@ -533,8 +538,24 @@ def _is_short_of(at: Situation, goal: np.ndarray, i: int) -> bool:
     return float(np.dot(goal[:2] - vehicles.xy[i], heading)) < 0
 
 
-def _lane_is_free(at: Situation, end: int, left: bool, waited: int = 0, lanes_behind: int = 100) -> bool:
-    """Whether the ego can be past route index ``end`` before anybody on the other lane gets there."""
+def _is_gone_before(at: Situation, entry: int, i: int) -> bool:
+    """Whether an oncoming vehicle has passed the place where the ego leaves its lane before the ego gets there.
+
+    Who waits until everybody has passed its own bumper loses a second of the gap.
+    """
+    vehicles, ego, route = at.scene.vehicles, at.scene.ego, at.planner.route
+    if not at.config.gap_check or np.cos(vehicles.yaw[i] - ego.yaw) > -SAME_DIRECTION_COSINE:
+        return False
+    place = route.points[min(entry, len(route) - 1), :2]
+    heading = np.array([np.cos(vehicles.yaw[i]), np.sin(vehicles.yaw[i])])
+    left = float(np.dot(place - vehicles.xy[i], heading)) + float(vehicles.extent[i, 0])
+    front = int(10 * ego.extent[0])
+    arrival = at.planner.travel_time(max(entry - front, at.planner.index), ego.speed, at.row.max_speed)
+    return left / max(1.0, float(vehicles.speed[i])) + TIME_GAP_S < arrival
+
+
+def _lane_is_free(at: Situation, end: int, left: bool, entry: int, waited: int = 0, lanes_behind: int = 100) -> bool:
+    """Whether the ego, which leaves its lane at route index ``entry``, is past ``end`` before anybody on the other gets there."""
     ego, route = at.scene.ego, at.planner.route
     own = at.world_map.get_waypoint(carla.Location(*map(float, ego.xyz)))
     target = at.planner.side_waypoint(own, left)
@@ -552,6 +573,8 @@ def _lane_is_free(at: Situation, end: int, left: bool, waited: int = 0, lanes_be
         if waypoint is None or (waypoint.road_id, waypoint.lane_id) not in lanes:
             continue
         room = float(np.linalg.norm(goal - vehicles.xyz[i])) - vehicles.extent[i, 0]
+        if _is_gone_before(at, entry, i):
+            continue
         if _is_short_of(at, goal, i):
             return False
         if at.config.gap_check and vehicles.speed[i] < STANDING_MPS and room > STANDING_ROOM_M:

@@ -10,8 +10,12 @@ import pytest
 from driving.commands import RoadOption
 from driving.geometry import box_corners_2d, boxes_overlap_2d
 from team_code.expert.config import expert_config
+from team_code.expert.lane_changes import Neighbour, with_approach
+from team_code.expert.lanes import LaneFollowers
+from team_code.expert.route import route_yaws
 
 from . import simulation
+from .test_scenarios import scenario
 
 TOWN = Path(__file__).resolve().parents[3] / "data" / "towns" / "Mini03.xodr"
 DT = 0.05
@@ -71,17 +75,18 @@ class Stream:
         ]
 
 
-def drive_through(town, plan, stream, ticks=900, speed=10.0):
-    """Drive the plan beside a stream. Returns the drive, its speeds, and whether it touched anybody."""
+def drive_through(town, plan, stream, ticks=900, speed=10.0, obstacle=None):
+    """Drive the plan beside a stream, past an obstacle. Returns the drive, its speeds, and whether it touched anybody."""
+    standing, infos = ([], []) if obstacle is None else ([obstacle[0]], [obstacle[1]])
     drive = simulation.Drive(town, plan)
     drive.pose[3] = speed
     goal = np.array([plan[-1][0].location.x, plan[-1][0].location.y])
     speeds, touched = [], False
     for tick in range(ticks):
-        rows = stream.at(tick * DT)
+        rows = standing + stream.at(tick * DT)
         batch = simulation.batch(rows)
         batch.xyz[:, 2] = drive.height
-        drive.tick(vehicles=batch)
+        drive.tick(vehicles=batch, infos=infos)
         speeds.append(drive.pose[3])
         own = box_corners_2d(drive.pose[:2], (2.45, 1.06), drive.pose[2])
         touched |= any(boxes_overlap_2d(own, box_corners_2d(row[1:3], (2.3, 1.0), row[3])) for row in rows)
@@ -108,6 +113,63 @@ def test_a_gap_in_a_stream_that_never_brakes_is_found(town, plan, lanes, speed, 
     drive, _, touched = drive_through(town, plan, stream)
     assert not touched
     assert drive.expert.planner.lateral_offset(np.array(drive.pose[:2])) < 0.5
+
+
+@pytest.mark.parametrize("first", [0.0, 13.0])
+def test_an_obstacle_is_passed_in_a_gap_without_a_stop(town, lanes, first):
+    right, left = lanes
+    plan = [(w.transform, RoadOption.LANEFOLLOW) for w in right[20 : BEFORE + AFTER]]
+    pose = right[BEFORE].transform
+    info = scenario("Accident", plan, BEFORE - 20, two_way=False)
+    obstacle = (50, pose.location.x, pose.location.y, np.radians(pose.rotation.yaw), 0.0), info
+    stream = Stream(left, 12.0, first + 27.0 * np.arange(-12, 9))
+    drive, speeds, touched = drive_through(town, plan, stream, obstacle=obstacle)
+    assert not touched
+    assert speeds.min() > 4.0
+    assert drive.expert.planner.lateral_offset(np.array(drive.pose[:2])) < 0.5
+
+
+def test_a_path_beside_a_bend_is_as_smooth_as_the_bend(town):
+    for waypoint in town.generate_waypoints(20.0):
+        after = waypoint.next(60.0)
+        turned = abs(after[0].transform.rotation.yaw - waypoint.transform.rotation.yaw) if len(after) == 1 else 0.0
+        walk = [waypoint, *(w for d in range(1, 60) for w in waypoint.next(float(d)))]
+        beside = [w.get_left_lane() for w in walk]
+        same = all(w is not None and w.lane_id * waypoint.lane_id > 0 for w in beside)
+        if 20.0 < turned < 90.0 and len(walk) == 60 and same and not any(w.is_junction for w in walk):
+            break
+    drive = simulation.Drive(town, [(w.transform, RoadOption.LANEFOLLOW) for w in walk])
+    drive.tick()
+    planner = drive.expert.planner
+    points = planner.side_points(planner.index, planner.index + 500, left=True)
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    assert steps.min() > 0.05
+    assert np.abs(np.diff(np.unwrap(route_yaws(points)))).max() < np.radians(6.0)
+
+
+def test_who_follows_on_the_road_before_is_seen(town):
+    lanes = LaneFollowers(town)
+    for waypoint in town.generate_waypoints(30.0):
+        before = waypoint.previous(40.0)
+        if before and before[0].road_id != waypoint.road_id and len(waypoint.previous(60.0)) == 1:
+            break
+    path = with_approach(lanes.path_from(waypoint), waypoint, 90.0)
+    place = before[0].transform.location
+    assert np.linalg.norm(path.points - [place.x, place.y], axis=1).min() < 1.0
+    assert np.linalg.norm(np.diff(path.points, axis=0), axis=1).max() < 2.5
+    assert np.all(np.diff(path.along) >= 0.0)
+
+
+def test_those_behind_let_in_who_has_stood_long(town, plan):
+    drive = simulation.Drive(town, plan)
+    drive.tick()
+    changes, follower = drive.expert._lane_changes, Neighbour(None, -23.0, 10.0, 2.3)
+    ego = drive.ego()
+    config = drive.config.lane_changes
+    assert not changes._stays_behind(follower, ego, config.room, 10.0)
+    assert changes._stays_behind(follower, ego, config.room, 10.0, config.courtesy)
+    nearer = Neighbour(None, -9.0, 10.0, 2.3)
+    assert not changes._stays_behind(nearer, ego, config.room, 10.0, config.courtesy)
 
 
 def test_without_a_gap_the_ego_stays_and_stops_before_the_lanes_part(town, plan, lanes):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from driving.commands import RoadOption
+from driving.geometry import box_corners_2d, boxes_overlap_2d
 from srunner.scenariomanager.scenario_info import ScenarioInfo, ScenarioPhase
 from team_code.expert.config import RouteConfig
 from team_code.expert.planner import RoutePlanner
@@ -125,6 +126,30 @@ def test_the_expert_waits_while_somebody_comes(town):
     route = drive.expert.planner.route
     lateral = np.abs(route.points - route.original_points)[drive.expert.planner.index].max()
     assert lateral < 1.0
+
+
+def test_the_ego_sets_off_before_the_last_oncoming_car_has_passed_it(town):
+    plan = long_lane(town, two_way=True)
+    info = scenario("ConstructionObstacleTwoWays", plan, 55, two_way=True)
+    beside = [town.get_waypoint(pose.location).get_left_lane() for pose, _ in plan[2:98]]
+    lane = [waypoint.transform for waypoint in beside if waypoint is not None]
+    drive, moving, there = simulation.Drive(town, plan), False, len(lane) - 1.0
+    for tick in range(700):
+        index = int(there)
+        if index < 0:
+            break
+        car = lane[index]
+        rows = [(50, *standing(info), np.radians(plan[55][0].rotation.yaw), 0.0)]
+        rows.append((60, car.location.x, car.location.y, np.radians(car.rotation.yaw), 8.0))
+        drive.tick(vehicles=simulation.batch(rows), infos=[info])
+        there -= 0.4 if tick > 300 else 0.0  # it seems to come, and then does
+        own = box_corners_2d(drive.pose[:2], (2.45, 1.06), drive.pose[2])
+        assert not boxes_overlap_2d(own, box_corners_2d(rows[1][1:3], (2.3, 1.0), rows[1][3]))
+        if tick > 200 and drive.pose[3] > 0.5 and not moving:
+            moving = True
+            ahead = np.array(rows[1][1:3]) - drive.pose[:2]
+            assert 0.0 < ahead @ [np.cos(drive.pose[2]), np.sin(drive.pose[2])] < 25.0
+    assert moving
 
 
 def beside_lane(plan, index, right):
