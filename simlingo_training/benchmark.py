@@ -329,7 +329,7 @@ def parse() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "sweep", "infer", "loader", "index"))
-    parser.add_argument("--backbone", default="internvl2_1b", help="internvl2_1b, tiny or tiny_fine")
+    parser.add_argument("--backbone", default="internvl2_1b", help="internvl2_1b or tiny")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=20, help="measured repetitions")

@@ -59,7 +59,7 @@ class ModelSettings:
     """Architecture.
 
     Attributes:
-        backbone: Name of a packaged configuration (``internvl2_1b``, ``tiny``, ``tiny_fine``), a local folder, or a model on the
+        backbone: Name of a packaged configuration (``internvl2_1b``, ``tiny``), a local folder, or a model on the
             Hugging Face hub; a folder or hub model may use InternVL's original or transformers' file layout.
         pretrained: Load the backbone's weights (folder or hub). False starts from random weights.
         tokenizer: Folder or hub name of the tokenizer; ``packaged`` is the small one shipped with this package.
