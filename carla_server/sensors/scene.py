@@ -106,26 +106,24 @@ class Scene:
         self, seen: Seen, light: Lighting, table: NDArray[np.float32], sunlit: NDArray[np.float32]
     ) -> NDArray[np.uint8]:
         view, draws, ground = seen.view, seen.draws, self._stage.ground
-        bgra = np.empty((view.height, view.width, 4), np.uint8)
+        size = view.height * view.width
+        pixels = np.empty(size + shading.LANES, np.uint32)
         shading.shade(
-            seen.ibuf,
+            (seen.ibuf, seen.src, seen.drw, seen.plane),
             view.width,
             view.height,
             view.focal,
-            seen.src,
-            seen.drw,
-            seen.plane,
             self._stage.tables.columns,
             (draws.mats, draws.rots, draws.tints, draws.emits),
             table,
             light.dome,
             (ground.texels, ground.levels, light.palette),
-            self._atlas,
-            self._specs,
+            (self._atlas, self._specs),
             sunlit,
-            bgra.reshape(-1).view(np.uint32),
+            shading.scratch(seen.src.size),
+            pixels,
         )
-        return bgra
+        return pixels[:size].view(np.uint8).reshape(view.height, view.width, 4)
 
     def _resolve(self, camera: CameraSpec, seen: Seen, table: NDArray[np.float32], frame: Frame) -> None:
         """Fill the depth, tag and instance images that the camera asks for."""
@@ -224,6 +222,7 @@ def _light_table(view: View, light: Lighting, maps: LightMaps, time_s: float) ->
     table[[shading.MAP_X, shading.MAP_Y]] = maps.corner
     table[shading.MAP_SCALE] = SCALE
     table[shading.MAPPED] = maps.used
+    table[shading.LAMPED] = light.night > 0.05
     table[shading.WET] = light.wet
     table[shading.GLOW_GAIN] = light.night
     table[shading.RAIN] = light.rain

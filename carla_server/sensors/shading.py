@@ -9,8 +9,14 @@ before they are taken apart. Light is linear; a pixel shows 255 sqrt(light), cli
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+from numpy.typing import NDArray
 
 from carla_server.sensors.raster import JIT, PAINT, TWO_SIDED
 
@@ -37,34 +43,61 @@ MIRROR_RGB = 33
 FOG_RGB = 36
 RAIN, WIND, MOMENT = 40, 41, 42  # amount 0 to 1, slant of the streaks, number of the moment
 MAPPED = 39  # whether the light maps say anything but full sun and no lamps
+LAMPED = 43  # whether any lamps shine on the ground
 LIGHT_SIZE = 44
 
 SEGMENT = 128  # pixels worked on at once
-KNOT = 16  # pixels between exact values of what changes slowly
+LANES = 16  # pixels of one vector, and between exact values of what changes slowly
 FIELD = 0x3FF
 PER_FIELD = 1.0 / (4 * 255.0)
+
+
+def _borrowed(typing_context, arrays):
+    """The same arrays (one, or tuples of them) without their reference counts, which inner loops then need not keep.
+
+    The owners must outlive them: those who call from Python hold every array until the call returns.
+    """
+
+    def bare(context, builder, kind, value):
+        if isinstance(kind, types.BaseTuple):
+            parts = [bare(context, builder, part, builder.extract_value(value, i)) for i, part in enumerate(kind)]
+            return context.make_tuple(builder, kind, parts)
+        struct = make_array(kind)(context, builder, value=value)
+        struct.meminfo = cgutils.get_null_value(struct.meminfo.type)
+        struct.parent = cgutils.get_null_value(struct.parent.type)
+        return struct._getvalue()
+
+    def code(context, builder, signature, values):
+        return bare(context, builder, signature.return_type, values[0])
+
+    return arrays(arrays), code
+
+
+borrowed: Any = intrinsic(_borrowed)
 
 
 @njit(**JIT)
 def _pixel(r, g, b):
     """Pack linear light into one BGRA pixel."""
-    ri = np.uint32(255.0 * np.sqrt(min(max(r, np.float32(0.0)), np.float32(1.0))))
-    gi = np.uint32(255.0 * np.sqrt(min(max(g, np.float32(0.0)), np.float32(1.0))))
-    bi = np.uint32(255.0 * np.sqrt(min(max(b, np.float32(0.0)), np.float32(1.0))))
+    zero, one, full = np.float32(0.0), np.float32(1.0), np.float32(255.0)
+    ri = np.uint32(full * np.sqrt(min(max(r, zero), one)))
+    gi = np.uint32(full * np.sqrt(min(max(g, zero), one)))
+    bi = np.uint32(full * np.sqrt(min(max(b, zero), one)))
     return np.uint32(0xFF000000) | (ri << np.uint32(16)) | (gi << np.uint32(8)) | bi
 
 
 @njit(**JIT)
-def _map_value(field, u, v):
-    """Bilinear value of a 2D float map at cell coordinates; the outermost cells continue outside."""
-    size = field.shape[0]
-    u = min(max(u - np.float32(0.5), np.float32(0.0)), np.float32(size - 1.001))
-    v = min(max(v - np.float32(0.5), np.float32(0.0)), np.float32(size - 1.001))
+def _map_value(maps, k, u, v):
+    """Bilinear value of light map `k` of `maps` (K, M, M) at cell coordinates; the outermost cells continue outside."""
+    zero, half, one = np.float32(0.0), np.float32(0.5), np.uint32(1)
+    top = np.float32(np.int32(maps.shape[1])) - np.float32(1.001)
+    u, v = min(max(u - half, zero), top), min(max(v - half, zero), top)
     iu, iv = np.uint32(u), np.uint32(v)
     fu, fv = u - np.float32(iu), v - np.float32(iv)
-    top = field[iv, iu] * (1 - fu) + field[iv, iu + np.uint32(1)] * fu
-    low = field[iv + np.uint32(1), iu] * (1 - fu) + field[iv + np.uint32(1), iu + np.uint32(1)] * fu
-    return top * (1 - fv) + low * fv
+    upper, lower = maps[k, iv, iu], maps[k, iv + one, iu]
+    upper += fu * (maps[k, iv, iu + one] - upper)
+    lower += fu * (maps[k, iv + one, iu + one] - lower)
+    return upper + fv * (lower - upper)
 
 
 @njit(**JIT)
@@ -101,7 +134,7 @@ def _light_triangle(n, t, d, pos, nrm, rgb, kind, flags, part, mats, rots, tints
     u, v = (wx - light[MAP_X]) * light[MAP_SCALE], (wy - light[MAP_Y]) * light[MAP_SCALE]
     shine = max(nx * light[SUN_X] + ny * light[SUN_Y] + nz * light[SUN_Z], np.float32(0.0))
     up = 0.5 + 0.5 * nz
-    lamp = _map_value(sunlit[1], u, v)
+    lamp = _map_value(sunlit, 1, u, v)
     for c in range(3):
         base = red if c == 0 else (green if c == 1 else blue)
         amb = light[SKY_RGB + c] * up + light[BOUNCE_RGB + c] * (1 - up)
@@ -154,23 +187,35 @@ def _uv_plane(n, t, d, pos, uv, mats, focal, center_x, center_y, uvp):
 
 
 @njit(**JIT)
-def _fog_span(light, w, dw, n):
-    """What is left of a colour at the first pixel of a segment, and its change per pixel."""
-    t0 = np.exp(-light[FOG] / max(w, np.float32(1e-6)))
-    t1 = np.exp(-light[FOG] / max(w + dw * np.float32(n), np.float32(1e-6)))
-    return np.float32(t0), np.float32((t1 - t0) / n)
+def _clearness(way):
+    """exp(-way), `way` >= 0, to better than 1e-4."""
+    part = min(way, np.float32(64.0)) * np.float32(1.0 / 64.0)
+    left = np.float32(1.0) - part + np.float32(0.5) * part * part
+    for _ in range(6):
+        left *= left
+    return left
 
 
 @njit(**JIT)
-def _flat(out, w, dw, lit, light):
+def _fog_span(light, w, dw, n):
+    """What is left of a colour at the first pixel of a segment, and its change per pixel."""
+    least, count = np.float32(1e-6), np.float32(np.int32(n))
+    t0 = _clearness(light[FOG] / max(w, least))
+    return t0, (_clearness(light[FOG] / max(w + dw * count, least)) - t0) / count
+
+
+@njit(**JIT)
+def _flat(out, n, w, dw, lit, light):
     """One colour under fog; the fog is exact at both ends of the segment."""
-    n = out.size
     t0, step = _fog_span(light, w, dw, n)
     r0, g0, b0 = light[FOG_RGB], light[FOG_RGB + 1], light[FOG_RGB + 2]
     r1, g1, b1 = lit[0] - r0, lit[1] - g0, lit[2] - b0
-    for i in range(n):
-        t = t0 + step * np.float32(i)
-        out[i] = _pixel(r0 + t * r1, g0 + t * g1, b0 + t * b1)
+    for first in range(0, n, LANES):
+        block = out[first : first + LANES]
+        t = t0 + step * np.float32(np.int32(first))
+        for j in range(LANES):
+            left = t + step * np.float32(np.int32(j))
+            block[j] = _pixel(r0 + left * r1, g0 + left * g1, b0 + left * b1)
 
 
 @njit(**JIT)
@@ -183,9 +228,9 @@ def _dome_color(x, y, z, dome, out, at):
     v = (np.float32(1.0) + (x - y) * inv) * scale
     iu, iv = np.uint32(u), np.uint32(v)
     fu, fv = u - np.float32(iu), v - np.float32(iv)
-    one = np.uint32(1)
+    one, whole = np.uint32(1), np.float32(1.0)
     p00, p01, p10, p11 = dome[iv, iu], dome[iv, iu + one], dome[iv + one, iu], dome[iv + one, iu + one]
-    w00, w01, w10, w11 = (1 - fu) * (1 - fv), fu * (1 - fv), (1 - fu) * fv, fu * fv
+    w00, w01, w10, w11 = (whole - fu) * (whole - fv), fu * (whole - fv), (whole - fu) * fv, fu * fv
     for c in range(3):
         shift, mask = np.uint32(10 * c), np.uint32(FIELD)
         out[c, at] = (
@@ -197,23 +242,19 @@ def _dome_color(x, y, z, dome, out, at):
 
 
 @njit(**JIT)
-def _sky(out, dirs, dome, work):
-    """Sky along a row segment: exact at every `KNOT`th pixel, straight between."""
-    n = out.size
-    ends = work[0:3]
+def _sky(out, n, dirs, dome, ends):
+    """Sky along a row segment: exact at every `LANES`th pixel, straight between."""
+    share = np.float32(1.0 / LANES)
     _dome_color(dirs[0], dirs[1], dirs[2], dome, ends, 1)
-    for first in range(0, n, KNOT):
-        count = min(KNOT, n - first)
-        f = np.float32(first + count)
-        for c in range(3):
-            ends[c, 0] = ends[c, 1]
+    for first in range(0, n, LANES):
+        block = out[first : first + LANES]
+        f = np.float32(np.int32(first + LANES))
+        b0, g0, r0 = ends[0, 1], ends[1, 1], ends[2, 1]
         _dome_color(dirs[0] + dirs[3] * f, dirs[1] + dirs[4] * f, dirs[2] + dirs[5] * f, dome, ends, 1)
-        b0, g0, r0 = ends[0, 0], ends[1, 0], ends[2, 0]
-        share = np.float32(1.0) / np.float32(count)
         b1, g1, r1 = (ends[0, 1] - b0) * share, (ends[1, 1] - g0) * share, (ends[2, 1] - r0) * share
-        for i in range(count):
-            f = np.float32(i)
-            out[first + i] = (
+        for j in range(LANES):
+            f = np.float32(np.int32(j))
+            block[j] = (
                 np.uint32(0xFF000000)
                 | (np.uint32(r0 + r1 * f) << np.uint32(16))
                 | (np.uint32(g0 + g1 * f) << np.uint32(8))
@@ -252,110 +293,114 @@ def _ground_footprint(w, dw, wy, n, dirs, levels):
 @njit(**JIT)
 def _ground_addresses(index, share, sharp, w, dw, dirs, row, cam, steps, n):
     """Texel addresses of the four samples of each pixel of a ground segment, and bilinear shares when `sharp`."""
-    i0, i1, i2, i3 = index[0], index[1], index[2], index[3]
-    fu, fv = share[0], share[1]
     per_m = np.float32(row[5])
     base, width = np.uint32(row[0]), np.uint32(row[1])
     ox, oy = (cam[0] - np.float32(row[3])) * per_m, (cam[1] - np.float32(row[4])) * per_m
     top_x, top_y = np.float32(row[1] - 2.001), np.float32(row[2] - 2.001)
-    zero = np.float32(0.0)
+    zero, half, one = np.float32(0.0), np.float32(0.5), np.uint32(1)
     dx, dy, sx, sy = dirs[0] * per_m, dirs[1] * per_m, dirs[3] * per_m, dirs[4] * per_m
     if sharp:
-        for i in range(n):
-            f = np.float32(i)
-            depth = np.float32(1.0) / (w + dw * f)
-            u = min(max(ox + depth * (dx + sx * f) - np.float32(0.5), zero), top_x)
-            v = min(max(oy + depth * (dy + sy * f) - np.float32(0.5), zero), top_y)
-            iu, iv = np.uint32(u), np.uint32(v)
-            fu[i], fv[i] = u - np.float32(iu), v - np.float32(iv)
-            at = base + iv * width + iu
-            i0[i] = at
-            i1[i] = at + np.uint32(1)
-            i2[i] = at + width
-            i3[i] = at + width + np.uint32(1)
+        for first in range(0, n, LANES):
+            begin, rows, mix = np.float32(np.int32(first)), index[first:], share[first:]
+            for j in range(LANES):
+                f = begin + np.float32(np.int32(j))
+                depth = np.float32(1.0) / (w + dw * f)
+                u = min(max(ox + depth * (dx + sx * f) - half, zero), top_x)
+                v = min(max(oy + depth * (dy + sy * f) - half, zero), top_y)
+                iu, iv = np.uint32(u), np.uint32(v)
+                mix[j] = u - np.float32(iu)
+                mix[SEGMENT + j] = v - np.float32(iv)
+                at = base + iv * width + iu
+                rows[j] = at
+                rows[SEGMENT + j] = at + one
+                rows[2 * SEGMENT + j] = at + width
+                rows[3 * SEGMENT + j] = at + width + one
         return
     ax, ay, bx, by = steps[0] * per_m, steps[1] * per_m, steps[2] * per_m, steps[3] * per_m
     large, small = np.float32(0.375), np.float32(0.125)
-    s1x, s1y, s2x, s2y = (
-        large * bx + small * ax,
-        large * by + small * ay,
-        small * bx - large * ax,
-        small * by - large * ay,
-    )
-    for i in range(n):
-        f = np.float32(i)
-        depth = np.float32(1.0) / (w + dw * f)
-        u = ox + depth * (dx + sx * f)
-        v = oy + depth * (dy + sy * f)
-        ua, va = min(max(u + s1x, zero), top_x), min(max(v + s1y, zero), top_y)
-        ub, vb = min(max(u - s1x, zero), top_x), min(max(v - s1y, zero), top_y)
-        uc, vc = min(max(u + s2x, zero), top_x), min(max(v + s2y, zero), top_y)
-        ud, vd = min(max(u - s2x, zero), top_x), min(max(v - s2y, zero), top_y)
-        i0[i] = base + np.uint32(va) * width + np.uint32(ua)
-        i1[i] = base + np.uint32(vb) * width + np.uint32(ub)
-        i2[i] = base + np.uint32(vc) * width + np.uint32(uc)
-        i3[i] = base + np.uint32(vd) * width + np.uint32(ud)
+    s1x, s1y = large * bx + small * ax, large * by + small * ay
+    s2x, s2y = small * bx - large * ax, small * by - large * ay
+    for first in range(0, n, LANES):
+        begin, rows = np.float32(np.int32(first)), index[first:]
+        for j in range(LANES):
+            f = begin + np.float32(np.int32(j))
+            depth = np.float32(1.0) / (w + dw * f)
+            u = ox + depth * (dx + sx * f)
+            v = oy + depth * (dy + sy * f)
+            ua, va = min(max(u + s1x, zero), top_x), min(max(v + s1y, zero), top_y)
+            ub, vb = min(max(u - s1x, zero), top_x), min(max(v - s1y, zero), top_y)
+            uc, vc = min(max(u + s2x, zero), top_x), min(max(v + s2y, zero), top_y)
+            ud, vd = min(max(u - s2x, zero), top_x), min(max(v - s2y, zero), top_y)
+            rows[j] = base + np.uint32(va) * width + np.uint32(ua)
+            rows[SEGMENT + j] = base + np.uint32(vb) * width + np.uint32(ub)
+            rows[2 * SEGMENT + j] = base + np.uint32(vc) * width + np.uint32(uc)
+            rows[3 * SEGMENT + j] = base + np.uint32(vd) * width + np.uint32(ud)
 
 
 @njit(**JIT)
-def _ground_light(light, sunlit, w, dw, dirs, n, sun, lamp):
-    """Shares of sun and lamp light along a ground segment: exact at every `KNOT`th pixel, straight between."""
-    if light[MAPPED] == 0:
+def _ground_texels(index, share, sharp, tex, palette, wet, n):
+    """Look up and mix the four texels of each pixel: packed sums into the first row of `index` (four times the value).
+
+    The mirroring share goes into the third row of `share` if `wet`.
+    """
+    if wet:
         for i in range(n):
-            sun[i] = light[SUN_Z]
-            lamp[i] = np.float32(0.0)
-        return
-    ox, oy = (light[CAM_X] - light[MAP_X]) * light[MAP_SCALE], (light[CAM_Y] - light[MAP_Y]) * light[MAP_SCALE]
-    scale = light[MAP_SCALE]
-    depth = scale / w
-    u, v = ox + depth * dirs[0], oy + depth * dirs[1]
-    s2, l2 = _map_value(sunlit[0], u, v) * light[SUN_Z], _map_value(sunlit[1], u, v)
-    for first in range(0, n, KNOT):
-        count = min(KNOT, n - first)
-        s0, l0 = s2, l2
-        f = np.float32(first + count)
-        depth = scale / max(w + dw * f, np.float32(1e-6))
-        u, v = ox + depth * (dirs[0] + dirs[3] * f), oy + depth * (dirs[1] + dirs[4] * f)
-        share = np.float32(1.0) / np.float32(count)
-        s2, l2 = _map_value(sunlit[0], u, v) * light[SUN_Z], _map_value(sunlit[1], u, v)
-        s1, l1 = (s2 - s0) * share, (l2 - l0) * share
-        for i in range(count):
-            sun[first + i] = s0 + s1 * np.float32(i)
-            lamp[first + i] = l0 + l1 * np.float32(i)
-
-
-@njit(**JIT)
-def _ground_channels(index, share, sharp, red, green, blue, n):
-    """Mix the four texels of each pixel into gamma-2 channels, 0 to 1."""
-    i0, i1, i2, i3, fu, fv = index[0], index[1], index[2], index[3], share[0], share[1]
-    mask = np.uint32(FIELD)
+            share[2 * SEGMENT + i] = np.float32(palette[tex[index[i]]] >> np.uint32(30))
     if not sharp:
-        unit = np.float32(PER_FIELD)
         for i in range(n):
-            total = i0[i] + i1[i] + i2[i] + i3[i]
-            blue[i] = np.float32(total & mask) * unit
-            green[i] = np.float32((total >> np.uint32(10)) & mask) * unit
-            red[i] = np.float32((total >> np.uint32(20)) & mask) * unit
+            index[i] = (
+                palette[tex[index[i]]]
+                + palette[tex[index[SEGMENT + i]]]
+                + palette[tex[index[2 * SEGMENT + i]]]
+                + palette[tex[index[3 * SEGMENT + i]]]
+            )
         return
-    unit = np.float32(1.0 / 255.0)
-    for c in range(3):
-        shift = np.uint32(10 * c)
-        channel = blue if c == 0 else (green if c == 1 else red)
-        for i in range(n):
-            low = np.float32((i0[i] >> shift) & mask) * (1 - fu[i]) + np.float32((i1[i] >> shift) & mask) * fu[i]
-            high = np.float32((i2[i] >> shift) & mask) * (1 - fu[i]) + np.float32((i3[i] >> shift) & mask) * fu[i]
-            channel[i] = (low * (1 - fv[i]) + high * fv[i]) * unit
+    for i in range(n):
+        index[i] = palette[tex[index[i]]]
+        index[SEGMENT + i] = palette[tex[index[SEGMENT + i]]]
+        index[2 * SEGMENT + i] = palette[tex[index[2 * SEGMENT + i]]]
+        index[3 * SEGMENT + i] = palette[tex[index[3 * SEGMENT + i]]]
+    _mix_texels(index, share, n)
 
 
 @njit(**JIT)
-def _ground(out, w, dw, wy, dirs, light, tex, levels, palette, sunlit, work, index):
+def _mix_texels(index, share, n):
+    """Mix four texels per pixel by their bilinear shares: packed values times four into the first row of `index`."""
+    mask, four = np.uint32(FIELD), np.float32(4.0)
+    for first in range(0, n, LANES):
+        rows, mix = index[first:], share[first:]
+        for j in range(LANES):
+            fu, fv = mix[j], mix[SEGMENT + j]
+            p, q, r, s = rows[j], rows[SEGMENT + j], rows[2 * SEGMENT + j], rows[3 * SEGMENT + j]
+            total = np.uint32(0)
+            for c in range(3):
+                shift = np.uint32(10 * c)
+                a, b = np.float32((p >> shift) & mask), np.float32((q >> shift) & mask)
+                c0, d = np.float32((r >> shift) & mask), np.float32((s >> shift) & mask)
+                low, high = a + fu * (b - a), c0 + fu * (d - c0)
+                total |= np.uint32(four * (low + fv * (high - low))) << shift
+            rows[j] = total
+
+
+@njit(**JIT)
+def _ground_light(light, sunlit, u, v):
+    """Shares of sun and lamp light at a place on the ground, cells of the light maps."""
+    if light[MAPPED] == 0:
+        return light[SUN_Z], np.float32(0.0)
+    lamp = _map_value(sunlit, 1, u, v) if light[LAMPED] > 0 else np.float32(0.0)
+    return _map_value(sunlit, 0, u, v) * light[SUN_Z], lamp
+
+
+@njit(**JIT)
+def _ground(out, n, w, dw, wy, dirs, light, tex, levels, palette, sunlit, work, index):
     """Ground seen along one row segment.
 
     Addresses and colours are worked out in loops without memory look-ups, the look-ups in loops without arithmetic:
     only so do the former run on vector units.
 
     Args:
-        out: (n,) uint32 pixels.
+        out: (>= n,) uint32 pixels; up to `LANES` - 1 behind the segment are written too.
+        n: Length of the segment, at most `SEGMENT`.
         w, dw, wy: Inverse depth at the first pixel, its change per pixel to the right and per pixel down.
         dirs: (9,) float32: world view direction at the first pixel, its change per pixel right, and per pixel down.
         light: The light table.
@@ -363,69 +408,81 @@ def _ground(out, w, dw, wy, dirs, light, tex, levels, palette, sunlit, work, ind
         levels: (L, 6) float64 rows of offset, width, height, x0, y0, texels per metre, finest first.
         palette: (256,) uint32 packed texels; the two highest bits say how much an entry mirrors when wet.
         sunlit: (2, S, S) float32 share of sun, and lamp light, around the camera.
-        work, index: (8, SEGMENT) float32 and (4, SEGMENT) uint32 scratch.
+        work, index: (4 * SEGMENT,) float32 and uint32 scratch.
     """
-    n = out.size
     level, sharp, ax, ay, bx, by = _ground_footprint(w, dw, wy, n, dirs, levels)
     cam, steps = (light[CAM_X], light[CAM_Y]), (ax, ay, bx, by)
     _ground_addresses(index, work, sharp, w, dw, dirs, levels[level], cam, steps, n)
-    for k in range(4):
-        row = index[k]
-        for i in range(n):
-            row[i] = palette[tex[row[i]]]
-    sun, lamp = work[2], work[3]
-    _ground_light(light, sunlit, w, dw, dirs, n, sun, lamp)
+    _ground_texels(index, work, sharp, tex, palette, light[WET] > 0, n)
     fog, fog_step = _fog_span(light, w, dw, n)
-    red, green, blue, gloss = work[4], work[5], work[6], work[7]
-    for i in range(n):
-        gloss[i] = np.float32(index[0, i] >> np.uint32(30))
-    _ground_channels(index, work, sharp, red, green, blue, n)
+    scale, least = light[MAP_SCALE], np.float32(1e-6)
+    ox, oy = (light[CAM_X] - light[MAP_X]) * scale, (light[CAM_Y] - light[MAP_Y]) * scale
+    depth = scale / w
+    sun1, lamp1 = _ground_light(light, sunlit, ox + depth * dirs[0], oy + depth * dirs[1])
     r0, g0, b0 = light[FOG_RGB], light[FOG_RGB + 1], light[FOG_RGB + 2]
-    sky_r, sky_g, sky_b = light[SKY_RGB], light[SKY_RGB + 1], light[SKY_RGB + 2]
-    sun_r, sun_g, sun_b = light[SUN_RGB], light[SUN_RGB + 1], light[SUN_RGB + 2]
-    lamp_r, lamp_g, lamp_b = light[LAMP_RGB], light[LAMP_RGB + 1], light[LAMP_RGB + 2]
-    for i in range(n):
-        t = fog + fog_step * np.float32(i)
-        r = red[i] * red[i] * (sky_r + sun[i] * sun_r + lamp[i] * lamp_r)
-        g = green[i] * green[i] * (sky_g + sun[i] * sun_g + lamp[i] * lamp_g)
-        b = blue[i] * blue[i] * (sky_b + sun[i] * sun_b + lamp[i] * lamp_b)
-        out[i] = _pixel(r0 + t * (r - r0), g0 + t * (g - g0), b0 + t * (b - b0))
+    unit, share = np.float32(PER_FIELD * PER_FIELD), np.float32(1.0 / LANES)
+    sky_r, sky_g, sky_b = light[SKY_RGB] * unit, light[SKY_RGB + 1] * unit, light[SKY_RGB + 2] * unit
+    sun_r, sun_g, sun_b = light[SUN_RGB] * unit, light[SUN_RGB + 1] * unit, light[SUN_RGB + 2] * unit
+    lamp_r, lamp_g, lamp_b = light[LAMP_RGB] * unit, light[LAMP_RGB + 1] * unit, light[LAMP_RGB + 2] * unit
+    mask = np.uint32(FIELD)
+    for first in range(0, n, LANES):
+        block, rows = out[first : first + LANES], index[first:]
+        begin, f = np.float32(np.int32(first)), np.float32(np.int32(first + LANES))
+        sun0, lamp0 = sun1, lamp1
+        depth = scale / max(w + dw * f, least)
+        sun1, lamp1 = _ground_light(
+            light, sunlit, ox + depth * (dirs[0] + dirs[3] * f), oy + depth * (dirs[1] + dirs[4] * f)
+        )
+        sun_step, lamp_step = (sun1 - sun0) * share, (lamp1 - lamp0) * share
+        clear = fog + fog_step * begin
+        for j in range(LANES):
+            f = np.float32(np.int32(j))
+            total = rows[j]
+            b = np.float32(total & mask)
+            g = np.float32((total >> np.uint32(10)) & mask)
+            r = np.float32((total >> np.uint32(20)) & mask)
+            sun, lamp, t = sun0 + sun_step * f, lamp0 + lamp_step * f, clear + fog_step * f
+            r = r * r * (sky_r + sun * sun_r + lamp * lamp_r)
+            g = g * g * (sky_g + sun * sun_g + lamp * lamp_g)
+            b = b * b * (sky_b + sun * sun_b + lamp * lamp_b)
+            block[j] = _pixel(r0 + t * (r - r0), g0 + t * (g - g0), b0 + t * (b - b0))
 
 
 @njit(**JIT)
-def _wet(out, mirror, w, dw, dirs, light, work):
+def _wet(out, mirror, n, w, dw, dirs, light, gloss):
     """Lay a reflection over ground just drawn: `mirror` (n,) holds the pixels as far above the horizon as it is below.
 
     For things far away against the camera's height that is where a level mirror shows them.
     """
-    n = out.size
-    shine, gloss = work[0], work[7]
     third = np.float32(1.0 / 3.0)
-    for first in range(0, n, KNOT):
-        f = np.float32(first)
+    low = np.uint32(255)
+    for first in range(0, n, LANES):
+        f = np.float32(np.int32(first))
         dx, dy, dz = dirs[0] + dirs[3] * f, dirs[1] + dirs[4] * f, dirs[2] + dirs[5] * f
         steep = min(abs(dz) / np.sqrt(dx * dx + dy * dy + dz * dz), np.float32(1.0))
-        away = (1 - steep) * (1 - steep)
+        away = np.float32(1.0) - steep
         depth = np.float32(1.0) / (w + dw * f)
         gx, gy = light[CAM_X] + depth * dx, light[CAM_Y] + depth * dy
         puddle = np.sin(0.55 * gx + 1.7 * np.sin(0.31 * gy)) + np.sin(0.43 * gy + 1.3 * np.sin(0.37 * gx))
         deep = min(max(0.72 + 0.28 * puddle, 0.35), 1.0)
-        strength = np.float32(light[WET] * deep * (0.05 + 0.80 * away * away)) * third
-        for i in range(first, min(first + KNOT, n)):
-            shine[i] = strength
-    low = np.uint32(255)
-    for i in range(n):
-        k = shine[i] * gloss[i]
-        here, there = out[i], mirror[i]
-        b0, b1 = np.float32(here & low), np.float32(there & low)
-        g0, g1 = np.float32((here >> np.uint32(8)) & low), np.float32((there >> np.uint32(8)) & low)
-        r0, r1 = np.float32((here >> np.uint32(16)) & low), np.float32((there >> np.uint32(16)) & low)
-        out[i] = (
-            np.uint32(0xFF000000)
-            | (np.uint32(r0 + k * (r1 - r0)) << np.uint32(16))
-            | (np.uint32(g0 + k * (g1 - g0)) << np.uint32(8))
-            | np.uint32(b0 + k * (b1 - b0))
+        strength = np.float32(light[WET] * deep * (0.05 + 0.80 * away * away * away * away)) * third
+        here_block, there_block, mix = (
+            out[first : first + LANES],
+            mirror[first : first + LANES],
+            gloss[2 * SEGMENT + first :],
         )
+        for j in range(LANES):
+            k = strength * mix[j]
+            here, there = here_block[j], there_block[j]
+            b0, b1 = np.float32(here & low), np.float32(there & low)
+            g0, g1 = np.float32((here >> np.uint32(8)) & low), np.float32((there >> np.uint32(8)) & low)
+            r0, r1 = np.float32((here >> np.uint32(16)) & low), np.float32((there >> np.uint32(16)) & low)
+            here_block[j] = (
+                np.uint32(0xFF000000)
+                | (np.uint32(r0 + k * (r1 - r0)) << np.uint32(16))
+                | (np.uint32(g0 + k * (g1 - g0)) << np.uint32(8))
+                | np.uint32(b0 + k * (b1 - b0))
+            )
 
 
 @njit(**JIT)
@@ -470,65 +527,72 @@ def _texture_level(spec, ax, ay, bx, by):
 
 
 @njit(**JIT)
-def _textured(out, w, dw, wy, uvs, lit, light, atlas, spec, index):
+def _textured(out, n, w, dw, wy, uvs, lit, light, atlas, spec, index):
     """A repeating texture times the light on its triangle, four samples per pixel.
 
     Args:
-        out: (n,) uint32 pixels.
+        out: (>= n,) uint32 pixels; up to `LANES` - 1 behind the segment are written too.
+        n: Length of the segment, at most `SEGMENT`.
         w, dw, wy: Inverse depth, its change right and down.
         uvs: (6,) float32: u and v numerators at the first pixel, their change right, their change down.
         lit: (3,) light on the triangle.
         light: The light table.
         atlas: (B,) uint32 packed texels of all textures and levels.
         spec: (3,) int64: offset, log2 of width, log2 of height of level 0. Levels follow each other down to 1 x 1.
-        index: (4, SEGMENT) uint32 scratch.
+        index: (4 * SEGMENT,) uint32 scratch.
     """
-    n = out.size
-    half = np.float32(0.5) * np.float32(n)
+    one, half = np.float32(1.0), np.float32(0.5) * np.float32(np.int32(n))
     mid_w = w + dw * half
     um, vm = uvs[0] + uvs[2] * half, uvs[1] + uvs[3] * half
-    u, v = um / mid_w, vm / mid_w
-    ax, ay = (um + uvs[2]) / (mid_w + dw) - u, (vm + uvs[3]) / (mid_w + dw) - v
-    bx, by = (um + uvs[4]) / (mid_w + wy) - u, (vm + uvs[5]) / (mid_w + wy) - v
+    middle, right, down = one / mid_w, one / (mid_w + dw), one / (mid_w + wy)
+    u, v = um * middle, vm * middle
+    ax, ay = (um + uvs[2]) * right - u, (vm + uvs[3]) * right - v
+    bx, by = (um + uvs[4]) * down - u, (vm + uvs[5]) * down - v
     offset, bits_u, bits_v = _texture_level(spec, ax, ay, bx, by)
     wide, tall = np.float32(1 << bits_u), np.float32(1 << bits_v)
     # Repetition is taken out near the first pixel, so that what is left is positive and small.
-    away = np.float32(64.0)
-    u0 = (away - np.floor(uvs[0] / w)) * wide
-    v0 = (away - np.floor(uvs[1] / w)) * tall
+    away, start = np.float32(64.0), one / w
+    u0 = (away - np.floor(uvs[0] * start)) * wide
+    v0 = (away - np.floor(uvs[1] * start)) * tall
     large, small = np.float32(0.375), np.float32(0.125)
     s1x, s1y = (large * bx + small * ax) * wide, (large * by + small * ay) * tall
     s2x, s2y = (small * bx - large * ax) * wide, (small * by - large * ay) * tall
     nu, nv, du, dv = uvs[0] * wide, uvs[1] * tall, uvs[2] * wide, uvs[3] * tall
-    i0, i1, i2, i3 = index[0], index[1], index[2], index[3]
     mask_u, mask_v = np.uint32((1 << bits_u) - 1), np.uint32((1 << bits_v) - 1)
     shift, base = np.uint32(bits_u), np.uint32(offset)
     zero, top = np.float32(0.0), np.float32(1e6)
+    for first in range(0, n, LANES):
+        begin, rows = np.float32(np.int32(first)), index[first:]
+        for j in range(LANES):
+            f = begin + np.float32(np.int32(j))
+            depth = one / (w + dw * f)
+            u = min(max(u0 + (nu + du * f) * depth, zero), top)
+            v = min(max(v0 + (nv + dv * f) * depth, zero), top)
+            rows[j] = base + ((np.uint32(v + s1y) & mask_v) << shift) + (np.uint32(u + s1x) & mask_u)
+            rows[SEGMENT + j] = base + ((np.uint32(v - s1y) & mask_v) << shift) + (np.uint32(u - s1x) & mask_u)
+            rows[2 * SEGMENT + j] = base + ((np.uint32(v + s2y) & mask_v) << shift) + (np.uint32(u + s2x) & mask_u)
+            rows[3 * SEGMENT + j] = base + ((np.uint32(v - s2y) & mask_v) << shift) + (np.uint32(u - s2x) & mask_u)
     for i in range(n):
-        f = np.float32(i)
-        depth = np.float32(1.0) / (w + dw * f)
-        u = min(max(u0 + (nu + du * f) * depth, zero), top)
-        v = min(max(v0 + (nv + dv * f) * depth, zero), top)
-        i0[i] = base + ((np.uint32(v + s1y) & mask_v) << shift) + (np.uint32(u + s1x) & mask_u)
-        i1[i] = base + ((np.uint32(v - s1y) & mask_v) << shift) + (np.uint32(u - s1x) & mask_u)
-        i2[i] = base + ((np.uint32(v + s2y) & mask_v) << shift) + (np.uint32(u + s2x) & mask_u)
-        i3[i] = base + ((np.uint32(v - s2y) & mask_v) << shift) + (np.uint32(u - s2x) & mask_u)
-    for i in range(n):
-        i0[i] = atlas[i0[i]] + atlas[i1[i]] + atlas[i2[i]] + atlas[i3[i]]
+        index[i] = (
+            atlas[index[i]] + atlas[index[SEGMENT + i]] + atlas[index[2 * SEGMENT + i]] + atlas[index[3 * SEGMENT + i]]
+        )
     fog, fog_step = _fog_span(light, w, dw, n)
     unit = np.float32(PER_FIELD)
     mask = np.uint32(FIELD)
     r0, g0, b0 = light[FOG_RGB], light[FOG_RGB + 1], light[FOG_RGB + 2]
-    lr, lg, lb3 = lit[0] * unit * unit, lit[1] * unit * unit, lit[2] * unit * unit
-    for i in range(n):
-        total = i0[i]
-        blue = np.float32(total & mask)
-        green = np.float32((total >> np.uint32(10)) & mask)
-        red = np.float32(total >> np.uint32(20))
-        t = fog + fog_step * np.float32(i)
-        out[i] = _pixel(
-            r0 + t * (red * red * lr - r0), g0 + t * (green * green * lg - g0), b0 + t * (blue * blue * lb3 - b0)
-        )
+    lr, lg, lb = lit[0] * unit * unit, lit[1] * unit * unit, lit[2] * unit * unit
+    for first in range(0, n, LANES):
+        block, rows = out[first : first + LANES], index[first:]
+        clear = fog + fog_step * np.float32(np.int32(first))
+        for j in range(LANES):
+            total = rows[j]
+            blue = np.float32(total & mask)
+            green = np.float32((total >> np.uint32(10)) & mask)
+            red = np.float32(total >> np.uint32(20))
+            t = clear + fog_step * np.float32(np.int32(j))
+            block[j] = _pixel(
+                r0 + t * (red * red * lr - r0), g0 + t * (green * green * lg - g0), b0 + t * (blue * blue * lb - b0)
+            )
 
 
 @njit(**JIT)
@@ -549,6 +613,22 @@ def _directions(light, dirs, sx, sy, inv_f):
 
 
 @njit(**JIT)
+def _run_end(ibuf, begin, stop):
+    """End of the run of equal numbers that begins at `begin`, at most `stop`."""
+    n, end = ibuf[begin], begin + 1
+    while end + LANES <= stop:
+        other = np.int32(0)
+        for j in range(LANES):
+            other |= ibuf[end + j] ^ n
+        if other != 0:
+            break
+        end += LANES
+    while end < stop and ibuf[end] == n:
+        end += 1
+    return end
+
+
+@njit(**JIT)
 def _uv_at(uvp, n, x, y, uvs):
     """Texture numerators at a pixel and their changes: into uvs[0:6]."""
     for k in range(2):
@@ -557,12 +637,26 @@ def _uv_at(uvp, n, x, y, uvs):
         uvs[4 + k] = uvp[n, 3 * k + 1]
 
 
+def scratch(triangles: int) -> tuple[NDArray[Any], ...]:
+    """Room in which `shade` works on that many visible triangles."""
+    return (
+        np.empty((triangles, 3), np.float32),  # light on each
+        np.empty((triangles, 6)),  # planes of their texture numerators
+        np.zeros(triangles, np.bool_),  # which of these are known
+        np.empty(9, np.float32),
+        np.empty(6, np.float32),
+        np.zeros(4 * SEGMENT, np.float32),
+        np.zeros(4 * SEGMENT, np.uint32),
+        np.empty((3, 2), np.float32),
+    )
+
+
 @njit(**JIT)
-def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome, ground, atlas, specs, sunlit, out):
+def shade(buffer, width, height, focal, tris, draws, light, dome, ground, textures, sunlit, room, out):
     """Colour every pixel of a visibility buffer.
 
     Args:
-        ibuf: (H * W,) int32 from `rasterize`, with `src`, `drw`, `plane`.
+        buffer: (ibuf, src, drw, plane) from `rasterize`; ibuf is (H * W,) int32.
         width, height, focal: Pixels.
         tris: (pos, nrm, rgb, kind, flags, part, tex, uv) of all triangles: (T, 9), (T, 3), (T, 3) float32, four
             integer columns (T,), (T, 6) float32.
@@ -571,18 +665,38 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
         dome: (S, S) uint32 sky.
         ground: (texels, levels, palette) as `_ground` takes them, but levels (K, L, 6) for all images; a ground
             triangle's texture number says which.
-        atlas, specs: Packed textures and (K, 3) int64 rows as `_textured` takes them.
+        textures: (atlas, specs): packed textures and (K, 3) int64 rows as `_textured` takes them.
         sunlit: (2, M, M) float32 light maps around the camera.
-        out: (H * W,) uint32 BGRA pixels, written whole.
+        room: See `scratch`, for as many triangles as `src` has.
+        out: (H * W + LANES,) uint32 BGRA pixels, written whole; what lies behind the picture means nothing.
     """
+    _shade_rows(
+        borrowed(buffer),
+        width,
+        height,
+        focal,
+        borrowed(tris),
+        borrowed(draws),
+        borrowed(light),
+        borrowed(dome),
+        borrowed(ground),
+        borrowed(textures),
+        borrowed(sunlit),
+        borrowed(room),
+        borrowed(out),
+    )
+
+
+@njit(**JIT)
+def _shade_rows(buffer, width, height, focal, tris, draws, light, dome, ground, textures, sunlit, room, out):
+    """See `shade`."""
+    ibuf, src, drw, plane = buffer
+    atlas, specs = textures
     pos, nrm, rgb, kind, flags, part, tex, uv = tris
     mats, rots, tints, emits = draws
     texels, levels, palette = ground
+    lit, uvp, done, dirs, uvs, work, index, ends = room
     center_x, center_y, inv_f = width * 0.5, height * 0.5, 1.0 / focal
-    lit, uvp = np.empty((src.size, 3), np.float32), np.empty((src.size, 6))
-    done = np.zeros(src.size, np.bool_)
-    dirs, uvs = np.empty(9, np.float32), np.empty(6, np.float32)
-    work, index = np.empty((8, SEGMENT), np.float32), np.empty((4, SEGMENT), np.uint32)
     horizon = _horizon(light, center_y, focal)
     for row in range(height):
         at = row * width
@@ -590,25 +704,22 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
         while end < width:
             x = end
             n = ibuf[at + x]
-            end = x + 1
-            stop = min(width, x + SEGMENT)
-            while end < stop and ibuf[at + end] == n:
-                end += 1
-            pixels = out[at + x : at + end]
+            end = _run_end(ibuf, at + x, at + min(width, x + SEGMENT)) - at
+            count, pixels = end - x, out[at + x : at + end + LANES]
             if n < 0 or kind[src[n]] == GROUND:
                 _directions(light, dirs, (x + 0.5 - center_x) * inv_f, (row + 0.5 - center_y) * inv_f, inv_f)
             if n < 0:
-                _sky(pixels, dirs, dome, work)
+                _sky(pixels, count, dirs, dome, ends)
                 continue
             t = src[n]
             dw, wy = plane[n, 0], plane[n, 1]
             w = np.float32(dw * (x + 0.5) + wy * (row + 0.5) + plane[n, 2])
             if kind[t] == GROUND:
                 image = levels[tex[t]]
-                _ground(pixels, w, dw, wy, dirs, light, texels, image, palette, sunlit, work, index)
+                _ground(pixels, count, w, dw, wy, dirs, light, texels, image, palette, sunlit, work, index)
                 if light[WET] > 0:
                     back = width * min(max(horizon - row, 0), max(row - 1, 0))
-                    _wet(pixels, out[back + x : back + end], w, dw, dirs, light, work)
+                    _wet(pixels, out[back + x : back + end + LANES], count, w, dw, dirs, light, work)
                 continue
             if not done[n]:
                 done[n] = True
@@ -618,9 +729,9 @@ def shade(ibuf, width, height, focal, src, drw, plane, tris, draws, light, dome,
                     _uv_plane(n, t, d, pos, uv, mats, focal, center_x, center_y, uvp)
             if tex[t] >= 0:
                 _uv_at(uvp, n, x + 0.5, row + 0.5, uvs)
-                _textured(pixels, w, dw, wy, uvs, lit[n], light, atlas, specs[tex[t]], index)
+                _textured(pixels, count, w, dw, wy, uvs, lit[n], light, atlas, specs[tex[t]], index)
             else:
-                _flat(pixels, w, dw, lit[n], light)
+                _flat(pixels, count, w, dw, lit[n], light)
     if light[RAIN] > 0:
         bright = 255.0 * np.sqrt(min(light[FOG_RGB + 1] * 1.3 + 0.07, 1.0))
         _rain(out, width, height, light[RAIN], light[WIND], bright, int(light[MOMENT]))
