@@ -366,6 +366,8 @@ def test_the_traffic_manager_drives_within_its_lane(client: Any, world: Any) -> 
         assert sum(travelled.values()) > 60.0
     finally:
         manager.set_synchronous_mode(False)
+        # Its thread would end the process when it waits in vain for a server that is gone.
+        manager.shut_down()
 
 
 def test_reloading_keeps_working(client: Any) -> None:
