@@ -59,8 +59,8 @@ def _borrowed(typing_context, arrays):
     """
 
     def bare(context, builder, kind, value):
-        if isinstance(kind, types.BaseTuple):
-            parts = [bare(context, builder, part, builder.extract_value(value, i)) for i, part in enumerate(kind)]
+        if isinstance(kind, types.Tuple | types.UniTuple):
+            parts = [bare(context, builder, part, builder.extract_value(value, i)) for i, part in enumerate(kind.types)]
             return context.make_tuple(builder, kind, parts)
         struct = make_array(kind)(context, builder, value=value)
         struct.meminfo = cgutils.get_null_value(struct.meminfo.type)
