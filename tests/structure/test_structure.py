@@ -170,7 +170,7 @@ def test_tests_with_servers_have_processes_of_their_own() -> None:
     """The Makefile lists every test file that connects clients to servers."""
     listed = set(re.findall(r"tests/[\w/]+\.py", (ROOT / "Makefile").read_text(encoding="utf-8")))
     fixtures = re.compile(
-        r"\b(carla_server_process|carla_client|sync_world|start_server|ServerProcess|evaluation: Evaluation)\b"
+        r"\b(carla_server_process|carla_client|sync_world|start_server|ServerProcess|scenes_test|evaluation: Evaluation)\b"
     )
     using = {
         str(path.relative_to(ROOT))

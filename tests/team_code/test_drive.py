@@ -54,7 +54,10 @@ def drive(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         command = [sys.executable, "-m", "team_code.drive", "--checkpoint", str(checkpoint), "--no-browser"]
         command += ["--port", str(lease.rpc), "--routes-subset", "900", "--pace", "0"]
         command += ["--logs", str(tmp_path_factory.mktemp("logs")), "--option", "device=cpu"]
+        # A shell that starts tests in the background lets its children ignore Ctrl-C.
+        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        signal.signal(signal.SIGINT, handler)
         assert process.stdout is not None
         line = ""
         while "drive it yourself at" not in line:
