@@ -15,6 +15,7 @@ from simlingo_training.config import AugmentationSettings, CacheSettings, DataSe
 from simlingo_training.data import prompts
 from simlingo_training.data.augment import OPERATORS, augment
 from simlingo_training.data.chat import ChatTokenizer
+from simlingo_training.data.collate import Stacks
 from simlingo_training.data.dataset import Draw, TileStore, view_of
 from simlingo_training.data.images import TileSpec, camera_to_tiles, closest_grid, tile_image
 from simlingo_training.data.module import SimLingoData
@@ -230,6 +231,18 @@ def test_fixed_samples_come_again_in_every_epoch_and_keep_the_shares():
     assert [sum(draw.bucket == name for draw in first) for name in ("all", "rare", "dream")] == [50, 30, 20]
     parts = [list(BucketSampler(pools(), 100, seed=1, rank=rank, world=2, distinct=20)) for rank in range(2)]
     assert [draw for pair in zip(*parts) for draw in pair] == first
+
+
+def test_memory_of_a_batch_is_used_again_only_when_nobody_holds_it():
+    stacks = Stacks()
+    first, second = (torch.from_numpy(stacks.take((2, 3))) for _ in range(2))
+    part, place = first[1:], first.data_ptr()
+    assert second.data_ptr() != place
+    del first
+    assert stacks.take((2, 3)).ctypes.data != place
+    del part
+    assert stacks.take((2, 3)).ctypes.data == place
+    assert stacks.take((3, 3)).shape == (3, 3)
 
 
 def test_an_empty_bucket_is_refused():
