@@ -78,7 +78,8 @@ SCENES = (
     Scene("AccidentTwoWays", "1005", Ego(ram="police"), says=HIT_VEHICLE),
     waits_for_ever("AccidentTwoWays", "1005", 20.0, 14.0, stream_starts(4.9, 6.5)),
     Scene(
-        "ParkedObstacle", "1120", Ego(aside=(16.0, 58.0, -1.4)), (*BREAKDOWN, ends_behind("end"), removed()), may=HIT_VEHICLE
+        "ParkedObstacle", "1120", Ego(aside=(16.0, 58.0, -1.4)), (*BREAKDOWN, ends_behind("end"), removed()),
+        may=HIT_VEHICLE | RAN_LIGHT,
     ),
     Scene("ParkedObstacle", "1120", Ego(ram="car"), says=HIT_VEHICLE),
     waits_for_ever("ParkedObstacle", "1120", 20.0, 14.0, traffic_is_slower_than(40.0, 9.0, 13.0)),
@@ -125,7 +126,7 @@ SCENES = (
         ),
         may=HIT_VEHICLE | RAN_LIGHT,
     ),
-    Scene("BlockedIntersection", "1010", Ego(ram="car"), says=HIT_VEHICLE),
+    Scene("BlockedIntersection", "1010", Ego(ram="car"), says=HIT_VEHICLE, may=RAN_LIGHT),
     waits_for_ever("BlockedIntersection", "1010", 12.0, may=HIT_VEHICLE),
     waits_for_ever(
         "SignalizedJunctionLeftTurn", "1156", 15.0, 14.0, stream(3, 9.0), stream_gaps(22.0, 38.0), stream_turn(*OPPOSITE),
