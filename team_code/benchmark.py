@@ -111,7 +111,13 @@ def measure(name: str, driver: Driver, options: argparse.Namespace, folder: Path
         if outcome.exit is not Exit.DONE:
             raise RuntimeError(f"{name}: {outcome.exit.value}: {outcome.detail} (logs in {spec.folder})")
     manifests = [json.loads((Path(spec.folder) / "results_manifest.json").read_text()) for spec in specs]
-    routes = [route for manifest in manifests for route in manifest["routes"].values() if "ticks" in route]
+    begun = [(name, route) for manifest in manifests for name, route in manifest["routes"].items()]
+    routes = [route for _, route in begun if "run" in route.get("wall_s", {})]
+    if len(routes) < len(begun):
+        idle = ", ".join(f"{name}: {route.get('reason')}" for name, route in begun if route not in routes)
+        raise RuntimeError(
+            f"{len(begun) - len(routes)} of {len(begun)} routes were not driven ({idle}; logs in {folder})"
+        )
     ticks = sum(route["ticks"] for route in routes)
     server_s, client_s = processors.seconds("server"), processors.seconds("client")
     return {
