@@ -63,7 +63,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 def build_model(arguments: argparse.Namespace, **changes: Any) -> Checkpoint:
     """A model with random weights."""
-    tiny = arguments.backbone.startswith("tiny")
+    tiny = arguments.backbone == "tiny"
     tiles = TileSpec(192 if tiny else 448)
     lora = LoraSettings(enabled=not tiny and not arguments.full_language, shared_dropout=arguments.shared_dropout)
     settings = ModelSettings(backbone=arguments.backbone, tiles=tiles, lora=lora, **changes)

@@ -527,20 +527,8 @@ def _texture_level(spec, ax, ay, bx, by):
 
 
 @njit(**JIT)
-def _textured(out, n, w, dw, wy, uvs, lit, light, atlas, spec, index):
-    """A repeating texture times the light on its triangle, four samples per pixel.
-
-    Args:
-        out: (>= n,) uint32 pixels; up to `LANES` - 1 behind the segment are written too.
-        n: Length of the segment, at most `SEGMENT`.
-        w, dw, wy: Inverse depth, its change right and down.
-        uvs: (6,) float32: u and v numerators at the first pixel, their change right, their change down.
-        lit: (3,) light on the triangle.
-        light: The light table.
-        atlas: (B,) uint32 packed texels of all textures and levels.
-        spec: (3,) int64: offset, log2 of width, log2 of height of level 0. Levels follow each other down to 1 x 1.
-        index: (4 * SEGMENT,) uint32 scratch.
-    """
+def _texture_addresses(index, n, w, dw, wy, uvs, spec):
+    """Texel addresses of the four samples of each pixel of a textured segment; arguments as of `_textured`."""
     one, half = np.float32(1.0), np.float32(0.5) * np.float32(np.int32(n))
     mid_w = w + dw * half
     um, vm = uvs[0] + uvs[2] * half, uvs[1] + uvs[3] * half
@@ -572,6 +560,24 @@ def _textured(out, n, w, dw, wy, uvs, lit, light, atlas, spec, index):
             rows[SEGMENT + j] = base + ((np.uint32(v - s1y) & mask_v) << shift) + (np.uint32(u - s1x) & mask_u)
             rows[2 * SEGMENT + j] = base + ((np.uint32(v + s2y) & mask_v) << shift) + (np.uint32(u + s2x) & mask_u)
             rows[3 * SEGMENT + j] = base + ((np.uint32(v - s2y) & mask_v) << shift) + (np.uint32(u - s2x) & mask_u)
+
+
+@njit(**JIT)
+def _textured(out, n, w, dw, wy, uvs, lit, light, atlas, spec, index):
+    """A repeating texture times the light on its triangle, four samples per pixel.
+
+    Args:
+        out: (>= n,) uint32 pixels; up to `LANES` - 1 behind the segment are written too.
+        n: Length of the segment, at most `SEGMENT`.
+        w, dw, wy: Inverse depth, its change right and down.
+        uvs: (6,) float32: u and v numerators at the first pixel, their change right, their change down.
+        lit: (3,) light on the triangle.
+        light: The light table.
+        atlas: (B,) uint32 packed texels of all textures and levels.
+        spec: (3,) int64: offset, log2 of width, log2 of height of level 0. Levels follow each other down to 1 x 1.
+        index: (4 * SEGMENT,) uint32 scratch.
+    """
+    _texture_addresses(index, n, w, dw, wy, uvs, spec)
     for i in range(n):
         index[i] = (
             atlas[index[i]] + atlas[index[SEGMENT + i]] + atlas[index[2 * SEGMENT + i]] + atlas[index[3 * SEGMENT + i]]

@@ -51,7 +51,7 @@ def bench_loader(arguments: Namespace) -> dict[str, Any]:
             cache=CacheSettings(table_dir=table),
         )
         started = time.perf_counter()
-        data = make_data(settings, arguments.backbone.startswith("tiny"))
+        data = make_data(settings, arguments.backbone == "tiny")
         data.setup()
         opened = time.perf_counter() - started
         batches = iter(data.train_dataloader())
