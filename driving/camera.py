@@ -44,13 +44,6 @@ class CameraRig:
         return self.width / (2 * np.tan(np.radians(self.fov_deg) / 2))
 
     @property
-    def intrinsics(self) -> Array:
-        """(3, 3) matrix with square pixels and the principal point in the image centre."""
-        return np.array(
-            [[self.focal_px, 0, self.width / 2], [0, self.focal_px, self.height / 2], [0, 0, 1]], dtype=np.float64
-        )
-
-    @property
     def pose(self) -> Array:
         """(4, 4) matrix from the camera frame to the ego frame."""
         return pose_matrix(

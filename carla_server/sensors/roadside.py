@@ -22,7 +22,6 @@ LAMP_SPACING, TREE_SPACING = 28.0, 13.0  # metres
 SETBACK = 3.0  # metres between the outermost lane and a house front
 STYLES = ("concrete", "brick", "sandstone", "glass", "plaster")
 SPECIES = ("maple", "birch", "plane", "linden", "pine")
-CLEAR_ABOVE = 6.0  # metres; a road this much higher or lower is on another level
 
 
 class Clearance:

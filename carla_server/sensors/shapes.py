@@ -129,14 +129,6 @@ def both_sides(shape: Mesh) -> Mesh:
     return join([shape, mirrored(shape)])
 
 
-def at_rest(limbs: Sequence[Limb], skip: frozenset[Joint] = frozenset()) -> Mesh:
-    """All limbs of a shape in one mesh, joints unmoved."""
-    return join(limb.shape.moved(offset=limb.pivot) for limb in limbs if limb.joint not in skip)
-
-
-DOORS = frozenset({Joint.DOOR_FL, Joint.DOOR_FR, Joint.DOOR_RL, Joint.DOOR_RR})
-
-
 def linear(rgb: tuple[int, int, int]) -> tuple[float, float, float]:
     """An 8-bit display colour as linear light (gamma 2)."""
     r, g, b = ((channel / 255.0) ** 2 for channel in rgb)

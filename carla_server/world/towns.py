@@ -35,7 +35,6 @@ class TownLibrary:
             self._folders += sorted(folder for folder in carla_root.glob("**/OpenDrive") if folder.is_dir())
         self._folders.append(OWN_TOWNS)
         self._kept: dict[str, RoadMap] = {}
-        self._drawn: str | None = None
 
     @classmethod
     def standard(cls, folders: Iterable[Path] = ()) -> TownLibrary:

@@ -24,11 +24,6 @@ class RouteFollower:
         self._points = [(t.location.x, t.location.y) for t, _ in route]
         self._index = 0
 
-    @property
-    def is_at_end(self) -> bool:
-        """Whether the last point is the nearest."""
-        return self._index >= len(self._points) - 1
-
     def steer(self, pose: carla.Transform, speed: float) -> float:
         """Steering in [-1, 1] towards the route ``look ahead`` metres in front.
 

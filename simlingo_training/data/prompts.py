@@ -16,7 +16,7 @@ as `random.Random` has.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -191,19 +191,6 @@ def instruction_prompt(speed: float, navigation: str | None, instruction: str, s
     return {None: "", True: SAFETY, False: INSTRUCTION_FOLLOWING}[safety] + text
 
 
-def chat_prompt(prompt: str, num_image_tokens: int) -> str:
-    """Wrap a prompt in the chat format up to and including the assistant header."""
-    image = f"<img>{IMAGE_CONTEXT * num_image_tokens}</img>\n"
-    return f"{USER_HEADER}{image}{prompt}{END_OF_TURN}{ASSISTANT_HEADER}"
-
-
 def chat_answer(answer: str) -> str:
     """The answer and the token that ends it."""
     return f"{answer}{END_OF_TURN}"
-
-
-def drop_special(text: str, special: Sequence[Any]) -> str:
-    """Remove special-token texts from a decoded answer."""
-    for token in special:
-        text = text.replace(str(token), "")
-    return text

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from driving.label_records import CommentaryLabel, QaPair, VqaLabel, fill
 from driving.paraphrases import Paraphrases, read_paraphrases
-from simlingo_training.config import NUM_SPEED_WAYPOINTS, TaskShares
+from simlingo_training.config import TaskShares
 from simlingo_training.data import prompts
 from simlingo_training.data.prompts import Draws
 
@@ -377,9 +377,3 @@ def reworded(dream: Dream, instruction: str, phrases: Paraphrases, draws: Draws)
     if number >= min(len(dream.templates), len(dream.slots)) or dream.templates[number] not in phrases.wordings:
         return instruction
     return fill(draws.choice(phrases.wordings[dream.templates[number]]), dream.slots[number])
-
-
-def distance_waypoints(waypoints: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Waypoints (10, 2) as (distance driven, 0) pairs (10, 2), metres, counted from the origin."""
-    steps = np.diff(np.concatenate([np.zeros((1, 2)), waypoints[:NUM_SPEED_WAYPOINTS]]), axis=0)
-    return np.stack([np.linalg.norm(steps, axis=1).cumsum(), np.zeros(len(steps))], axis=1)

@@ -200,7 +200,6 @@ class ExpertConfig:
         max_nudge: Farthest it gives way, metres.
         unblock_at_waits: Push on even when a light, a queue or an oncoming lane is what it waits for.
         steer_noise: Standard deviation of the noise on the applied steering.
-        save_radius: Radius of recorded lights and stop signs, metres.
         check_while_overtaking: Keep the hazard checks while driving on the oncoming lane.
         gap_check: Look for a gap before moving to a lane of the same direction, and return when an obstacle is gone.
         all_scenarios: Handle every active scenario in range rather than the nearest only.
@@ -245,7 +244,6 @@ class ExpertConfig:
     max_nudge: float = 1.2
     unblock_at_waits: bool = False
     steer_noise: float = 1e-3
-    save_radius: float = 64.0
     check_while_overtaking: bool = True
     gap_check: bool = True
     all_scenarios: bool = True

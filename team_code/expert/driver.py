@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import carla
 import numpy as np
@@ -251,8 +251,3 @@ class Expert:
 
 def _saved_points(ahead: Array) -> Array:
     return ahead[FIRST_SAVED_POINT::SAVED_POINT_STRIDE, :2][:NUM_SAVED_POINTS].copy()
-
-
-def without_noise(config: ExpertConfig) -> ExpertConfig:
-    """The same expert without steering noise, for evaluation."""
-    return replace(config, steer_noise=0.0)

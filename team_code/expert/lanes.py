@@ -157,10 +157,6 @@ class LaneFollowers:
         index = path.nearest(xyz[:2], 0, path.end + SEARCHED_POINTS)
         return _Follower(path, index) if _follows(path, index, xyz[:2], yaw) else None
 
-    def path_at(self, place: Array) -> LanePath:
-        """The lane nearest to a place (3,) and the straightest way on."""
-        return self.path_from(self._map.get_waypoint(carla.Location(*map(float, place))))
-
     def path_from(self, waypoint: carla.Waypoint, to_sink: bool = False) -> LanePath:
         """The whole lane of a waypoint and the straightest way on, or the way to where a stream ends."""
         to_sink &= bool(self._sink_lanes)

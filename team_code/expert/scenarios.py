@@ -142,7 +142,6 @@ class Progress:
         waited: Ticks spent waiting for a gap.
         blend: Points over which the path moves over; more at speed.
         factor: Share of the way to the centre of the other lane.
-        keeps_lane: Whether the ego's centre stays in its own lane.
         has_room: Whether oncoming cars have room beside the shifted path.
         near_ticks: Ticks spent within the distance of the obstacle at which its scenario takes notice.
         actor: First obstacle.
@@ -157,7 +156,6 @@ class Progress:
     waited: int = 0
     blend: int = 80
     factor: float = 1.0
-    keeps_lane: bool = False
     has_room: bool = False
     near_ticks: int = 0
     actor: carla.Actor | None = None
@@ -394,7 +392,7 @@ def _hold_beside(at: Situation, progress: Progress, until: int) -> None:
 def _choose_side_step(at: Situation, progress: Progress, left: bool) -> None:
     """Decide how far to move over: as far as the vehicles need where the ego's centre then stays in its own lane."""
     ego_half = float(at.scene.ego.extent[1])
-    progress.factor, progress.keeps_lane, progress.has_room = at.row.factor, False, False
+    progress.factor, progress.has_room = at.row.factor, False
     rows = [i for i in map(at.scene.vehicles.index_of, (actor.id for actor in at.vehicles)) if i is not None]
     if at.row.clearance is None or not rows:
         return
@@ -405,7 +403,7 @@ def _choose_side_step(at: Situation, progress: Progress, left: bool) -> None:
     if other is None or step > beside.lane_width / 2 - BORDER_RESERVE_M:
         return
     lane_distance = float(other.transform.location.distance(beside.transform.location))
-    progress.factor, progress.keeps_lane = max(step, 0.0) / lane_distance, True
+    progress.factor = max(step, 0.0) / lane_distance
     progress.has_room = lane_distance - WIDE_CAR_M - step - ego_half > ONCOMING_RESERVE_M
 
 

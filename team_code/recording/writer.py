@@ -23,13 +23,6 @@ class BackgroundWriter:
         self._pool = ThreadPoolExecutor(max_workers=num_threads, thread_name_prefix="recorder")
         self._room = threading.BoundedSemaphore(max_waiting)
         self._errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
-        self._num_written = 0
-        self._lock = threading.Lock()
-
-    @property
-    def num_written(self) -> int:
-        """Jobs done so far."""
-        return self._num_written
 
     def submit(self, job: Callable[[], None]) -> None:
         """Queue a job; waits while too many are waiting.
@@ -49,8 +42,6 @@ class BackgroundWriter:
     def _run(self, job: Callable[[], None]) -> None:
         try:
             job()
-            with self._lock:
-                self._num_written += 1
         except BaseException as error:
             self._errors.put(error)
         finally:

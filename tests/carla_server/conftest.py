@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 
 from carla_server.wire import streams
-from carla_server.wire.values import Description, Pose, VehicleControl
+from carla_server.wire.values import Description, Pose
 from carla_server.world.actors import Actor
 from carla_server.world.towns import TownLibrary
 from carla_server.world.world import World
-
-PEDALS = VehicleControl(0.0, 0.0, 0.0, False, False, False, 0)
 
 
 class Recorder:

@@ -347,9 +347,6 @@ class KinematicTrafficManager:
     def set_desired_speed(self, actor: Actor, kmh: float) -> None:
         self.world.desired[actor.id] = kmh
 
-    def set_path(self, actor: Actor, path: list[carla.Location]) -> None:
-        self.world.paths[actor.id] = path
-
     def __getattr__(self, name: str):
         allowed = (
             "auto_lane_change", "distance_to_leading_vehicle", "vehicle_lane_offset", "update_vehicle_lights",

@@ -48,7 +48,7 @@ TOWN = "Mini01"
 LIMIT = 50.0 / 3.6
 """Speed limit of its streets, m/s."""
 
-OPPOSITE, FROM_THE_LEFT = (150.0, 210.0), (60.0, 120.0)
+OPPOSITE = (150.0, 210.0)
 """Headings against the ego's, degrees."""
 
 ACCIDENT = (

@@ -19,11 +19,9 @@ from team_code import agent_simlingo
 from team_code.agent_config import AgentConfig
 from team_code.agent_simlingo import SimLingoAgent
 from team_code.drive_log import read_drive_log
-from team_code.localisation import GeoReference
 from team_code.prompting import Navigation, Verdict, verdict
 from team_code.route_planner import PlanPoint
 
-ORIGIN = GeoReference(0.0, 0.0)
 METRES_PER_DEGREE = math.pi * 6378137.0 / 180
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from carla_server.map.generator.crossings import lanes_in
 from carla_server.map.generator.document import ControllerSpec, RoadSpec, element
@@ -27,13 +27,6 @@ class Ids:
     signals: Iterator[int]
     objects: Iterator[int]
     controllers: Iterator[int]
-
-
-@dataclass
-class Regulation:
-    """What stands and lies at one node."""
-
-    controllers: list[ControllerSpec] = field(default_factory=list)
 
 
 def regulate(node: Node, arms: list[Arm], roads: dict[int, RoadSpec], ids: Ids) -> list[ControllerSpec]:

@@ -47,12 +47,10 @@ class ActiveJunction:
     Attributes:
         junction: Its crossing by the route.
         sources: Where its cars appear.
-        owners: Scenarios that have prepared it.
     """
 
     junction: RouteJunction
     sources: list[Source] = field(default_factory=list)
-    owners: set[int] = field(default_factory=set)
 
 
 class JunctionTraffic:

@@ -25,7 +25,6 @@ HIGHWAY = {"speed_limit": 25.0}
 ON_HIGHWAY = {"num_lanes_same_direction": 3, "num_lanes_opposite_direction": 0}
 IN_JUNCTION = {"is_in_junction": True, "junction_id": 5}
 BESIDE_ROUTE = [[x, 3.5] for x, _ in ROUTE]
-PARKED = {"lane_type_str": "Parking"}
 DEVIATING = {"changed_route": True, "route_original": BESIDE_ROUTE}
 
 
