@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,7 +78,7 @@ def parse_json(content: bytes, path: str | os.PathLike[str]) -> Any:
         if str(path).endswith(".gz"):
             content = gzip.decompress(content)
         return json.loads(content)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(
             f"{path}: expected one complete JSON value, got {len(content)} bytes that do not parse: {error}"
         ) from error
