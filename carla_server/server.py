@@ -7,6 +7,7 @@ are served; the next tick waits for them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from carla_server.calls import Session, Simulator, dispatch
+from carla_server.calls.pulse import Missed
 from carla_server.view.http import LiveView
 from carla_server.wire import rpc, streams
 from carla_server.world.towns import TownLibrary
@@ -33,8 +35,16 @@ DEFERRED = frozenset({"tick_cue", "load_new_episode", "apply_batch"})
 RECONNECTING = frozenset({"version", "get_episode_info", "get_sensor_token"})
 #: How long a load waits for the client's Traffic Manager to be busy with a call, seconds.
 LOAD_PATIENCE_S = 0.15
+#: How long a Traffic Manager that answered has to go on by itself, and how long a connection that woke it stays, seconds.
+AWAKE_S, KEEP_OPEN_S = 1.0, 5.0
 #: How long a client may take to subscribe to a new episode, seconds.
 RECONNECT_PATIENCE_S = 2.0
+
+
+def may_wait(call: rpc.Call) -> bool:
+    """Whether a call advances the world or replaces it; a batch does only if told to tick."""
+    ticks = call.name != "apply_batch" or (len(call.arguments) > 1 and call.arguments[1] is True)
+    return call.name in DEFERRED and ticks
 
 
 class SocketPublisher:
@@ -137,18 +147,21 @@ class RpcProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take over calls and run those that may run."""
-        self.session.last_heard = time.monotonic()
+        self.session.pulse.heard = time.monotonic()
         try:
             self._waiting.extend(self._connection.receive(data))
         except rpc.ProtocolError as error:
             log.warning("closing the connection of %s: %s", self.session.address, error)
             self._transport.close()
             return
-        if self._timer is None or self._load_seen is not None or self._reconnect_by is not None:
-            self.pump()
+        self.pump()
 
     def pump(self) -> None:
-        """Run waiting calls until one has to wait for something."""
+        """Run waiting calls until one has to wait for something.
+
+        While a tick waits, calls that came after it are run: they are from other threads of the client, and the tick may
+        wait for just them.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -157,11 +170,16 @@ class RpcProtocol(asyncio.Protocol):
             self._reconnect(answers)
         while self._waiting and self._reconnect_by is None:
             call = self._waiting[0]
-            delay = self._delay(call) if call.name in DEFERRED else None
-            if delay is not None:
-                self._later(delay)
-                break
-            self._waiting.popleft()
+            delay = self._delay(call) if may_wait(call) else None
+            if delay is None:
+                self._waiting.popleft()
+            else:
+                behind = self._overtaking(call)
+                if behind is None:
+                    self._later(delay)
+                    break
+                self._waiting.remove(behind)
+                call = behind
             answers.append(self._server.answer(call, self.session))
             if call.name == "load_new_episode":
                 self._load_seen = None
@@ -170,6 +188,12 @@ class RpcProtocol(asyncio.Protocol):
                     self._later(RECONNECT_PATIENCE_S)
         if answers and not self._transport.is_closing():
             self._transport.write(b"".join(answers))
+
+    def _overtaking(self, held: rpc.Call) -> rpc.Call | None:
+        """The first call behind a held tick that need not wait; None if there is none, or what is held is no tick."""
+        if held.name != "tick_cue":
+            return None
+        return next((call for call in self._waiting if not may_wait(call)), None)
 
     def _later(self, delay: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(delay, self.pump)
@@ -267,6 +291,7 @@ class Server:
         self.simulator = Simulator(World(library, town, self.publisher, seed, self.streaming_port), recordings)
         self.clients: set[RpcProtocol] = set()
         self.view_port = view_port
+        self._helpers: set[asyncio.Task[None]] = set()
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until cancelled; `ready` is called once the ports answer."""
@@ -299,29 +324,39 @@ class Server:
             for client in self.clients:
                 hung = self.simulator.hung_manager(client.session)
                 if hung is not None:
-                    await self._wake(*hung)
+                    self._helpers.add(helper := asyncio.create_task(self._wake(client.session, *hung)))
+                    helper.add_done_callback(self._helpers.discard)
 
-    async def _wake(self, address: str, port: int) -> None:
+    async def _wake(self, session: Session, address: str, port: int, lost: Missed) -> None:
         """Set a Traffic Manager going again whose thread and client wait for each other.
 
-        Switching its synchronous mode off and on makes its thread run a step and signal its end once more, whichever of
-        the two signals was lost. A further `synchronous_tick` would not do: its caller takes the signal away from the
-        client that waits for it.
+        First it is called, and once it has answered there is another second for it: a process that was only stopped or
+        starved goes on by itself. If the signal to begin was lost, switching its synchronous mode off and on gives it
+        again. A `synchronous_tick` would not do: its caller takes the signal of the end away from the client that waits
+        for it. If the signal of the end was lost, it does: it returns at once, and the step that it begins ends with
+        another signal. Should the client only have been thinking, it waits for the end of that step, so that nothing of
+        it is left behind.
         """
-        log.warning("the Traffic Manager at %s:%d missed a tick; waking it", address, port)
+        calls: list[list[Any]] = [["set_synchronous_mode", [False]], ["set_synchronous_mode", [True]]]
+        if lost is Missed.END:
+            calls = [["synchronous_tick", []]]
         try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 1.0)
-            for number, enabled in enumerate((False, True), start=1):
-                writer.write(rpc.pack([rpc.REQUEST, number, "set_synchronous_mode", [enabled]]))
-            await writer.drain()
-            asyncio.get_running_loop().call_later(5.0, writer.close)
+            reader, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 1.0)
+            with contextlib.closing(writer):
+                writer.write(rpc.pack([rpc.REQUEST, 0, "health_check_remote_TM", []]))
+                await reader.read(1)
+                await asyncio.sleep(AWAKE_S)
+                if not session.pulse.still_missed(lost, time.monotonic()):
+                    return
+                log.warning("the Traffic Manager at %s:%d missed a tick's %s; waking it", address, port, lost.value)
+                for number, call in enumerate(calls, start=1):
+                    writer.write(rpc.pack([rpc.REQUEST, number, *call]))
+                await asyncio.sleep(KEEP_OPEN_S)
         except OSError as error:
             log.warning("the Traffic Manager at %s:%d does not answer: %s", address, port, error)
 
     def delay(self, call: rpc.Call, session: Session) -> float | None:
         """Seconds after which a call should be tried again; None if it may run now."""
-        if call.name == "apply_batch" and not (len(call.arguments) > 1 and call.arguments[1] is True):
-            return None
         if self.publisher.unfinished:
             return 0.0002
         return self.simulator.hold_tick(session) or None
@@ -332,8 +367,8 @@ class Server:
         if self.simulator.forget_world_stream:
             self.simulator.forget_world_stream = False
             self.publisher.forget(streams.WORLD_STREAM)
-        if call.name == "tick_cue" and session.managers:
-            session.waiting_since, session.ticked = time.monotonic(), True
+        if session.managers:
+            session.pulse.called(call.name, time.monotonic())
         return reply
 
     def subscribed(self, stream: int, transport: asyncio.Transport) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
 from carla_server.calls import actors, lights, vehicles, walkers
@@ -87,6 +86,4 @@ def apply_batch(simulator: Simulator, session: Session, commands: Any, do_tick: 
     results = [run(simulator, session, command) for command in values.array(commands)]
     if values.boolean(do_tick):
         simulator.world.tick()
-    session.last_batch = time.monotonic()
-    session.waiting_since = None
     return results

@@ -6,19 +6,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from carla_server.calls.pulse import Missed, Pulse
 from carla_server.world.recorder import ReplayOptions
 from carla_server.world.world import World
 
 #: A subscription announced by `get_sensor_token` is waited for at most this long, seconds.
 SUBSCRIPTION_PATIENCE_S = 2.0
-#: A tick is answered no earlier than this after the last batch of a client that runs a Traffic Manager, seconds: its
-#: thread needs that long to wait for the next tick, and a signal sent earlier would be lost.
-TRAFFIC_MANAGER_REST_S = 0.0015
-#: A Traffic Manager that sent no batch for this long after a tick missed the signal to begin, seconds.
-TRAFFIC_MANAGER_PATIENCE_S = 3.0
-#: A client that sent nothing at all for this long after its Traffic Manager's batch may have missed the signal that the
-#: Traffic Manager is done, seconds. Long, because it may as well be thinking.
-SILENCE_S = 30.0
 
 
 @dataclass(eq=False)
@@ -28,19 +21,13 @@ class Session:
     Attributes:
         address: Where it connects from.
         managers: Ports of the Traffic Managers it runs.
-        last_batch: When its last batch was answered, on `time.monotonic`'s clock.
-        waiting_since: When a tick was answered after which its Traffic Manager has not yet sent a batch; None if it has.
-        last_heard: When it last sent anything, on the same clock.
-        ticked: Whether its last tick was answered and it was not helped since.
+        pulse: What is known of its Traffic Manager's thread.
         unknown: Unknown methods it called, each logged once.
     """
 
     address: str = ""
     managers: set[int] = field(default_factory=set)
-    last_batch: float = 0.0
-    waiting_since: float | None = None
-    last_heard: float = 0.0
-    ticked: bool = False
+    pulse: Pulse = field(default_factory=Pulse)
     unknown: set[str] = field(default_factory=set)
 
 
@@ -77,23 +64,17 @@ class Simulator:
             }
             if self.announced:
                 return 0.0005
-        if session.managers:
-            return max(0.0, session.last_batch + TRAFFIC_MANAGER_REST_S - now)
-        return 0.0
+        return session.pulse.hold(now) if session.managers else 0.0
 
     def close(self, session: Session) -> None:
         """Forget a client that is gone: a stale Traffic Manager would cost the next client seconds."""
         for port in [port for port, (_, owner) in self.managers.items() if owner is session]:
             del self.managers[port]
 
-    def hung_manager(self, session: Session) -> tuple[str, int] | None:
-        """Address of a Traffic Manager of `session` that missed the signal of the last tick, at most once per tick."""
-        if not session.ticked or not session.managers:
+    def hung_manager(self, session: Session) -> tuple[str, int, Missed] | None:
+        """Address of a Traffic Manager of `session` that waits for a signal which was lost, and for which."""
+        lost = session.pulse.missed(time.monotonic()) if session.managers else None
+        if lost is None:
             return None
-        now = time.monotonic()
-        not_begun = session.waiting_since is not None and now - session.waiting_since > TRAFFIC_MANAGER_PATIENCE_S
-        if not not_begun and now - session.last_heard < SILENCE_S:
-            return None
-        session.ticked, session.waiting_since = False, None
         port = min(session.managers)
-        return self.managers[port][0], port
+        return self.managers[port][0], port, lost

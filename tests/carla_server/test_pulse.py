@@ -1,0 +1,147 @@
+"""Ticks under Traffic Manager: when they wait, when a lost signal is given again, and that delays change no drive."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from carla_server import process
+from carla_server.benchmark import synchronous
+from carla_server.calls.pulse import (
+    MISSED_AMONG_CALLS_S,
+    MISSED_S,
+    POLLING,
+    REST_S,
+    SETTLING_S,
+    SILENCE_S,
+    STEP_PATIENCE_S,
+    Missed,
+    Pulse,
+)
+
+DELAYED_SERVER = Path(__file__).with_name("delayed_server.py")
+TICKS = 160
+
+
+def steps(count: int = 5) -> tuple[Pulse, float]:
+    """A client after some regular steps, and the time."""
+    pulse, now = Pulse(), 100.0
+    for _ in range(count):
+        for name in ("tick_cue", "get_vehicle_light_states", "apply_batch", "get_episode_settings"):
+            now += 0.01
+            pulse.heard = now
+            pulse.called(name, now)
+    return pulse, now
+
+
+def test_a_tick_rests_after_the_thread_of_the_traffic_manager_went_to_sleep() -> None:
+    pulse, now = steps()
+    assert pulse.hold(now) == pytest.approx(REST_S)
+    assert pulse.hold(now + REST_S) == 0.0
+
+
+def test_a_tick_waits_a_little_for_the_call_by_which_a_step_ends() -> None:
+    pulse, now = steps()
+    pulse.called("tick_cue", now)
+    pulse.called("apply_batch", now)
+    assert pulse.hold(now) > 0.0
+    assert pulse.hold(now + SETTLING_S + REST_S) == 0.0
+
+
+def test_a_tick_waits_for_the_batch_of_the_step_before() -> None:
+    pulse, now = steps()
+    pulse.called("tick_cue", now)
+    assert pulse.hold(now + 0.5 * STEP_PATIENCE_S) > 0.0
+    pulse.called("apply_batch", now + 0.5 * STEP_PATIENCE_S)
+    pulse.called("get_episode_settings", now + 0.5 * STEP_PATIENCE_S)
+    assert pulse.hold(now + 0.5 * STEP_PATIENCE_S + REST_S) == 0.0
+
+
+def test_a_traffic_manager_that_runs_by_itself_holds_no_tick_and_is_not_woken() -> None:
+    pulse, now = steps()
+    pulse.called("tick_cue", now)
+    for _ in range(POLLING + 1):
+        pulse.called("get_episode_settings", now)
+    assert pulse.hold(now) == 0.0
+    assert pulse.missed(now + MISSED_AMONG_CALLS_S + 1.0) is None
+
+
+def test_who_never_sends_a_batch_waits_for_none() -> None:
+    pulse = Pulse()
+    for now in range(100, 110):
+        pulse.called("tick_cue", float(now))
+        assert pulse.hold(float(now)) == 0.0
+
+
+def test_a_lost_signal_is_told_once_per_tick_and_only_after_silence() -> None:
+    pulse, now = steps()
+    assert pulse.missed(now + MISSED_S + 1.0) is None  # after a step it may be thinking
+    pulse.heard = now
+    pulse.called("tick_cue", now)
+    assert pulse.missed(now + 0.9 * MISSED_S) is None
+    assert pulse.missed(now + 1.1 * MISSED_S) is Missed.BEGIN
+    assert pulse.missed(now + 1.2 * MISSED_S) is None
+    assert pulse.still_missed(Missed.BEGIN, now + 1.5 * MISSED_S)
+    pulse.heard = now + 1.6 * MISSED_S
+    assert not pulse.still_missed(Missed.BEGIN, now + 1.7 * MISSED_S)  # the step has begun: it is only slow
+    assert pulse.missed(now + 1.1 * MISSED_AMONG_CALLS_S) is Missed.BEGIN
+
+
+def test_the_signal_of_a_steps_end_counts_as_lost_after_long_silence_only() -> None:
+    pulse, now = steps()
+    assert pulse.missed(now + 0.9 * SILENCE_S) is None
+    assert pulse.missed(now + 1.1 * SILENCE_S) is Missed.END
+
+
+def drive(server: process.ServerProcess) -> str:
+    """Digest of a drive with Traffic Manager: cars come and go, and are told speeds."""
+    import carla
+
+    client, digest = server.client(), hashlib.sha256()
+    with synchronous(client):
+        world = client.load_world("Mini02", reset_settings=False)
+        manager = client.get_trafficmanager(server.port + 500)
+        manager.set_synchronous_mode(True)
+        manager.set_hybrid_physics_mode(True)
+        manager.set_random_device_seed(3)
+        points, library = world.get_map().get_spawn_points(), world.get_blueprint_library()
+        blueprint = library.find("vehicle.lincoln.mkz_2020")
+        blueprint.set_attribute("role_name", "hero")
+        hero = world.spawn_actor(blueprint, points[0])
+        cars: list[Any] = []
+        for tick in range(TICKS):
+            if tick % 8 == 0:
+                car = world.try_spawn_actor(library.find("vehicle.tesla.model3"), points[1 + tick // 8])
+                if car is not None:
+                    car.set_autopilot(True, manager.get_port())
+                    manager.update_vehicle_lights(car, True)
+                    cars.append(car)
+            if tick % 40 == 39:
+                cars[0].set_autopilot(False, manager.get_port())
+                cars.pop(0).destroy()
+            manager.set_desired_speed(cars[tick % len(cars)], 20.0 + tick % 30)
+            hero.apply_control(carla.VehicleControl(throttle=0.4))
+            world.tick()
+            for found in sorted(world.get_snapshot(), key=lambda row: row.id):
+                at = found.get_transform()
+                digest.update(repr((found.id, at.location.x, at.location.y, at.rotation.yaw)).encode())
+        manager.set_synchronous_mode(False)
+        manager.shut_down()
+    return digest.hexdigest()
+
+
+def test_late_messages_change_no_drive_under_traffic_manager() -> None:
+    with process.running_server(town="Mini02") as server:
+        undisturbed = drive(server)
+    popen = process.subprocess.Popen
+
+    def delayed(command: list[str], **options: Any) -> Any:
+        return popen([sys.executable, str(DELAYED_SERVER), "1", *command[3:]], **options)
+
+    with patch.object(process.subprocess, "Popen", delayed), process.running_server(town="Mini02") as server:
+        assert drive(server) == undisturbed
