@@ -12,6 +12,9 @@ judged. What counts:
 * Bends tighter than 7.5 m, which CARLA's towns have at the mouths of some junctions, are cut by every vehicle: Traffic
   Manager steers for a point some metres ahead. Departures within 8 m of one are reported by themselves.
 * **Stuck**: moved less than 5 m in 180 s, which is more than two cycles of the longest light.
+* A **junction is stuck** while somebody stands inside or before it and for 90 s nobody leaves it, though the lights let every
+  approach go once in 60 s at most.
+* **Removed**: Traffic Manager takes vehicles away that have stood 90 s without, or 180 s before a red light.
 * **Collisions** are those that collision sensors on all vehicles report.
 """
 
@@ -38,6 +41,9 @@ STEP_S = 0.05
 SAMPLE_TICKS = 2
 #: A vehicle that moves less than this in the time is stuck, metres and seconds.
 STUCK_MOVE_M, STUCK_TIME_S = 5.0, 180.0
+#: A junction that nobody leaves for so long while somebody waits is stuck, seconds. Those wait who stand inside or up to so
+#: far before it, metres; slower than this is standing, m/s.
+STUCK_JUNCTION_S, WAITING_M, STANDING = 90.0, 20.0, 0.2
 #: Distance travelled before and after crossing into a neighbour lane that belongs to the lane change, metres.
 LANE_CHANGE_REACH_M = 30.0
 #: A lane narrower than this is one that begins or ends, metres.
@@ -100,6 +106,7 @@ def drive(client: Any, world: Any, vehicles: Sequence[Any], manager_port: int, m
     sensors = []
     for vehicle in vehicles:
         vehicle.set_autopilot(True, manager_port)
+        manager.update_vehicle_lights(vehicle, True)
         sensor = world.spawn_actor(blueprint, carla.Transform(), attach_to=vehicle)
         sensor.listen(touched)
         sensors.append(sensor)
@@ -204,12 +211,28 @@ def tight_bends(road_map: RoadMap) -> Floats:
     return np.concatenate(places)
 
 
-def departures(road_map: RoadMap, drive: Drive, tight: bool = False) -> list[Departure]:
+def lanes_kept(road_map: RoadMap, drive: Drive) -> Floats:
+    """(T, V, 4) lane that each vehicle keeps best or -1, overhang to the left and right and the lane's width, metres."""
+    grid = road_map.lane_grid
+    usable = np.array([lane.type == "driving" for lane in road_map.lanes])
+    backwards = np.array([not lane.forward for lane in road_map.lanes])
+    samples, count = drive.poses.shape[:2]
+    found = np.empty((samples * count, 4))
+    widths = np.ascontiguousarray(np.broadcast_to(drive.half_width, (samples, count))).reshape(-1)
+    fit_lanes(
+        *(grid.origin, grid.shape, grid.starts, grid.members, np.ascontiguousarray(grid.quads), grid.lane),
+        *(usable, backwards, drive.poses.reshape(-1, 4), widths, found),
+    )
+    return found.reshape(samples, count, 4)
+
+
+def departures(road_map: RoadMap, drive: Drive, found: Floats, tight: bool = False) -> list[Departure]:
     """The worst departure of every vehicle from its lane, worst first; see the top of this module for what counts.
 
     Args:
         road_map: The town.
         drive: Poses.
+        found: What `lanes_kept` says of them.
         tight: Whether to look near tight bends, or everywhere else.
     """
     bends = tight_bends(road_map)
@@ -217,20 +240,8 @@ def departures(road_map: RoadMap, drive: Drive, tight: bool = False) -> list[Dep
     if len(bends):
         places = np.nan_to_num(drive.poses[..., :2], nan=1e9)
         near = KDTree(bends).query(places, distance_upper_bound=TIGHT_REACH_M)[0] < TIGHT_REACH_M
-    grid = road_map.lane_grid
-    usable = np.array([lane.type == "driving" for lane in road_map.lanes])
-    backwards = np.array([not lane.forward for lane in road_map.lanes])
-    samples, count = drive.poses.shape[:2]
-    found = np.empty((samples * count, 4))
-    widths = np.ascontiguousarray(np.broadcast_to(drive.half_width, (samples, count))).reshape(-1)
-    points = drive.poses.reshape(-1, 4)
-    fit_lanes(
-        *(grid.origin, grid.shape, grid.starts, grid.members, np.ascontiguousarray(grid.quads), grid.lane),
-        *(usable, backwards, points, widths, found),
-    )
-    found = found.reshape(samples, count, 4)
     worst = []
-    for vehicle in range(count):
+    for vehicle in range(drive.poses.shape[1]):
         lanes = found[:, vehicle, 0].astype(int)
         out = _excused(road_map, drive.poses[:, vehicle], lanes, found[:, vehicle, 1:3].copy())
         sides = out.max(axis=1)
@@ -301,19 +312,56 @@ def stuck(drive: Drive) -> list[tuple[int, float]]:
     return sorted(found, key=lambda row: -row[1])
 
 
+def junction_stands(road_map: RoadMap, drive: Drive, found: Floats) -> list[tuple[int, float, float]]:
+    """Longest time in which nobody left each junction though somebody waited, and when that was over; longest first.
+
+    Args:
+        road_map: The town.
+        drive: Poses.
+        found: What `lanes_kept` says of them.
+
+    Returns:
+        Junction, seconds, seconds since the beginning.
+    """
+    step = SAMPLE_TICKS * STEP_S
+    second = round(1.0 / step)
+    lane = found[..., 0].astype(int)
+    inside = np.where(lane >= 0, np.array([row.junction for row in road_map.lanes])[lane], -1)
+    moved = np.full(lane.shape, np.inf)
+    moved[second:] = np.hypot(*np.moveaxis(drive.poses[second:, :, :2] - drive.poses[:-second, :, :2], 2, 0))
+    ahead = np.array([next((road_map.lanes[k].junction for k in row.successors), -1) for row in road_map.lanes])
+    ends = np.array([row.travel_center[-1, :2] for row in road_map.lanes])
+    near = np.hypot(*np.moveaxis(drive.poses[..., :2] - ends[lane], 2, 0)) < WAITING_M
+    before = np.where((lane >= 0) & near, ahead[lane], -1)
+    still = moved < STANDING
+    stands = []
+    for junction in sorted(set(inside[inside >= 0].tolist())):
+        waiting = (still & ((inside == junction) | (before == junction))).any(axis=1)
+        left = np.zeros(len(waiting), np.bool_)
+        left[1:] = ((inside[:-1] == junction) & (inside[1:] != junction) & (lane[1:] >= 0)).any(axis=1)
+        run, longest, end = 0, 0, 0
+        for sample, stuck_now in enumerate(waiting & ~left):
+            run = run + 1 if stuck_now else 0
+            if run > longest:
+                longest, end = run, sample
+        stands.append((junction, longest * step, end * step))
+    return sorted(stands, key=lambda row: -row[1])
+
+
 def report(road_map: RoadMap, drive: Drive) -> dict[str, Any]:
     """What happened during a drive, as JSON holds it."""
-    worst, cut = departures(road_map, drive), departures(road_map, drive, tight=True)
-    stands = stuck(drive)
+    found = lanes_kept(road_map, drive)
+    worst, cut = departures(road_map, drive, found), departures(road_map, drive, found, tight=True)
+    stands, junctions = stuck(drive), junction_stands(road_map, drive, found)
     gone = int(np.isnan(drive.poses[-1, :, 0]).sum())
     moved = np.nansum(np.hypot(*np.moveaxis(np.diff(drive.poses[..., :2], axis=0), 2, 0)), axis=0)
 
     def place(vehicle: int, sample: int) -> str:
         x, y, z, _ = drive.poses[sample, vehicle].tolist()
-        found = road_map.locate(x, y, z)
-        lane = "off the network" if found is None else f"road {found.lane.key.road} lane {found.lane.key.lane}"
-        if found is not None and found.lane.junction >= 0:
-            lane += f" junction {found.lane.junction}"
+        under = road_map.locate(x, y, z)
+        lane = "off the network" if under is None else f"road {under.lane.key.road} lane {under.lane.key.lane}"
+        if under is not None and under.lane.junction >= 0:
+            lane += f" junction {under.lane.junction}"
         return f"{drive.names[vehicle]} at ({x:.1f}, {y:.1f}) {lane}"
 
     def last(vehicle: int) -> int:
@@ -329,6 +377,13 @@ def report(road_map: RoadMap, drive: Drive) -> dict[str, Any]:
         "stuck": sum(seconds >= STUCK_TIME_S for _, seconds in stands),
         "longest_stand_s": round(stands[0][1], 1),
         "stuck_places": [place(vehicle, last(vehicle)) for vehicle, seconds in stands if seconds >= STUCK_TIME_S][:10],
+        "stuck_junctions": sum(seconds >= STUCK_JUNCTION_S for _, seconds, _ in junctions),
+        "longest_junction_stand_s": round(max((seconds for _, seconds, _ in junctions), default=0.0), 1),
+        "stuck_junction_places": [
+            f"junction {junction} for {seconds:.0f} s until {end:.0f} s"
+            for junction, seconds, end in junctions
+            if seconds >= STUCK_JUNCTION_S
+        ][:10],
         "worst_departure_m": round(worst[0].metres, 2),
         "departures_over_half_metre": sum(row.metres > 0.5 for row in worst),
         "departure_places": [

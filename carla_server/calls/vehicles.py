@@ -118,7 +118,7 @@ def get_vehicle_light_state(simulator: Simulator, session: Session, actor_id: An
 def set_vehicle_light_state(simulator: Simulator, session: Session, actor_id: Any, lights: Any) -> None:
     """Set lights; the flags come bare in a batch and as a struct in a call."""
     flags = values.array(lights, 1)[0] if isinstance(lights, list) else lights
-    _vehicle(simulator, actor_id).lights = values.unsigned(flags)
+    simulator.world.show_lights(_vehicle(simulator, actor_id), values.unsigned(flags))
 
 
 @value()

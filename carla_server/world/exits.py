@@ -1,13 +1,21 @@
-"""Ways out of junctions: whether there is room for one more vehicle behind the junction."""
+"""Ways out of junctions: whether there is room for one more vehicle behind the junction.
+
+Which way out a vehicle takes, its blinkers tell (CARLA's Traffic Manager sets them where `update_vehicle_lights` is on);
+without them it may be any. A vehicle whose way out is full waits before the junction. Where full ways out form a ring and
+the first of each queue wants to go on along the ring, nobody would ever move: these enter together, one each, and every
+queue moves up into the room that its first vehicle left.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carla_server.map import RoadMap
+from carla_server.world.state import Turn
 
 #: Room that a vehicle takes behind a junction, metres, and how far back a queue is looked for.
 CAR_ROOM, QUEUE_REACH = 7.0, 28.0
@@ -17,6 +25,18 @@ QUEUE_SPEED = 1.5
 LONGEST_FULL_S = 120.0
 #: While another way out is free, traffic is held for a full one no longer than this, seconds: about one cycle of lights.
 LONGEST_PARTLY_FULL_S = 45.0
+#: Cosine of the angle from which Traffic Manager shows a turn by the blinkers, and least sine of a turn to a side.
+TURN_COSINE, TURN_SINE = 0.5, 0.5
+NOWHERE = -1
+
+
+def turn_between(before: NDArray[np.float64], after: NDArray[np.float64]) -> Turn:
+    """Turn that leads from the end of one polyline (N, 2+) to the start of another, as Traffic Manager's blinkers show it."""
+    start, end = before[-1, :2] - before[-2, :2], after[1, :2] - after[0, :2]
+    angle = math.atan2(start[0] * end[1] - start[1] * end[0], float(start @ end))
+    if math.cos(angle) >= TURN_COSINE or abs(math.sin(angle)) <= TURN_SINE:
+        return Turn.AHEAD
+    return Turn.RIGHT if angle > 0.0 else Turn.LEFT
 
 
 def ways_through(road_map: RoadMap, mouth: int) -> list[int]:
@@ -48,6 +68,14 @@ class Exits:
         self._lanes = sorted({row for reached in outs for row in reached})
         number = {lane: k for k, lane in enumerate(self._lanes)}
         self._of_mouth = [sorted(number[row] for row in reached) for reached in outs]
+        self._by_turn: list[dict[Turn, list[int]]] = []
+        for mouth, reached in zip(mouths, self._of_mouth):
+            turns: dict[Turn, list[int]] = {}
+            for k in reached:
+                turn = turn_between(lanes[mouth].travel_center, lanes[self._lanes[k]].travel_center)
+                turns.setdefault(turn, []).append(k)
+            self._by_turn.append(turns)
+        self._next_mouth = _next_mouths(road_map, self._lanes, mouths)
         #: Ways inside junctions that lead to one exit only, and lanes behind exits with the metres before them.
         self._leads: dict[int, int] = {}
         self._behind: dict[int, list[tuple[int, float]]] = {}
@@ -70,6 +98,8 @@ class Exits:
                 index = after[0]
         self._full = np.zeros(len(self._lanes), np.bool_)
         self._since = np.zeros(len(self._lanes))
+        self._coming = np.zeros(len(self._lanes))
+        self._turning: set[int] = set()
 
     def look(
         self,
@@ -102,14 +132,54 @@ class Exits:
         full = short | (room < CAR_ROOM * (1.0 + coming))
         self._since = np.where(full, self._since + passed, 0.0)
         self._full = full & (self._since < LONGEST_FULL_S)
+        self._coming = coming
 
-    def full(self, mouth: int) -> bool:
-        """Whether a way out that a mouth leads to is full, so that nobody should enter.
+    def find_rings(self, firsts: dict[int, Turn]) -> None:
+        """Find rings of full ways out in which the first vehicle of each queue waits for the next queue.
 
-        Which one a vehicle takes is not known. Holding only those who find all ways out full fills junctions with
+        Args:
+            firsts: Where the first vehicle before each mouth says that it goes.
+        """
+        after: dict[int, int] = {}
+        for mouth, turn in firsts.items():
+            ways = self._wanted(mouth, turn)
+            if len(ways) == 1 and self._full[ways[0]] and self._coming[ways[0]] == 0.0:
+                after[mouth] = self._next_mouth[ways[0]]
+        self._turning = set()
+        for mouth in after:
+            ring, at = [mouth], after[mouth]
+            while at in after and at not in ring:
+                ring.append(at)
+                at = after[at]
+            if at == mouth:
+                self._turning.update(ring)
+
+    def _wanted(self, mouth: int, turn: Turn) -> list[int]:
+        """Ways out that a vehicle may take which shows a turn."""
+        return self._by_turn[mouth].get(turn) or self._of_mouth[mouth]
+
+    def full(self, mouth: int, turn: Turn = Turn.UNSAID) -> bool:
+        """Whether a way out that a vehicle may take from a mouth is full, so that it should not enter.
+
+        Of several, it is not known which one it takes. Holding only those who find all ways out full fills junctions with
         vehicles that want the full one, and busy towns then block themselves altogether; holding all the others for long
         starves the free ways.
         """
-        ways = self._of_mouth[mouth]
+        if mouth in self._turning:
+            return False
+        ways = self._wanted(mouth, turn)
         full = [k for k in ways if self._full[k]]
         return len(full) > 0 and (len(full) == len(ways) or any(self._since[k] < LONGEST_PARTLY_FULL_S for k in full))
+
+
+def _next_mouths(road_map: RoadMap, exits: Sequence[int], mouths: Sequence[int]) -> list[int]:
+    """Mouth that each way out leads to if it leads to one only, `NOWHERE` otherwise."""
+    number = {lane: k for k, lane in enumerate(mouths)}
+    found = []
+    for lane in exits:
+        passed: set[int] = set()
+        while lane not in number and lane not in passed and len(road_map.lanes[lane].successors) == 1:
+            passed.add(lane)
+            lane = road_map.lanes[lane].successors[0]
+        found.append(number.get(lane, NOWHERE))
+    return found

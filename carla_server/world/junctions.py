@@ -7,7 +7,7 @@ up waiting for one another in a ring, for ever, and at speed it sees crossing tr
   together, each one with a sign goes by itself and leaves a gap to the others; whoever has waited long enough gets the
   next turn;
 * of two that go together but may meet inside, as a left turn crosses oncoming traffic, one goes first (`Meetings`);
-* nobody enters a junction while somebody has been standing inside for some time, or where the way out is full.
+* nobody enters a junction while somebody has been standing inside for some time, or where the way out is full (`Exits`).
 
 Where no other way is crossed, as where two roads meet end to end, nobody waits: a queue may stand there.
 Vehicles that have to wait are shown a red light before the junction. The ego vehicle is never held: how it deals with a
@@ -28,7 +28,7 @@ from carla_server.map import RoadMap, SignalKind
 from carla_server.sensors.views import LampState
 from carla_server.world.exits import Exits, ways_through
 from carla_server.world.meetings import SECOND_KMH, Meetings
-from carla_server.world.state import HALF_X, SPEED, ActorRows, Kind
+from carla_server.world.state import HALF_X, SPEED, ActorRows, Kind, Turn
 
 #: A vehicle standing inside a junction this long blocks it, seconds: without and with traffic lights, where waiting for
 #: a gap in the opposite stream is normal.
@@ -248,17 +248,17 @@ class JunctionKeeper:
             self._slow(rows)
         for n in self._due[:count].tolist():
             row, mouth = int(vehicles[n]), int(self._seen[n, 0])
-            if row in self._meetings.refused or not self._admits(mouth):
+            if row in self._meetings.refused or not self._admits(mouth, Turn(int(rows.turn[row]))):
                 rows.wire["light_state"][row] = LampState.RED
                 rows.wire["has_light"][row] = 1
 
-    def _admits(self, number: int) -> bool:
+    def _admits(self, number: int, turn: Turn) -> bool:
         mouth = self._mouths[number]
         if mouth.flow == NOBODY:
             # A vehicle that has to stop inside is in nobody's way.
             return True
         junction = self._junctions[mouth.junction]
-        return junction.admits(mouth.flow, mouth.signed) and not self._exits.full(number)
+        return junction.admits(mouth.flow, mouth.signed) and not self._exits.full(number, turn)
 
     def _meet(
         self,
@@ -306,9 +306,11 @@ class JunctionKeeper:
         for n in np.flatnonzero(inside >= 0).tolist():
             self._junctions[inside[n]].inside.append(int(vehicles[n]))
         waiting: list[set[int]] = [set() for _ in self._junctions]
+        first: dict[int, tuple[float, int]] = {}
         for row, at, distance, speed, stopping in seen.near():
             mouth = self._mouths[at]
             junction = self._junctions[mouth.junction]
+            first[at] = min(first.get(at, (np.inf, row)), (distance, row))
             if distance < WAITING_REACH + stopping:
                 waiting[mouth.junction].add(mouth.flow)
                 self._came_by[row] = at
@@ -316,6 +318,7 @@ class JunctionKeeper:
                 junction.inside.append(row)
             if not mouth.signed and mouth.flow != NOBODY and speed > 1.0:
                 junction.soonest = min(junction.soonest, distance / speed)
+        self._exits.find_rings({at: Turn(int(rows.turn[row])) for at, (_, row) in first.items()})
         for junction, flows in zip(self._junctions, waiting):
             self._judge(junction, flows - {NOBODY}, rows, passed)
 

@@ -51,6 +51,15 @@ HOLD, HOLD_X, HOLD_Y, HOLD_Z, PUSH_X, PUSH_Y, PUSH_Z, TWIST = range(8)
 IMPOSED_COLUMNS = 8
 
 
+class Turn(IntEnum):
+    """Where a vehicle says that it goes."""
+
+    UNSAID = 0
+    AHEAD = 1
+    LEFT = 2
+    RIGHT = 3
+
+
 class ActorRows:
     """Growing table of actors.
 
@@ -61,6 +70,7 @@ class ActorRows:
         simulate: (capacity,) whether physics moves the actor.
         solid: (capacity,) whether it collides.
         weightless: (capacity,) whether gravity is off.
+        turn: (capacity,) `Turn`, told by the blinkers.
         wire_bytes: Memory of `wire`.
     """
 
@@ -75,11 +85,24 @@ class ActorRows:
         self.simulate: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
         self.solid: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
         self.weightless: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
+        self.turn: NDArray[np.uint8] = np.zeros(capacity, np.uint8)
         self.wire_bytes = memoryview(self.wire.view(np.uint8))  # type: ignore[arg-type]
         self.used = 0
         self._free: list[int] = []
 
-    _ARRAYS = ("wire", "motion", "control", "body", "dynamic", "imposed", "kind", "simulate", "solid", "weightless")
+    _ARRAYS = (
+        "wire",
+        "motion",
+        "control",
+        "body",
+        "dynamic",
+        "imposed",
+        "kind",
+        "simulate",
+        "solid",
+        "weightless",
+        "turn",
+    )
 
     def take(self, actor_id: int, kind: Kind) -> int:
         """Give a zeroed row to an actor."""

@@ -17,12 +17,12 @@ import numpy as np
 
 from carla_server.map import RoadMap, SignalKind
 from carla_server.sensors.scene import Scene
-from carla_server.sensors.views import LampState, Tag, WeatherView
+from carla_server.sensors.views import LampState, Light, Tag, WeatherView
 from carla_server.wire import streams
 from carla_server.wire.values import Description, Pose, VehicleControl
 from carla_server.world import contacts, lights, motion
 from carla_server.world.actors import Actor, Triple
-from carla_server.world.blueprints import BLUEPRINTS, Blueprint, blueprint
+from carla_server.world.blueprints import Blueprint, blueprint
 from carla_server.world.ground import Ground
 from carla_server.world.junctions import JunctionKeeper
 from carla_server.world.limits import SpeedLimits, places_at
@@ -43,6 +43,7 @@ from carla_server.world.state import (
     WHEELBASE,
     ActorRows,
     Kind,
+    Turn,
 )
 from carla_server.world.stops import StopSigns
 from carla_server.world.towns import TownLibrary
@@ -374,6 +375,18 @@ class World:
         offset = actor.row * streams.ACTOR_STATE.itemsize + _CONTROL_AT
         _CONTROL.pack_into(self.rows.wire_bytes, offset, *control[:6], gear)
 
+    def show_lights(self, actor: Actor, flags: int) -> None:
+        """Set a vehicle's lights. Blinkers tell where it goes, also by being off once it has shown any or braked."""
+        actor.lights = flags
+        left, right = flags & Light.LEFT_BLINKER, flags & Light.RIGHT_BLINKER
+        turn = self.rows.turn
+        if left and right:
+            turn[actor.row] = Turn.UNSAID
+        elif left or right:
+            turn[actor.row] = Turn.LEFT if left else Turn.RIGHT
+        elif flags & Light.BRAKE or turn[actor.row] != Turn.UNSAID:
+            turn[actor.row] = Turn.AHEAD
+
     def place(self, actor: Actor, pose: Pose) -> None:
         """Teleport an actor; it keeps its velocity along its new heading. Attached actors move in the parent's frame."""
         if actor.parent is not None:
@@ -607,6 +620,3 @@ def _solid_boxes(scene: Scene) -> tuple[list[int], contacts.StaticBoxes]:
         boxes.append((*item.box_center, math.cos(yaw), math.sin(yaw), half_x, half_y, half_z))
         tags.append(int(item.tag))
     return tags, contacts.StaticBoxes(np.array(boxes, dtype=np.float64))
-
-
-UID_OF = {row.id: uid for uid, row in enumerate(BLUEPRINTS, start=1)}

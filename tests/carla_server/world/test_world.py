@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import msgpack
@@ -11,14 +12,14 @@ import numpy as np
 import pytest
 
 from carla_server.sensors.instruments import to_geodetic
-from carla_server.sensors.views import LampState
+from carla_server.sensors.views import LampState, Light
 from carla_server.wire.values import AckermannControl, Description, Pose, VehicleControl
 from carla_server.world.actors import Actor
 from carla_server.world.blueprints import BLUEPRINTS, blueprint
 from carla_server.world.exits import LONGEST_PARTLY_FULL_S
 from carla_server.world.junctions import NOBODY
 from carla_server.world.lights import GREEN_S, RED_S, YELLOW_S, Phase, line_of
-from carla_server.world.state import Kind
+from carla_server.world.state import Kind, Turn
 from carla_server.world.towns import TownLibrary, UnknownTownError
 from carla_server.world.world import World, WorldError
 from tests.carla_server.conftest import Recorder
@@ -358,14 +359,19 @@ def is_shown_red(world: World, car: Actor) -> bool:
     return bool(world.rows.wire["light_state"][car.row] == LampState.RED)
 
 
+def all_green(world: World) -> None:
+    """Show green everywhere and for good."""
+    world.lights.freeze(True)
+    world.rows.wire["lamp"][world.lights.boxes[:, 7].astype(int)] = LampState.GREEN
+
+
 def test_nobody_enters_a_junction_of_which_a_way_out_is_full(world: World, spawn: Spawn) -> None:
     keeper = world.keeper
     ways = keeper._exits._of_mouth
     number = next(k for k, row in enumerate(keeper._mouths) if keeper._junctions[row.junction].lit and len(ways[k]) > 1)
     waiting = spawn("vehicle.tesla.model3", approach(world, number, 12.0))
     queue = spawn("vehicle.tesla.model3", behind(world, number, len(ways[number]) - 1))
-    world.lights.freeze(True)
-    world.rows.wire["lamp"][world.lights.boxes[:, 7].astype(int)] = LampState.GREEN
+    all_green(world)
     assert is_shown_red(world, waiting)
     world.destroy(queue.id)
     assert not is_shown_red(world, waiting)
@@ -376,14 +382,84 @@ def test_a_way_out_that_stays_full_does_not_starve_the_others(world: World, spaw
     number = next(k for k, row in enumerate(world.keeper._mouths) if row.light != NOBODY and len(ways[k]) == 2)
     waiting = spawn("vehicle.tesla.model3", approach(world, number, 12.0))
     spawn("vehicle.tesla.model3", behind(world, number, 0))
-    world.lights.freeze(True)
-    world.rows.wire["lamp"][world.lights.boxes[:, 7].astype(int)] = LampState.GREEN
+    all_green(world)
     assert is_shown_red(world, waiting)
     for _ in range(int(LONGEST_PARTLY_FULL_S / DT)):
         world.tick(DT)
     assert not is_shown_red(world, waiting)
     spawn("vehicle.tesla.model3", behind(world, number, 1))
     assert is_shown_red(world, waiting)
+
+
+BLINKERS = {Turn.LEFT: Light.LEFT_BLINKER, Turn.RIGHT: Light.RIGHT_BLINKER, Turn.AHEAD: Light.BRAKE}
+
+
+def test_who_shows_by_the_blinkers_that_his_way_out_is_free_is_not_held_for_another_one(
+    world: World, spawn: Spawn
+) -> None:
+    exits = world.keeper._exits
+    number = next(k for k, row in enumerate(world.keeper._mouths) if row.light != NOBODY and len(exits._by_turn[k]) > 1)
+    full, free = list(exits._by_turn[number])[:2]
+    waiting = spawn("vehicle.tesla.model3", approach(world, number, 12.0))
+    for way in exits._by_turn[number][full]:
+        spawn("vehicle.tesla.model3", behind(world, number, exits._of_mouth[number].index(way)))
+    all_green(world)
+    assert is_shown_red(world, waiting)
+    world.show_lights(waiting, BLINKERS[free])
+    assert not is_shown_red(world, waiting)
+    world.show_lights(waiting, BLINKERS[full])
+    for _ in range(int(LONGEST_PARTLY_FULL_S / DT)):
+        world.tick(DT)
+    assert is_shown_red(world, waiting)
+
+
+def ring_of_mouths(world: World) -> dict[int, Turn]:
+    """Mouths with lights around a block, each with the turn that leads to the next."""
+    exits, mouths = world.keeper._exits, world.keeper._mouths
+
+    def onwards(number: int, turn: Turn) -> int:
+        ways = exits._by_turn[number].get(turn, [])
+        ahead = exits._next_mouth[ways[0]] if len(ways) == 1 else NOBODY
+        return ahead if ahead != NOBODY and mouths[ahead].light != NOBODY else NOBODY
+
+    for first, turn in product(range(len(mouths)), (Turn.RIGHT, Turn.LEFT)):
+        ring, at = {first: turn}, onwards(first, turn)
+        while at not in ring and at != NOBODY:
+            # Where the block has no corner, its side goes on.
+            ring[at] = turn if onwards(at, turn) != NOBODY else Turn.AHEAD
+            at = onwards(at, ring[at])
+        if at == first:
+            return ring
+    raise LookupError("no block has lights at every corner")
+
+
+def test_queues_that_wait_for_one_another_in_a_ring_move_on_together(recorder: Recorder) -> None:
+    towns = TownLibrary([SHARED / "carla_towns"])
+    if "Town02" not in towns.names():
+        pytest.skip("Town02 is not at hand")
+    world = World(towns, "Town02", recorder, seed=1)
+    ring = ring_of_mouths(world)
+    exits = world.keeper._exits
+
+    def put(place: Pose) -> Actor:
+        return world.spawn(Description(1, "vehicle.tesla.model3", []), place)
+
+    firsts = {number: put(approach(world, number, 8.0)) for number in ring}
+    for number, turn in ring.items():
+        world.show_lights(firsts[number], BLINKERS[turn])
+        put(behind(world, number, exits._of_mouth[number].index(exits._by_turn[number][turn][0])))
+    all_green(world)
+    for _ in range(10):
+        world.tick(DT)
+    shown = world.rows.wire["light_state"]
+    assert all(shown[car.row] == LampState.GREEN for car in firsts.values())
+    # One who does not want to go on along the ring opens it: then those behind him wait for the room he makes.
+    leaver = next(number for number in ring if len(exits._by_turn[number]) > 1)
+    elsewhere = next(turn for turn in exits._by_turn[leaver] if turn is not ring[leaver])
+    world.show_lights(firsts[leaver], BLINKERS[elsewhere])
+    for _ in range(10):
+        world.tick(DT)
+    assert [number for number, car in firsts.items() if shown[car.row] == LampState.GREEN] == [leaver]
 
 
 def test_who_is_hidden_far_below_the_road_holds_nobody(world: World, spawn: Spawn) -> None:
