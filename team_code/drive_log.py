@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -66,8 +66,8 @@ class DriveLog:
         if jpeg is not None:
             name = f"{frame.step:06d}.jpg"
             (self._folder / "frames" / name).write_bytes(jpeg)
-            frame = DriveFrame(**{**asdict(frame), "image": name})
-        self._stream.write(json.dumps(asdict(frame)) + "\n")
+            frame = replace(frame, image=name)
+        self._stream.write(json.dumps(vars(frame)) + "\n")
         self._stream.flush()
 
     def close(self) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import PchipInterpolator
 
 from driving.control.expert import LateralPid
 
@@ -91,7 +90,49 @@ def densify_path(path: ArrayLike) -> Array:
     samples = np.arange(ROUTE_STEP_M, arc[-1], ROUTE_STEP_M)
     if samples.size == 0:
         return points[-1:]
-    return np.asarray(PchipInterpolator(arc, points, axis=0)(samples))
+    return interpolate_monotone(arc, points, samples)
+
+
+def interpolate_monotone(at: Array, values: Array, samples: Array) -> Array:
+    """Piecewise cubic that overshoots nowhere (PCHIP; Fritsch and Butland, A Method for Constructing Local Monotone
+    Piecewise Cubic Interpolants, 1984).
+
+    Args:
+        at: (N,) strictly increasing abscissae, at least two.
+        values: (N, D) there.
+        samples: (M,) abscissae between the first and the last.
+
+    Returns:
+        (M, D) values at the samples.
+    """
+    gaps = np.diff(at)[:, None]
+    slopes = np.diff(values, axis=0) / gaps
+    tangents = np.empty_like(values)
+    if len(gaps) == 1:
+        tangents[:] = slopes
+    else:
+        before, after = slopes[:-1], slopes[1:]
+        agree = before * after > 0
+        heavy_after, heavy_before = 2 * gaps[1:] + gaps[:-1], gaps[1:] + 2 * gaps[:-1]
+        inverse = heavy_after / np.where(agree, before, 1.0) + heavy_before / np.where(agree, after, 1.0)
+        tangents[1:-1] = np.where(agree, (heavy_after + heavy_before) / np.where(agree, inverse, 1.0), 0.0)
+        tangents[0] = _end_tangent(gaps[0], gaps[1], slopes[0], slopes[1])
+        tangents[-1] = _end_tangent(gaps[-1], gaps[-2], slopes[-1], slopes[-2])
+    piece = np.clip(np.searchsorted(at, samples, side="right") - 1, 0, len(gaps) - 1)
+    gap = gaps[piece]
+    u = (samples - at[piece])[:, None] / gap
+    start, end = values[piece], values[piece + 1]
+    rise = u * u * (3 - 2 * u)
+    bend = u * (1 - u) * gap * ((1 - u) * tangents[piece] - u * tangents[piece + 1])
+    return np.asarray(start + rise * (end - start) + bend)
+
+
+def _end_tangent(gap: Array, next_gap: Array, slope: Array, next_slope: Array) -> Array:
+    """Tangent (D,) at an end: of a parabola through three points, bent back where it would overshoot."""
+    tangent = ((2 * gap + next_gap) * slope - gap * next_slope) / (gap + next_gap)
+    tangent = np.where(np.sign(tangent) == np.sign(slope), tangent, 0.0)
+    overshoots = (np.sign(slope) != np.sign(next_slope)) & (np.abs(tangent) > 3 * np.abs(slope))
+    return np.where(overshoots, 3 * slope, tangent)
 
 
 class WaypointController:

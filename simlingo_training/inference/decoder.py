@@ -8,7 +8,7 @@ gate projections to another. Dimension letters: B rows, N new tokens, M cache pl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from simlingo_training.models.rotary import turn
 
 @dataclass
 class LayerWeights:
-    """One decoder block; matrices are (out, in)."""
+    """One decoder block, or all of them along a first dimension; matrices are (out, in)."""
 
     attention_norm: torch.Tensor
     qkv: torch.Tensor
@@ -122,22 +122,44 @@ class CachedDecoder:
         cos, sin = self._rotary(weight, positions)
         self._cos, self._sin = cos[0], sin[0]
 
-    def forward(self, embeddings: torch.Tensor, starts: Sequence[int]) -> torch.Tensor:
+    def forward(self, embeddings: torch.Tensor, starts: Sequence[int], first: int = 0) -> torch.Tensor:
         """Run new tokens and remember them.
 
         Args:
             embeddings: (B, N, D) of the new tokens.
             starts: Place of the first of them in each row; places before must have been written.
+            first: The first of them whose hidden state is wanted.
 
         Returns:
-            (B, N, D) hidden states after the final norm.
+            (B, N - first, D) hidden states after the final norm.
         """
         new = embeddings.shape[1]
         positions = torch.tensor(starts)[:, None] + torch.arange(new)
         # Only padding of rows that are nearly done can lie beyond the cache; it is never looked at.
         positions = positions.clamp(max=self.places - 1).to(embeddings.device)
         visible = 0 if not any(starts) else min(self.places, max(starts) + new)
-        return self.run(embeddings, positions, visible)
+        return self.run(embeddings, positions, visible)[:, first:]
+
+    def stack(self) -> LayerWeights:
+        """Put the weights of all blocks side by side in memory, (layers, out, in); each block keeps its view of them."""
+        names = [field.name for field in fields(LayerWeights)]
+        whole = LayerWeights(*(self._stacked(name) for name in names))  # type: ignore[arg-type]
+        for number in range(len(self.layers)):
+            parts = [getattr(whole, name) for name in names]
+            self.layers[number] = LayerWeights(*(None if part is None else part[number] for part in parts))
+        return whole
+
+    def _stacked(self, name: str) -> torch.Tensor | None:
+        parts = [getattr(layer, name) for layer in self.layers]
+        return None if parts[0] is None else torch.stack(parts)
+
+    def cache(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of one row, (layers, groups, M, size) each; views."""
+        return self._keys[:, row], self._values[:, row]
+
+    def angles(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines of the rotary positions, (M, size) each."""
+        return self._cos, self._sin
 
     def next_token(self, row: int, token: int, place: int) -> int:
         """Write one token of one row into its place and return the most likely next one. Only row 0 is supported."""
@@ -260,7 +282,7 @@ class DropoutDecoder:
         width = int(self._decoder.config.hidden_size)
         self._seen = torch.zeros(rows, places, width, dtype=weight.dtype, device=weight.device)
 
-    def forward(self, embeddings: torch.Tensor, starts: Sequence[int]) -> torch.Tensor:
+    def forward(self, embeddings: torch.Tensor, starts: Sequence[int], first: int = 0) -> torch.Tensor:
         """See `CachedDecoder.forward`."""
         new = embeddings.shape[1]
         rows = torch.arange(embeddings.shape[0])[:, None]
@@ -268,7 +290,7 @@ class DropoutDecoder:
         self._seen[rows, positions] = embeddings
         visible = min(self.places, max(starts) + new)
         hidden = self._decoder(inputs_embeds=self._seen[:, :visible].clone(), use_cache=False).last_hidden_state
-        return hidden[rows, positions]
+        return hidden[rows, positions][:, first:]
 
     def next_token(self, row: int, token: int, place: int) -> int:
         """See `CachedDecoder.next_token`."""

@@ -103,7 +103,7 @@ class BucketedDecoder(CachedDecoder):
             self._recorded.clear()
             self._step = None
 
-    def forward(self, embeddings: torch.Tensor, starts: Sequence[int]) -> torch.Tensor:
+    def forward(self, embeddings: torch.Tensor, starts: Sequence[int], first: int = 0) -> torch.Tensor:
         """See `CachedDecoder.forward`."""
         rows, new, _ = embeddings.shape
         size = next((bucket for bucket in BUCKETS if bucket >= new), new)
@@ -112,12 +112,12 @@ class BucketedDecoder(CachedDecoder):
         positions[:, new:] = spare
         positions = positions.clamp(max=spare).to(embeddings.device, non_blocking=True)
         padded = functional.pad(embeddings, (0, 0, 0, size - new))
-        first = not any(starts)
-        key = (rows, size, first)
+        is_prefill = not any(starts)
+        key = (rows, size, is_prefill)
         if key not in self._recorded:
-            visible = 0 if first else self.places
+            visible = 0 if is_prefill else self.places
             self._recorded[key] = self._record(lambda e, p: self.run(e, p, visible), [padded, positions])
-        return self._recorded[key](padded, positions)[:, :new]
+        return self._recorded[key](padded, positions)[:, first:new]
 
     def next_token(self, row: int, token: int, place: int) -> int:
         """See `CachedDecoder.next_token`. Token and place stay on the device from one call to the next."""

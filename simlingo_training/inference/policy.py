@@ -22,6 +22,7 @@ from simlingo_training.data.images import camera_to_tiles
 from simlingo_training.data.prompts import WAYPOINTS_ANSWER
 from simlingo_training.inference.decoder import CachedDecoder, DropoutDecoder
 from simlingo_training.inference.graphs import BucketedDecoder, GraphedFunction, compiled_graph
+from simlingo_training.inference.processor import ProcessorDecoder, ProcessorVision
 from simlingo_training.inference.records import Observation, Prediction
 from simlingo_training.inference.resize import resize_tiles
 from simlingo_training.inference.vision import FastVision
@@ -116,8 +117,10 @@ class Policy:
         self.model.backbone.to(dtype)
         self.output_weight = self.model.backbone.output_layer().weight.detach()
         self._encode: Callable[[torch.Tensor], torch.Tensor] = self.model.backbone.encode_tiles
-        if FastVision.supports(self.model.backbone):
-            self._encode = FastVision(self.model.backbone).encode  # type: ignore[arg-type]
+        for vision in (ProcessorVision, FastVision):
+            if vision.supports(self.model.backbone):
+                self._encode = vision(self.model.backbone).encode  # type: ignore[arg-type]
+                break
         self.decoder = self._make_decoder(dropout, graphs, autotune)
         self.num_queries = self.model.heads.num_queries
         self._dtype = dtype
@@ -132,6 +135,8 @@ class Policy:
             record = partial(compiled_graph, autotune=autotune)
             self._encode = GraphedFunction(self._encode, record)
             return BucketedDecoder(module, self.output_weight, record)
+        if self.device.type == "cpu" and self.output_weight.dtype == torch.float32:
+            return ProcessorDecoder(module, self.output_weight)
         return CachedDecoder(module, self.output_weight)
 
     @classmethod
@@ -247,15 +252,22 @@ class Policy:
             self._decode(rows[0])
             return
         longest = max(len(row.inputs) for row in rows if row.states is None)
+        first = min(self._first_read(row, keep[number]) for number, row in enumerate(rows) if row.states is None)
         width = self.model.backbone.width
         inputs = torch.zeros(len(rows), longest, width, dtype=self._dtype, device=self.device)
         for number, row in enumerate(rows):
             if row.states is None:
                 inputs[number, : len(row.inputs)] = row.inputs
-        hidden = self.decoder.forward(inputs, [row.written for row in rows])
+        hidden = self.decoder.forward(inputs, [row.written for row in rows], first)
         for number, row in enumerate(rows):
             if row.states is None:
-                self._accept(row, hidden[number, : len(row.inputs)], keep[number])
+                self._accept(row, hidden[number, : len(row.inputs) - first], keep[number], first)
+
+    def _first_read(self, row: _Row, keep: bool) -> int:
+        """The first of a row's inputs whose hidden state `_accept` looks at."""
+        if row.with_queries and (keep or not row.tried):
+            return len(row.inputs) - self.num_queries
+        return row.certain - 1
 
     def _decode(self, row: _Row) -> None:
         """Plain greedy decoding of one row, token by token, to its end."""
@@ -268,14 +280,15 @@ class Policy:
             row.answer.append(self.tokenizer.end_token)
         self._extend(row, self._token_embeddings(unwritten), (), ended=True)
 
-    def _accept(self, row: _Row, hidden: torch.Tensor, keep: bool) -> None:
-        """Compare draft and greedy choice; finish the row or set its next inputs."""
+    def _accept(self, row: _Row, hidden: torch.Tensor, keep: bool, first: int) -> None:
+        """Compare draft and greedy choice; finish the row or set its next inputs. ``hidden`` begins with input ``first``."""
         tried = len(row.tried)
         if row.with_queries and not row.tried and self._is_complete(row):
             row.states = hidden[-self.num_queries :]
             return
-        checked = hidden[row.certain - 1 : row.certain + tried]
-        chosen = [*row.tried, self.tokenizer.end_token] if keep else self._greedy(checked)
+        chosen = [*row.tried, self.tokenizer.end_token]
+        if not keep:
+            chosen = self._greedy(hidden[row.certain - 1 - first :][: tried + 1])
         room = self.settings.max_new_tokens - len(row.answer)
         chosen[room:] = [self.tokenizer.end_token] * len(chosen[room:])
         right = next((n for n, (want, got) in enumerate(zip(row.tried, chosen)) if want != got), tried)

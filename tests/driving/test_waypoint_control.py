@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
+from scipy.interpolate import PchipInterpolator
 
 from driving.control.expert import LateralPid
-from driving.control.waypoints import SpeedPid, WaypointController, densify_path, desired_speed
+from driving.control.waypoints import (
+    SpeedPid,
+    WaypointController,
+    densify_path,
+    desired_speed,
+    interpolate_monotone,
+)
 
 PARABOLA = np.stack([np.arange(1, 21), 0.01 * np.arange(1, 21) ** 2], axis=1)
 
@@ -18,6 +25,18 @@ def test_densified_path_matches_the_published_interpolation() -> None:
     }  # fmt: skip
     for index, point in published.items():
         np.testing.assert_allclose(path[index], point, atol=6e-6)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 21])
+def test_interpolation_is_scipys(count: int) -> None:
+    """Rising, falling, standing and jumping values."""
+    rng = np.random.default_rng(count)
+    for _ in range(100):
+        at = np.cumsum(rng.uniform(1e-4, 2, count))
+        values = rng.normal(size=(count, 2)) * rng.choice([1.0, 1e-6, 0.0], size=(count, 2))
+        samples = rng.uniform(at[0], at[-1], 50)
+        expected = PchipInterpolator(at, values, axis=0)(samples)
+        np.testing.assert_allclose(interpolate_monotone(at, values, samples), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(
