@@ -24,6 +24,7 @@ class DriverProfile:
         stuck_ticks: Ticks below 0.1 m/s after which the car creeps.
         creep_ticks: How long it creeps.
         creep_throttle: Least throttle while creeping.
+        text_every: Ticks from one text to the next; 5 is the rate of the recorded frames.
     """
 
     round_speed: bool
@@ -32,10 +33,11 @@ class DriverProfile:
     stuck_ticks: int = 800
     creep_ticks: int = 15
     creep_throttle: float = 0.4
+    text_every: int = 1
 
 
 PROFILES = {
-    "default": DriverProfile(round_speed=False, dropout=False, filter_brake_ticks=0),
+    "default": DriverProfile(round_speed=False, dropout=False, filter_brake_ticks=0, text_every=5),
     "published": DriverProfile(round_speed=True, dropout=True, filter_brake_ticks=40),
 }
 
@@ -55,7 +57,8 @@ class AgentConfig:
         instruction: Text that replaces the question of the prompt, or None.
         safety: With an instruction: True lets the model refuse, False asks it to obey, None sets no flag.
         navigation: With an instruction: whether the navigation sentence stays in the prompt.
-        text_every: Generate text on every n-th tick; the last text stands in between.
+        text_every: Generate text on every n-th tick; the last text stands in between, unless something else is asked.
+            None takes the profile's: four times per second by default, in every tick as published.
         latency: Simulated time from seeing to acting: `none`, `measured` (the policy's own wall time), or seconds.
         stuck_s: Seconds of standing after which the car creeps; None takes the profile's 40 s. A small model that has seen
             few departures needs a push earlier; it is not held back by red lights.
@@ -73,7 +76,7 @@ class AgentConfig:
     instruction: str | None = None
     safety: bool | None = None
     navigation: bool = True
-    text_every: int = 1
+    text_every: int | None = None
     latency: str = "none"
     stuck_s: float | None = None
     device: str = "auto"
@@ -85,13 +88,18 @@ class AgentConfig:
             raise ValueError(f"profile is one of {sorted(PROFILES)}; got {self.profile!r}")
         if self.route_as not in ("target_point", "command"):
             raise ValueError(f"route_as is target_point or command; got {self.route_as!r}")
-        if self.text_every < 1:
+        if self.text_every is not None and self.text_every < 1:
             raise ValueError(f"text_every counts ticks, so it is at least 1; got {self.text_every}")
         if self.plan_spacing_m is not None and self.plan_spacing_m <= 0:
             raise ValueError(f"plan_spacing_m is a distance in metres, so it is above 0; got {self.plan_spacing_m}")
         if self.stuck_s is not None and self.stuck_s <= 0:
             raise ValueError(f"stuck_s is a time in seconds, so it is above 0; got {self.stuck_s}")
         ReactionDelay.parse(self.latency)
+
+    @property
+    def text_ticks(self) -> int:
+        """Ticks from one text to the next."""
+        return PROFILES[self.profile].text_every if self.text_every is None else self.text_every
 
     @property
     def keeps_dropout(self) -> bool:

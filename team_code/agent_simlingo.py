@@ -144,7 +144,7 @@ class SimLingoAgent(AutonomousAgent):
         config = self.config
         if config.policy_server:
             return RemotePolicy(config.policy_server)
-        return load_policy_once(config.checkpoint, config.device, config.keeps_dropout, config.text_every)
+        return load_policy_once(config.checkpoint, config.device, config.keeps_dropout, config.text_ticks)
 
     @staticmethod
     def _open_log(save_name: str) -> DriveLog | None:

@@ -8,6 +8,7 @@ Otherwise the first wrong token is corrected and the rest is tried again. The an
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from simlingo_training.inference.resize import resize_tiles
 from simlingo_training.inference.vision import FastVision
 from simlingo_training.models import checkpoint as checkpoints
 
+NUMBERS = re.compile(r"-?\d+(\.\d+)?")
+
 
 @dataclass
 class Session:
@@ -36,10 +39,12 @@ class Session:
     Attributes:
         draft: Tokens of the previous answer.
         ticks_since_text: Ticks since the answer was last generated.
+        asked: What it answered: the prompt without its numbers; None if that is not known.
     """
 
     draft: tuple[int, ...] = ()
     ticks_since_text: int = 0
+    asked: str | None = None
 
 
 @dataclass
@@ -95,7 +100,8 @@ class Policy:
             device: ``cpu``, ``cuda``, or ``auto``: a GPU when there is one.
             dtype: Type of the weights, by default bfloat16 on a GPU and float32 elsewhere; heads and outputs stay
                 float32.
-            text_every: Generate the answer every that many ticks and keep it in between.
+            text_every: Generate the answer every that many ticks and keep it in between, as long as the prompt stays the
+                same but for its numbers.
             use_drafts: Try the previous answer first. The result is the same, the time is not.
             dropout: Leave adapter dropout on, as the published agent does; slow, and not repeatable without a seed.
             graphs: Compile and record the network as CUDA graphs at the first calls; by default on a GPU.
@@ -177,8 +183,8 @@ class Policy:
             tiles, chat = self._prepare(observations)
         with clock.stage("vision"):
             prompts, queries = self._embed(observations, tiles, chat)
-        rows = [self._start(*parts) for parts in zip(prompts, queries, sessions)]
-        keep = [self._keeps_text(session) for session in sessions]
+        keep = [self._keeps_text(*pair) for pair in zip(observations, sessions)]
+        rows = [self._start(*parts) for parts in zip(prompts, queries, sessions, keep)]
         longest = max(len(prompt) for prompt in prompts)
         self.decoder.reserve(len(rows), longest + self.settings.max_new_tokens + 1 + self.num_queries)
         with clock.stage("prefill"):
@@ -217,13 +223,15 @@ class Policy:
     def _speeds(self, observations: Sequence[Observation]) -> torch.Tensor:
         return torch.tensor([o.speed for o in observations], dtype=torch.float32, device=self.device)
 
-    def _keeps_text(self, session: Session) -> bool:
+    def _keeps_text(self, observation: Observation, session: Session) -> bool:
         """Whether this tick reuses the previous answer unchecked."""
-        return bool(session.draft) and session.ticks_since_text + 1 < self.text_every
+        before, session.asked = session.asked, NUMBERS.sub("", observation.prompt)
+        is_due = session.ticks_since_text + 1 >= self.text_every
+        return bool(session.draft) and not is_due and before in (None, session.asked)
 
-    def _start(self, prompt: torch.Tensor, queries: torch.Tensor, session: Session) -> _Row:
+    def _start(self, prompt: torch.Tensor, queries: torch.Tensor, session: Session, keep: bool) -> _Row:
         draft = session.draft or self.short_answer
-        if not self.use_drafts and not self._keeps_text(session):
+        if not self.use_drafts and not keep:
             draft = ()
         return self._extend(_Row(prompt[:0], queries), prompt, draft)
 

@@ -138,10 +138,18 @@ def test_a_batch_of_different_lengths_gives_what_each_gets_alone(policy, moments
 
 def test_text_on_every_third_tick_stands_in_between(checkpoint, moments, expected) -> None:
     """The actions in between are those behind the sentence that stands."""
+    later = replace(moments[1], prompt=moments[0].prompt.replace("3.2", "11.0"))
+    first, second = expected[0][0], plain_greedy(checkpoint, later)[0]
+    assert first != second
     policy, session = Policy(checkpoint, "cpu", text_every=3), Session()
-    said = [policy.act(moments[number % 2], session).tokens for number in range(7)]
-    first, second = expected[0][0], expected[1][0]
+    said = [policy.act([moments[0], later][number % 2], session).tokens for number in range(7)]
     assert said == [first, first, first, second, second, second, first]
+
+
+def test_another_question_is_answered_at_once(checkpoint, moments, expected) -> None:
+    policy, session = Policy(checkpoint, "cpu", text_every=3), Session()
+    for number in (0, 1, 2, 2, 3, 0):
+        check(policy.act(moments[number], session), expected[number])
 
 
 def test_every_stage_is_told(policy, moments) -> None:

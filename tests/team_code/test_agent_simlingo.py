@@ -203,6 +203,15 @@ def test_dropout_follows_the_profile_unless_set(tmp_path: Path, option: str, dro
 
 
 @pytest.mark.parametrize(
+    ("option", "ticks"),
+    [("", 5), ("profile: published", 1), ("text_every: 2", 2), ("profile: published\ntext_every: 3", 3)],
+)
+def test_rate_of_text_follows_the_profile_unless_set(tmp_path: Path, option: str, ticks: int) -> None:
+    (tmp_path / "agent.yaml").write_text(option)
+    assert AgentConfig.parse(str(tmp_path / "agent.yaml"))[0].text_ticks == ticks
+
+
+@pytest.mark.parametrize(
     ("answer", "expected"),
     [
         ("Following the given instruction. Waypoints:", Verdict.FOLLOWED),
