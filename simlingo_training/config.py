@@ -281,6 +281,8 @@ class OptimSettings:
         gradient_clip: Largest gradient norm.
         fused: Use the fused optimiser kernel where there is one.
         path_weight, speed_weight, language_weight: Factors of the three losses.
+        turning_point_m: Errors of points up to there count squared, larger ones linearly, metres. Where the future is open,
+            squares teach the mean of what may happen (a car that waits at a light creeps), lines the likelier of both.
     """
 
     lr: float = 3e-5
@@ -295,9 +297,11 @@ class OptimSettings:
     path_weight: float = 1.0
     speed_weight: float = 1.0
     language_weight: float = 1.0
+    turning_point_m: float = 1.0
 
     def __post_init__(self) -> None:
         require(self.lr > 0, f"lr is positive; got {self.lr}")
+        require(self.turning_point_m > 0, f"turning_point_m is a distance above 0; got {self.turning_point_m}")
         require(0 < self.pct_start < 1, f"pct_start lies in (0, 1); got {self.pct_start}")
 
 

@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from simlingo_training.models.simlingo import ModelOutput
 
 
-def point_loss(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Smooth L1 (turning point 1 m), summed over x and y.
+def point_loss(prediction: torch.Tensor, label: torch.Tensor, turning_point_m: float = 1.0) -> torch.Tensor:
+    """Smooth L1, summed over x and y.
 
     Args:
         prediction, label: (B, F, 2), metres.
+        turning_point_m: Where the loss turns from a parabola into a line, metres.
 
     Returns:
         (B, F) per point; its mean is the loss term.
     """
-    return functional.smooth_l1_loss(prediction.float(), label.float(), reduction="none").sum(-1)
+    loss = functional.smooth_l1_loss(prediction.float(), label.float(), reduction="none", beta=turning_point_m)
+    return loss.sum(-1)
 
 
 def token_losses(states: torch.Tensor, scores: nn.Linear, targets: torch.Tensor, chunk: int = 256) -> torch.Tensor:
@@ -75,11 +77,11 @@ class SampleLosses:
         return terms
 
 
-def sample_losses(output: ModelOutput, batch: Batch) -> SampleLosses:
-    """The losses of a batch, unweighted."""
-    points = {"speed_wps_loss": point_loss(output.speed_waypoints, batch.waypoints).mean(1)}
+def sample_losses(output: ModelOutput, batch: Batch, turning_point_m: float = 1.0) -> SampleLosses:
+    """The losses of a batch, unweighted; ``turning_point_m`` as in `point_loss`."""
+    points = {"speed_wps_loss": point_loss(output.speed_waypoints, batch.waypoints, turning_point_m).mean(1)}
     if output.path is not None:
-        points["route_loss"] = point_loss(output.path, batch.path).mean(1)
+        points["route_loss"] = point_loss(output.path, batch.path, turning_point_m).mean(1)
     return SampleLosses(points, output.token_losses, batch.inputs.supervised[0])
 
 

@@ -53,7 +53,7 @@ class SimLingoTraining(pl.LightningModule):
 
     def losses(self, output: ModelOutput, batch: Batch) -> SampleLosses:
         """Losses of each sample before averaging and weighting."""
-        return sample_losses(output, batch)
+        return sample_losses(output, batch, self.settings.optim.turning_point_m)
 
     def flops(self, batch: Batch) -> float | None:
         """Operations of a step on a batch, None where they are not counted."""
