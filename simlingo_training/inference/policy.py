@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -132,6 +132,9 @@ class Policy:
         self._dtype = dtype
         self.short_answer = (*self.tokenizer.encode(WAYPOINTS_ANSWER), self.tokenizer.end_token)
         self._session = Session()
+        # Prompts differ by a rounded speed, and answers come again.
+        self._ids = lru_cache(maxsize=4096)(lambda prompt, tokens: self.tokenizer.row(prompt, tokens).ids)
+        self._text = lru_cache(maxsize=1024)(self.tokenizer.decode)
 
     def _make_decoder(self, dropout: bool, graphs: bool | None, autotune: bool) -> CachedDecoder | DropoutDecoder:
         module = self.model.backbone.decoder()
@@ -198,7 +201,7 @@ class Policy:
     def _prepare(self, observations: Sequence[Observation]) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
         tiles = self._tiles(observations)
         tokens = tiles.shape[1] * self.model.backbone.tokens_per_tile
-        return tiles, [self.tokenizer.row(o.prompt, tokens).ids for o in observations]
+        return tiles, [self._ids(o.prompt, tokens) for o in observations]
 
     def _tiles(self, observations: Sequence[Observation]) -> torch.Tensor:
         """Tiles (B, T, S, S, 3) uint8 on the device; a GPU resizes the images itself."""
@@ -336,7 +339,7 @@ class Policy:
         for number, (row, session) in enumerate(zip(rows, sessions)):
             session.draft = tuple(row.answer)
             session.ticks_since_text = session.ticks_since_text + 1 if keep[number] else 0
-            text = self.tokenizer.decode(row.answer)
+            text = self._text(session.draft)
             predictions.append(
                 Prediction(paths[number], waypoints[number], text, tuple(row.answer), clock.milliseconds)
             )
