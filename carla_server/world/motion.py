@@ -17,6 +17,7 @@ import math
 import numpy as np
 from numba import njit
 
+from carla_server.world.contacts import IMMOVABLE
 from carla_server.world.ground import AMBIGUOUS, height_at, plain_height
 from carla_server.world.state import (
     BRAKE,
@@ -46,6 +47,9 @@ from carla_server.world.state import (
     STEER,
     THROTTLE,
     TOP_SPEED,
+    TRAIL_X,
+    TRAIL_Y,
+    TRAIL_YAW,
     TWIST,
     VERTICAL,
     WHEELBASE,
@@ -56,7 +60,7 @@ from carla_server.world.state import (
     Z,
 )
 
-VEHICLE = int(Kind.VEHICLE)
+VEHICLE, PROP = int(Kind.VEHICLE), int(Kind.PROP)
 GRAVITY = 9.81
 #: Published bicycle: wheel angle per unit of steering, its wheelbase, and rear axle to origin, radians and metres.
 STEER_GAIN, MODEL_WHEELBASE, MODEL_REAR = 0.36848336, 1.327058485, 1.4178275
@@ -374,14 +378,35 @@ def set_velocity(motion, control, body, dynamic, vx, vy, vz):
 
 
 @njit(cache=True)
-def absorb(touched, kind, motion, control, body, dynamic):
-    """Take the velocities that contacts left in `motion` over into the vehicles that touched; rows of contacts."""
+def absorb(touched, kind, simulate, motion, control, body, dynamic, trail, dt):
+    """Take the velocities that contacts left in `motion` over into the vehicles that touched; rows of contacts.
+
+    What is held by something immovable is no faster than it got on: between two walls each contact leaves the speed
+    that the other one stops.
+    """
     for n in range(len(touched)):
         for side in range(2):
-            row = int(touched[n, side])
-            if row >= 0 and kind[row] == VEHICLE:
-                vx, vy, vz = motion[row, 6], motion[row, 7], motion[row, 8]
-                set_velocity(motion[row], control[row], body[row], dynamic[row], vx, vy, vz)
+            row, other = int(touched[n, side]), int(touched[n, 1 - side])
+            if row < 0 or kind[row] != VEHICLE:
+                continue
+            vx, vy, vz = motion[row, 6], motion[row, 7], motion[row, 8]
+            light = other >= 0 and kind[other] == PROP and body[other, MASS] < IMMOVABLE
+            if other < 0 or not (simulate[other] or light):
+                made = math.hypot(motion[row, X] - trail[row, TRAIL_X], motion[row, Y] - trail[row, TRAIL_Y]) / dt
+                share = min(made / max(math.hypot(vx, vy), 1.0e-9), 1.0)
+                vx, vy = share * vx, share * vy
+            set_velocity(motion[row], control[row], body[row], dynamic[row], vx, vy, vz)
+
+
+@njit(cache=True)
+def leave_trail(vehicles, motion, trail):
+    """Note where vehicles are at the end of a tick."""
+    for row in vehicles:
+        trail[row, TRAIL_X], trail[row, TRAIL_Y], trail[row, TRAIL_YAW] = (
+            motion[row, X],
+            motion[row, Y],
+            motion[row, YAW],
+        )
 
 
 @njit(cache=True)

@@ -50,6 +50,10 @@ DYNAMIC_COLUMNS = 5
 HOLD, HOLD_X, HOLD_Y, HOLD_Z, PUSH_X, PUSH_Y, PUSH_Z, TWIST = range(8)
 IMPOSED_COLUMNS = 8
 
+# Columns of `trail`: where the actor was at the end of the last tick, metres and degrees.
+TRAIL_X, TRAIL_Y, TRAIL_YAW = range(3)
+TRAIL_COLUMNS = 3
+
 
 class Turn(IntEnum):
     """Where a vehicle says that it goes."""
@@ -66,6 +70,7 @@ class ActorRows:
     Attributes:
         wire: (capacity,) world-state rows.
         motion: (capacity, 15) location, rotation (degrees), velocity, angular velocity (deg/s), acceleration.
+        trail: (capacity, 3) x, y and yaw at the end of the last tick, or where the actor was put since.
         kind: (capacity,) `Kind`.
         simulate: (capacity,) whether physics moves the actor.
         solid: (capacity,) whether it collides.
@@ -81,6 +86,7 @@ class ActorRows:
         self.body: Floats = np.zeros((capacity, BODY_COLUMNS))
         self.dynamic: Floats = np.zeros((capacity, DYNAMIC_COLUMNS))
         self.imposed: Floats = np.zeros((capacity, IMPOSED_COLUMNS))
+        self.trail: Floats = np.zeros((capacity, TRAIL_COLUMNS))
         self.kind: NDArray[np.uint8] = np.zeros(capacity, np.uint8)
         self.simulate: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
         self.solid: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
@@ -119,6 +125,11 @@ class ActorRows:
         self.wire["state"][row] = ACTIVE
         self.kind[row] = kind
         return row
+
+    def put(self, row: int, pose: tuple[float, ...]) -> None:
+        """Place an actor at x, y, z, pitch, yaw, roll (metres, degrees): it did not travel there."""
+        self.motion[row, :6] = pose
+        self.trail[row] = pose[0], pose[1], pose[4]
 
     def packed(self, order: NDArray[np.int64]) -> bytes:
         """World-state rows of some actors, one after the other."""

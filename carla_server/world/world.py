@@ -203,7 +203,7 @@ class World:
         actor_id = self._next_actor
         self._next_actor += 1
         row = self.rows.take(actor_id, kind)
-        self.rows.motion[row, :6] = pose
+        self.rows.put(row, pose)
         actor = Actor(actor_id, type_id, kind, row, description or [0, type_id, []], {})
         self.actors[actor_id] = actor
         self._changed = True
@@ -394,7 +394,7 @@ class World:
             actor.relative = pose
             self._changed = True
             pose = Pose(*motion.compose(parent, np.array(pose)).tolist())
-        self.rows.motion[actor.row, :6] = pose
+        self.rows.put(actor.row, pose)
         self.rows.dynamic[actor.row, 4] = 0.0
 
     def guide(self, walker: Actor, pose: Pose) -> None:
@@ -450,7 +450,7 @@ class World:
             self.replayer.advance(step)
         self._index()
         self._move(step)
-        self._touch()
+        self._touch(step)
         if len(self._children):
             motion.carry_attached(self.rows.motion, self._children, self._parents, self._relative)
         self.lights.advance(step)
@@ -496,7 +496,7 @@ class World:
         if self._guided:
             self._follow_guides(dt)
 
-    def _touch(self) -> None:
+    def _touch(self, dt: float) -> None:
         """Resolve contacts and keep them for the collision sensors."""
         rows, statics = self.rows, self.statics
         count = contacts.find_contacts(
@@ -505,7 +505,11 @@ class World:
         )
         self.touched = self.contacts[:count]
         if count:
-            motion.absorb(self.touched, rows.kind, rows.motion, rows.control, rows.body, rows.dynamic)
+            motion.absorb(
+                *(self.touched, rows.kind, rows.simulate, rows.motion, rows.control, rows.body, rows.dynamic),
+                *(rows.trail, dt),
+            )
+        motion.leave_trail(self._vehicles, rows.motion, rows.trail)
 
     def _obey(self, step: float) -> None:
         """Tell vehicles which light they stand at and which speed limit holds."""

@@ -152,6 +152,25 @@ def test_a_car_that_pushes_against_a_wall_stands_still(world: World, spawn: Spaw
         assert np.linalg.norm(world.rows.motion[car.row, 6:9]) < 0.01
 
 
+def test_a_car_between_walls_is_no_faster_than_it_gets_on(world: World, spawn: Spawn) -> None:
+    here = at(world, 0)._replace(yaw=0.0)
+    car = spawn("vehicle.lincoln.mkz_2020", here)
+    for ahead, right, turn in ((3.6, 2.0, -45.0), (4.1, 1.0, -28.0), (3.9, -2.7, 5.0)):
+        place = Pose(here.x + ahead, here.y + right, 0.0, 0.0, turn, 0.0)
+        world.spawn(Description(1, "static.prop.container", []), place, forced=True)
+    world.control(car, GO._replace(throttle=1.0, steer=0.0))
+    row = world.rows.motion[car.row]
+    for _ in range(120):
+        world.tick(DT)
+    places, speeds = [row[:2].copy()], []
+    for _ in range(40):
+        world.tick(DT)
+        places.append(row[:2].copy())
+        speeds.append(math.hypot(row[6], row[7]))
+    made = np.hypot(*np.diff(places, axis=0).T) / DT
+    assert np.mean(speeds) < np.mean(made) + 0.1
+
+
 def test_lights_of_a_junction_take_turns(world: World) -> None:
     group = max(world.lights.groups, key=lambda group: len(group.stages))
     cycle = GREEN_S + YELLOW_S + RED_S
