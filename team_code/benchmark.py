@@ -1,12 +1,12 @@
 """How fast the closed loop runs: embedded server, evaluator, scenarios, traffic and driver, as evaluations and collections run.
 
-    python -m team_code.benchmark expert collection camera --jobs 2
+    python -m team_code.benchmark expert collection camera model --jobs 2
 
-Three drivers: ``expert`` alone, ``collection`` with the recorder and all its sensors, and ``camera``, a blind driver that asks
-for a 1024 x 512 camera, IMU and GNSS in every tick. Routes are shared out to as many servers as there are jobs. Printed per
-driver: game time per wall time of the whole run, starts and loads included; wall time of each stage of a tick; processor time
-of servers and clients per tick, which other load on the machine changes little, and what a core gives by it. The last line is
-JSON.
+Four drivers: ``expert`` alone, ``collection`` with the recorder and all its sensors, ``camera``, a blind driver that
+asks for a 1024 x 512 camera, IMU and GNSS in every tick, and ``model``, the small model with commentary. Routes are
+shared out to as many servers as there are jobs. Printed per driver: game time per wall time of the whole run, starts
+and loads included; wall time of each stage of a tick; processor time of servers and clients per tick, which other load
+on the machine changes little, and what a core gives by it. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Driver:
         track: Track of the evaluator.
         sensors: Names in `leaderboard.benchmark.SENSORS`.
         records: Whether it writes a dataset.
+        config: Text of ``--agent-config``.
     """
 
     agent: Path | None
@@ -54,6 +55,7 @@ class Driver:
     track: str = "MAP"
     sensors: tuple[str, ...] = ()
     records: bool = False
+    config: str = ""
 
 
 HERE = Path(__file__).parent
@@ -61,6 +63,9 @@ DRIVERS = {
     "expert": Driver(HERE / "autopilot.py"),
     "collection": Driver(HERE / "data_agent.py", "collection", records=True),
     "camera": Driver(None, track="SENSORS", sensors=("camera", "imu", "gnss")),
+    "model": Driver(
+        HERE / "agent_simlingo.py", track="SENSORS", config=str(HERE.parent / "data" / "checkpoints" / "simlingo_tiny")
+    ),
 }
 
 
@@ -161,8 +166,8 @@ def job(driver: Driver, options: argparse.Namespace, folder: Path, route_ids: Se
         *("--routes", str(options.routes), "--routes-subset", ",".join(route_ids), "--track", driver.track),
         *("--agent", str(agent), "--rules", driver.rules, "--checkpoint", str(results)),
     ]
-    if driver.records:
-        command += ["--agent-config", str(options.routes)]
+    if driver.records or driver.config:
+        command += ["--agent-config", driver.config or str(options.routes)]
     town = index_runs(options.routes, route_ids[0], 1)[0].town
     spec = JobSpec(
         str(folder), ServerSpec(), tuple(command), town, options.seed, f"{results}{PROGRESS_SUFFIX}", TIMEOUT_S, TIMEOUT_S
