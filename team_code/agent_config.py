@@ -63,7 +63,7 @@ class AgentConfig:
         stuck_s: Seconds of standing after which the car creeps; None takes the profile's 40 s. A small model that has seen
             few departures needs a push earlier; it is not held back by red lights.
         device: `auto`, `cpu` or `cuda`.
-        images_per_second: Camera images kept in the log.
+        images_per_second: Camera images kept in the log, for the report's videos; 0 for none.
         policy_server: ``host:port`` of a policy server that holds the model instead of this process, or empty.
     """
 
@@ -92,6 +92,8 @@ class AgentConfig:
             raise ValueError(f"text_every counts ticks, so it is at least 1; got {self.text_every}")
         if self.plan_spacing_m is not None and self.plan_spacing_m <= 0:
             raise ValueError(f"plan_spacing_m is a distance in metres, so it is above 0; got {self.plan_spacing_m}")
+        if self.images_per_second < 0:
+            raise ValueError(f"images_per_second is at least 0; got {self.images_per_second}")
         if self.stuck_s is not None and self.stuck_s <= 0:
             raise ValueError(f"stuck_s is a time in seconds, so it is above 0; got {self.stuck_s}")
         ReactionDelay.parse(self.latency)

@@ -270,8 +270,9 @@ class SimLingoAgent(AutonomousAgent):
     def _write(self, tick: TickInput, thought: Thought, control: carla.VehicleControl) -> None:
         if self.log is None:
             return
-        every = max(1, TICKS_PER_SECOND // max(1, self.config.images_per_second))
-        is_due = self.step - self.last_image >= every
+        kept = self.config.images_per_second
+        every = max(1, TICKS_PER_SECOND // max(1, kept))
+        is_due = kept > 0 and self.step - self.last_image >= every
         if is_due:
             self.last_image = self.step - self.step % every
         self.log.append(self._frame(tick, thought, control), tick.jpeg if is_due else None)

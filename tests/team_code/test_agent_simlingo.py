@@ -167,6 +167,18 @@ def test_drive_is_logged_where_the_benchmark_expects_it(
     assert {"localise", "preprocess", "vision", "control"} <= frames[0].stage_ms.keys()
 
 
+def test_a_log_without_pictures_is_an_option(
+    tmp_path: Path, policy: StraightPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAVE_PATH", str(tmp_path / "out"))
+    agent = make_agent(tmp_path, "images_per_second: 0")
+    for step in range(12):
+        agent.run_step(sensors(step * 0.25, 5.0), 0.05 * step)
+    agent.destroy()
+    assert [frame.image for frame in read_drive_log(tmp_path / "out" / "save")] == [None] * 11
+    assert not list((tmp_path / "out" / "save" / "frames").iterdir())
+
+
 def test_a_decision_acts_after_the_delay(tmp_path: Path, policy: StraightPolicy) -> None:
     """With 0.2 s of latency the model is asked in every fourth tick, and the first decision acts four ticks later."""
     agent = make_agent(tmp_path, "latency: 0.2")
@@ -231,6 +243,7 @@ def test_answers_to_instructions_are_read(answer: str, expected: Verdict) -> Non
         ("profile: fast", "profile is one of"),
         ("route_as: map", "route_as is"),
         ("text_every: 0", "at least 1"),
+        ("images_per_second: -1", "at least 0"),
     ],
 )
 def test_wrong_options_are_named(tmp_path: Path, text: str, words: str) -> None:
