@@ -96,6 +96,19 @@ def cut_bonnet(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return image[: height - int(height * BONNET_SHARE)]
 
 
+JPEG_BLOCK_PX = 16
+"""Rows of a JPEG that are compressed together, colours at half the resolution included."""
+
+
+def above_bonnet(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The rows of a whole image that must be compressed for those above the bonnet to come out as from the whole image.
+
+    One row more counts, because decoders blend colours with those of the next row.
+    """
+    rows = len(cut_bonnet(image)) + 1
+    return image[: -(-rows // JPEG_BLOCK_PX) * JPEG_BLOCK_PX]
+
+
 def encode_jpeg(image_bgr: NDArray[np.uint8]) -> bytes:
     """Encode a BGR image as the recorder does (JPEG quality 95).
 

@@ -15,7 +15,13 @@ from simlingo_training.inference.records import Observation, Prediction
 
 
 class BasePolicy:
-    """A loaded SimLingo-Base checkpoint that drives."""
+    """A loaded SimLingo-Base checkpoint that drives.
+
+    Attributes:
+        sees_bonnet: The histogram of the whole image enters its equalisation.
+    """
+
+    sees_bonnet = True
 
     def __init__(self, checkpoint: training.BaseCheckpoint, device: str = "auto") -> None:
         """Move a checkpoint to a device; bfloat16 on a GPU."""

@@ -25,7 +25,15 @@ import carla
 import numpy as np
 from numpy.typing import NDArray
 
-from driving.camera import DRIVING_CAMERA, decode_jpeg, encode_jpeg, rgb, without_alpha
+from driving.camera import (
+    DRIVING_CAMERA,
+    above_bonnet,
+    cut_bonnet,
+    decode_jpeg,
+    encode_jpeg,
+    rgb,
+    without_alpha,
+)
 from driving.commands import RoadOption
 from driving.control.waypoints import WaypointController
 from driving.geometry import to_ego
@@ -56,6 +64,10 @@ def get_entry_point() -> str:
 class DrivingPolicy(Protocol):
     """What the agent needs of a model; `Policy`, `RemotePolicy` and SimLingo-Base's policy offer it."""
 
+    @property
+    def sees_bonnet(self) -> bool:
+        """Whether the model looks at the part of the image that shows the bonnet."""
+
     def reset(self) -> None:
         """Forget the route before."""
 
@@ -74,7 +86,7 @@ class TickInput:
         position: (2,) in the plan's frame, metres.
         targets: The next two plan points.
         target_points: (2, 2) the same in the ego frame, metres.
-        jpeg: The camera image as the model gets it, once it was asked.
+        jpeg: The whole camera image as the model gets it, once it was asked; empty where only a part is needed.
     """
 
     image_bgr: NDArray[np.uint8]
@@ -249,8 +261,21 @@ class SimLingoAgent(AutonomousAgent):
         return Thought(prompt, prediction, control, delay)
 
     def _observe(self, tick: TickInput, prompt: str) -> Observation:
-        tick.jpeg = encode_jpeg(tick.image_bgr)
-        return Observation(rgb(decode_jpeg(tick.jpeg)), tick.speed, tick.target_points, prompt)
+        if self.policy.sees_bonnet or self._wants_whole_image():
+            tick.jpeg = encode_jpeg(tick.image_bgr)
+            return Observation(rgb(decode_jpeg(tick.jpeg)), tick.speed, tick.target_points, prompt)
+        seen = decode_jpeg(encode_jpeg(above_bonnet(tick.image_bgr)))[: len(cut_bonnet(tick.image_bgr))]
+        return Observation(rgb(seen), tick.speed, tick.target_points, prompt, is_cut=True)
+
+    def _wants_whole_image(self) -> bool:
+        """Whether somebody beside the model looks at the image of this tick."""
+        return self._is_image_due()
+
+    def _is_image_due(self) -> bool:
+        """Whether the log keeps the image of this tick."""
+        kept = self.config.images_per_second
+        every = max(1, TICKS_PER_SECOND // max(1, kept))
+        return self.log is not None and kept > 0 and self.step - self.last_image >= every
 
     def _act(self, now: float, speed: float) -> carla.VehicleControl:
         """The control of this tick: what was decided long enough ago, or creeping after standing for long."""
@@ -270,11 +295,9 @@ class SimLingoAgent(AutonomousAgent):
     def _write(self, tick: TickInput, thought: Thought, control: carla.VehicleControl) -> None:
         if self.log is None:
             return
-        kept = self.config.images_per_second
-        every = max(1, TICKS_PER_SECOND // max(1, kept))
-        is_due = kept > 0 and self.step - self.last_image >= every
+        is_due = self._is_image_due()
         if is_due:
-            self.last_image = self.step - self.step % every
+            self.last_image = self.step - self.step % max(1, TICKS_PER_SECOND // self.config.images_per_second)
         self.log.append(self._frame(tick, thought, control), tick.jpeg if is_due else None)
 
     def _frame(self, tick: TickInput, thought: Thought, control: carla.VehicleControl) -> DriveFrame:

@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import msgpack
@@ -51,6 +52,10 @@ T = TypeVar("T")
 class BatchPolicy(Protocol):
     """What the server needs of a policy; `Policy` is one."""
 
+    @property
+    def sees_bonnet(self) -> bool:
+        """See `Policy.sees_bonnet`."""
+
     def act_batch(self, observations: list[Observation], sessions: list[Session]) -> list[Prediction]:
         """Predict for several cars at once."""
 
@@ -67,6 +72,7 @@ def pack_observation(observation: Observation) -> dict[str, Any]:
         "speed": float(observation.speed),
         "target_points": np.asarray(observation.target_points, dtype=np.float64).tolist(),
         "prompt": observation.prompt,
+        "is_cut": observation.is_cut,
     }
 
 
@@ -79,7 +85,8 @@ def unpack_observation(message: dict[str, Any]) -> Observation:
     try:
         image = np.frombuffer(message["image"], dtype=np.uint8).reshape(message["shape"])
         points = np.asarray(message["target_points"], dtype=np.float64).reshape(2, 2)
-        return Observation(image, float(message["speed"]), points, str(message["prompt"]))
+        is_cut = bool(message.get("is_cut", False))
+        return Observation(image, float(message["speed"]), points, str(message["prompt"]), is_cut)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"expected image, shape, speed, target_points and prompt; {error!r} is missing or odd"
@@ -166,8 +173,9 @@ class BatchingServer:
             writer.close()
 
     def status(self) -> dict[str, Any]:
-        """What a health check gets: connected cars, and how often each batch size occurred."""
-        return {"connected": self._connected, "batches": {str(size): count for size, count in self.batches.items()}}
+        """What a health check gets: connected cars, how often each batch size occurred, and what cars may leave out."""
+        batches = {str(size): count for size, count in self.batches.items()}
+        return {"connected": self._connected, "batches": batches, "sees_bonnet": self.policy.sees_bonnet}
 
     async def _answer(self, message: dict[str, Any], session: Session) -> dict[str, Any]:
         arrived = time.perf_counter()
@@ -265,6 +273,11 @@ class RemotePolicy:
             PolicyServerError: If the server went away and did not come back.
         """
         self._persist(lambda: self._socket.sendall(_frame({"reset": True})))
+
+    @cached_property
+    def sees_bonnet(self) -> bool:
+        """Whether the server's model looks at the part of the image that shows the bonnet."""
+        return bool(self.status()["sees_bonnet"])
 
     def status(self) -> dict[str, Any]:
         """The server's `BatchingServer.status`. Raises PolicyServerError as `act`."""

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from driving.camera import cut_bonnet
-from simlingo_training.data.images import camera_to_tiles
+from simlingo_training.data.images import TileSpec, camera_to_tiles
 from simlingo_training.data.prompts import WAYPOINTS_ANSWER
 from simlingo_training.inference.decoder import CachedDecoder, DropoutDecoder
 from simlingo_training.inference.graphs import BucketedDecoder, GraphedFunction, compiled_graph
@@ -157,6 +157,11 @@ class Policy:
         """
         return cls(checkpoints.load(folder), device, **options)  # type: ignore[arg-type]
 
+    @property
+    def sees_bonnet(self) -> bool:
+        """Whether the model looks at the part of the image that shows the bonnet."""
+        return not self.cut_bonnet or type(self.settings.tiles) is not TileSpec
+
     def reset(self) -> None:
         """Forget the previous answer; call it when a new route starts."""
         self._session = Session()
@@ -207,9 +212,12 @@ class Policy:
         """Tiles (B, T, S, S, 3) uint8 on the device; a GPU resizes the images itself."""
         spec = self.settings.tiles
         if self.device.type == "cpu" or spec.thumbnail:
-            return torch.from_numpy(np.stack([camera_to_tiles(o.image, spec, self.cut_bonnet) for o in observations]))
-        images = [cut_bonnet(o.image) if self.cut_bonnet else o.image for o in observations]
+            return torch.from_numpy(np.stack([camera_to_tiles(o.image, spec, self._cuts(o)) for o in observations]))
+        images = [cut_bonnet(o.image) if self._cuts(o) else o.image for o in observations]
         return resize_tiles(torch.from_numpy(np.stack(images)).to(self.device), spec)
+
+    def _cuts(self, observation: Observation) -> bool:
+        return self.cut_bonnet and not observation.is_cut
 
     def _embed(
         self, observations: Sequence[Observation], tiles: torch.Tensor, chat: list[tuple[int, ...]]

@@ -18,12 +18,14 @@ class Observation:
         speed: Forward speed, m/s.
         target_points: (2, 2) next two target points, ego frame, metres.
         prompt: The whole user prompt, made by a function of `simlingo_training.data.prompts`.
+        is_cut: Whether the bonnet was cut off the image before; only for policies that never look at it.
     """
 
     image: NDArray[np.uint8]
     speed: float
     target_points: NDArray[np.float64]
     prompt: str
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,9 @@ class LiveAgent(SimLingoAgent):
         if found is not Verdict.FOLLOWED:
             self.instruction, self.told = None, None
 
+    def _wants_whole_image(self) -> bool:
+        return True
+
     def _answer(self, question: str, tick: TickInput) -> str:
         """Answer a question about the present picture, beside driving, without changing what the driver remembers."""
         distance = float(((tick.target_points[0]) ** 2).sum() ** 0.5)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from driving.camera import cut_bonnet
 from simlingo_training.config import LoraSettings, ModelSettings
 from simlingo_training.data import prompts
 from simlingo_training.data.images import TileSpec, camera_to_tiles
@@ -104,6 +105,12 @@ def test_tokens_and_path_are_those_of_the_plain_loop(checkpoint, moments, expect
     session = Session()
     for moment, wanted in zip([*moments, *moments], [*expected, *expected], strict=True):
         check(policy.act(moment, session), wanted)
+
+
+def test_an_image_without_bonnet_is_not_cut_again(policy, moments, expected) -> None:
+    assert not policy.sees_bonnet
+    for moment, wanted in zip(moments, expected):
+        check(policy.act(replace(moment, image=cut_bonnet(moment.image), is_cut=True), Session()), wanted)
 
 
 def test_no_draft_changes_the_answer(policy, moments, expected) -> None:

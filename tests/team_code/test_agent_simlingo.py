@@ -10,6 +10,7 @@ import carla
 import numpy as np
 import pytest
 
+from driving.camera import cut_bonnet
 from driving.commands import RoadOption
 from leaderboard.utils.route_manipulation import GpsPlan
 from simlingo_training.inference import Observation, Prediction
@@ -27,6 +28,8 @@ METRES_PER_DEGREE = math.pi * 6378137.0 / 180
 
 class StraightPolicy:
     """Wants to go straight at 5 m/s and remembers what it was shown."""
+
+    sees_bonnet = True
 
     def __init__(self) -> None:
         self.seen: list[Observation] = []
@@ -96,6 +99,20 @@ def test_model_sees_target_points_in_the_ego_frame(tmp_path: Path, policy: Strai
     assert observation.prompt == (
         "Current speed: 4.3 m/s. Target waypoint: <TARGET_POINT><TARGET_POINT>. What should the ego do next?"
     )
+
+
+def test_a_model_that_never_sees_the_bonnet_gets_the_same_rest_of_the_image(
+    tmp_path: Path, policy: StraightPolicy
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (512, 1024, 4), dtype=np.uint8)
+    for sees_bonnet in (True, False):
+        policy.sees_bonnet = sees_bonnet
+        agent = make_agent(tmp_path)
+        for _ in range(2):
+            agent.run_step({**sensors(10, 4.0), "rgb_0": (1, noise)}, 0.0)
+    whole, rest = policy.seen
+    assert (whole.is_cut, rest.is_cut) == (False, True)
+    np.testing.assert_array_equal(rest.image, cut_bonnet(whole.image))
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ from tests.team_code.test_agent_simlingo import route_plan, sensors
 class TalkingPolicy(Policy):
     """Obeys what it must, refuses to crash where it may, answers questions with what it saw."""
 
+    sees_bonnet = True
+
     def __init__(self) -> None:
         self.sessions: list[Session | None] = []
 

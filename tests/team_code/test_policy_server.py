@@ -20,6 +20,8 @@ from team_code.policy_server import BatchingServer, PolicyServerError, RemotePol
 class EchoPolicy:
     """Answers with the prompt and how often this car has asked; a batch takes 20 ms whatever its size."""
 
+    sees_bonnet = True
+
     def act_batch(self, observations: list[Observation], sessions: list[Session]) -> list[Prediction]:
         if any(o.prompt == "break" for o in observations):
             raise ValueError("cannot think about that")
@@ -135,7 +137,8 @@ def test_a_health_check_tells_of_cars_and_batches(server: tuple[BatchingServer, 
     _, connect = server
     car = connect()
     car.act(observation("a"))
-    assert car.status() == {"connected": 1, "batches": {"1": 1}}
+    assert car.status() == {"connected": 1, "batches": {"1": 1}, "sees_bonnet": True}
+    assert car.sees_bonnet
 
 
 def test_a_car_outlives_a_restart_of_its_server(capsys: pytest.CaptureFixture[str]) -> None:
