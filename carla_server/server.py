@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class SocketPublisher:
         """Whether anybody subscribed to a stream."""
         return stream in self._subscribers
 
-    def send(self, stream: int, message: bytes, payload: bytes = b"") -> None:
+    def send(self, stream: int, message: bytes, payload: bytes | memoryview = b"") -> None:
         """Send a message to all subscribers of a stream; a large rest of it apart, so that it is not copied."""
         head = streams.frame_size(len(message) + len(payload)) + message
         for transport in [*self._subscribers.get(stream, ())]:
@@ -68,20 +68,18 @@ class SocketPublisher:
                 log.warning("stream %d: a subscriber does not read; disconnecting it", stream)
                 transport.abort()
                 continue
-            transport.write(head)
-            if payload:
-                transport.write(payload)
+            _write(transport, (head, payload))
 
-    def send_later(self, stream: int, header: bytes, measure: Callable[[], bytes]) -> None:
+    def send_later(self, stream: int, header: bytes, measure: Callable[[], bytes | memoryview]) -> None:
         """Measure on a worker thread, then send. It begins after the tick was answered: the client has work to do meanwhile."""
         self.unfinished += 1
         asyncio.get_running_loop().call_soon(self._begin, stream, header, measure)
 
-    def _begin(self, stream: int, header: bytes, measure: Callable[[], bytes]) -> None:
+    def _begin(self, stream: int, header: bytes, measure: Callable[[], bytes | memoryview]) -> None:
         future = asyncio.get_running_loop().run_in_executor(self._pool, measure)
         future.add_done_callback(lambda done: self._measured(stream, header, done))
 
-    def _measured(self, stream: int, header: bytes, done: asyncio.Future[bytes]) -> None:
+    def _measured(self, stream: int, header: bytes, done: asyncio.Future[bytes | memoryview]) -> None:
         self.unfinished -= 1
         error = done.exception()
         if error is not None:
@@ -110,6 +108,19 @@ class SocketPublisher:
     def close(self) -> None:
         """Stop the worker threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _write(transport: asyncio.Transport, parts: Sequence[bytes | memoryview]) -> None:
+    """Write to a transport, at once and in one packet as far as its socket takes it: small writes wake the reader twice."""
+    written = 0
+    if transport.get_write_buffer_size() == 0 and not transport.is_closing():
+        # What the socket refuses, for whatever reason, the transport tries again.
+        with contextlib.suppress(OSError):
+            written = os.writev(transport.get_extra_info("socket").fileno(), parts)
+    for part in parts:
+        if written < len(part):
+            transport.write(memoryview(part)[written:])
+        written = max(0, written - len(part))
 
 
 def _prepare(transport: asyncio.BaseTransport) -> None:

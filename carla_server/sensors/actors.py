@@ -92,10 +92,12 @@ class TriangleTables:
     Attributes:
         mesh: All triangles; rows from `used` on are room.
         normals: (T, 3) unit outside normals.
+        wide: (9, T) corners, one row per coordinate.
         columns: What `shade` takes: (pos, nrm, rgb, kind, flags, part, tex, uv).
     """
 
     normals: NDArray[np.float32]
+    wide: NDArray[np.float32]
 
     def __init__(self, scenery: Mesh) -> None:
         self._lock = threading.Lock()
@@ -110,12 +112,14 @@ class TriangleTables:
         for name, column in vars(rows).items():
             room[name] = np.zeros((count, *column.shape[1:]), column.dtype)
             room[name][: self._used] = column[: self._used]
-        normals = np.zeros((count, 3), np.float32)
+        normals, wide = np.zeros((count, 3), np.float32), np.zeros((9, count), np.float32)
         if self._used:
             normals[: self._used] = self.normals[: self._used]
+            wide[:, : self._used] = self.wide[:, : self._used]
         self.mesh, self.normals = Mesh(**room), normals
         pos, uv = self.mesh.pos.reshape(-1, 9), self.mesh.uv.reshape(-1, 6)
         more = (self.mesh.rgb, self.mesh.kind, self.mesh.flags, self.mesh.part, self.mesh.tex)
+        self.wide = wide
         self.columns = (pos, normals, *more, uv)
 
     def add_mesh(self, shape: Mesh) -> tuple[int, int]:
@@ -126,6 +130,7 @@ class TriangleTables:
         for name, column in vars(shape).items():
             getattr(self.mesh, name)[first:end] = column
         self.normals[first:end] = shape.normals
+        self.wide[:, first:end] = shape.pos.reshape(-1, 9).T
         self._used = end
         return first, end
 

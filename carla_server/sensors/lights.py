@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from carla_server.sensors.actors import SHAPED
-from carla_server.sensors.raster import JIT, scan_rows
+from carla_server.sensors.raster import JIT, ROWS, scan_rows
 from carla_server.sensors.town import Town
 from carla_server.sensors.views import ActorView, Light
 from carla_server.sensors.weather import Lighting
@@ -137,7 +137,7 @@ def _cast_shadows(field, corners, tall, corner, scale, push_x, push_y, longest):
     """Draw the shadows of prisms; (push_x, push_y) is the shadow of one metre of height, metres."""
     size = field.shape[0]
     points, ring = np.empty((16, 2)), np.zeros((20, 3))
-    left, right = np.empty(size), np.empty(size)
+    left, right = np.empty(size + ROWS), np.empty(size + ROWS)
     length = np.sqrt(push_x * push_x + push_y * push_y)
     for k in range(tall.size):
         height = min(tall[k], longest / max(length, 1e-6))

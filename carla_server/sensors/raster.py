@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 
 JIT: dict[str, Any] = {
     "cache": True,
@@ -22,6 +25,33 @@ JIT: dict[str, Any] = {
 TWO_SIDED = 1
 PAINT = 2
 NO_TRIANGLE = -1
+LANES = 16  # pixels of one vector, and between exact values of what changes slowly
+ROWS = 8  # rows scanned at once
+BATCH = 128  # triangles tested at once
+
+
+def _borrowed(typing_context, arrays):
+    """The same arrays (one, or tuples of them) without their reference counts, which inner loops then need not keep.
+
+    The owners must outlive them: those who call from Python hold every array until the call returns.
+    """
+
+    def bare(context, builder, kind, value):
+        if isinstance(kind, types.Tuple | types.UniTuple):
+            parts = [bare(context, builder, part, builder.extract_value(value, i)) for i, part in enumerate(kind.types)]
+            return context.make_tuple(builder, kind, parts)
+        struct = make_array(kind)(context, builder, value=value)
+        struct.meminfo = cgutils.get_null_value(struct.meminfo.type)
+        struct.parent = cgutils.get_null_value(struct.parent.type)
+        return struct._getvalue()
+
+    def code(context, builder, signature, values):
+        return bare(context, builder, signature.return_type, values[0])
+
+    return arrays(arrays), code
+
+
+borrowed: Any = intrinsic(_borrowed)
 
 
 @njit(**JIT)
@@ -66,7 +96,8 @@ def scan_rows(poly, count, height, left, right):
         poly: (>= count, 3) corners; columns 1 and 2 are x and y, pixels.
         count: Corners.
         height: Rows; row r has its middle at y = r + 0.5.
-        left, right: (height,) out, x of the two borders at the middle of each row touched.
+        left, right: (height + ROWS,) out, x of the two borders at the middle of each row touched; what lies behind these
+            rows means nothing.
 
     Returns:
         First row and end row.
@@ -77,9 +108,10 @@ def scan_rows(poly, count, height, left, right):
         high = max(high, poly[i, 2])
     first = max(int(np.ceil(max(low, -1.0) - 0.5)), 0)
     end = min(int(np.ceil(min(high, height + 1.0) - 0.5)), height)
-    for row in range(first, end):
-        left[row] = 1e30
-        right[row] = -1e30
+    for row in range(first, end, ROWS):
+        lows, highs = left[row : row + ROWS], right[row : row + ROWS]
+        for k in range(ROWS):
+            lows[k], highs[k] = 1e30, -1e30
     for i in range(count):
         j = i + 1 if i + 1 < count else 0
         if poly[i, 2] < poly[j, 2]:
@@ -91,25 +123,30 @@ def scan_rows(poly, count, height, left, right):
         if rb <= ra:
             continue
         slope = (x1 - x0) / (y1 - y0)
-        for row in range(ra, rb):
-            x = x0 + (row + 0.5 - y0) * slope
-            if x < left[row]:
-                left[row] = x
-            if x > right[row]:
-                right[row] = x
+        for row in range(ra, rb, ROWS):
+            lows, highs = left[row : row + ROWS], right[row : row + ROWS]
+            rest = rb - row
+            for k in range(ROWS):
+                x = x0 + (row + k + 0.5 - y0) * slope
+                lows[k] = min(lows[k], x if k < rest else 1e30)
+                highs[k] = max(highs[k], x if k < rest else -1e30)
     return first, end
 
 
 @njit(**JIT)
 def _fill(zbuf, ibuf, begin, end, w, step, number):
-    """Keep the nearest of one row segment: larger inverse depth wins, the earlier triangle on a tie."""
-    depths = zbuf[begin:end]
-    ids = ibuf[begin:end]
-    for i in range(depths.size):
-        here = w + step * np.float32(i)
-        if here > depths[i]:
-            depths[i] = here
-            ids[i] = number
+    """Keep the nearest of one row segment: larger inverse depth wins, the earlier triangle on a tie.
+
+    Whole blocks are read and written, so the buffers go on for `LANES` behind the picture.
+    """
+    for first in range(begin, end, LANES):
+        depths, ids = zbuf[first : first + LANES], ibuf[first : first + LANES]
+        done, left = np.int32(first - begin), np.int32(end - first)
+        for j in range(LANES):
+            here = w + step * np.float32(done + np.int32(j))
+            nearer = (here > depths[j]) & (np.int32(j) < left)
+            depths[j] = here if nearer else depths[j]
+            ids[j] = number if nearer else ids[j]
 
 
 @njit(**JIT)
@@ -153,19 +190,115 @@ def _fill_rows(zbuf, ibuf, first, end, left, right, width, a, b, c, number):
 
 
 @njit(**JIT)
-def rasterize(pos, flags, starts, ends, mats, width, height, focal, near, zbuf, ibuf, src, drw, plane):
+def candidates(wide, flags, first, end, m, limits, found):
+    """Triangles of a range that may be in view: a quick test on vector units before the exact one.
+
+    Args:
+        wide: (9, T) float32 corners of all triangles, one row per coordinate.
+        flags: (T,) uint8, bits TWO_SIDED and PAINT.
+        first, end: Range, at most `BATCH` long.
+        m: (12,) float32 row-major 3 x 4 matrix to the camera frame.
+        limits: Closest X drawn, metres, and the tangents of half the field of view to the side and upwards; float32.
+        found: (2 * BATCH,) int32 out, numbers of these triangles.
+
+    Returns:
+        How many were found. None is missing that is drawn: all tests leave room for rounding.
+    """
+    slack, edge = np.float32(1e-3), np.float32(1e-3)
+    near, side, rise = limits
+    count = end - first
+    may = found[BATCH:]
+    x0r, y0r, z0r = wide[0, first:end], wide[1, first:end], wide[2, first:end]
+    x1r, y1r, z1r = wide[3, first:end], wide[4, first:end], wide[5, first:end]
+    x2r, y2r, z2r = wide[6, first:end], wide[7, first:end], wide[8, first:end]
+    signs = flags[first:end]
+    m0, m1, m2, m3, m4, m5 = m[0], m[1], m[2], m[3], m[4], m[5]
+    m6, m7, m8, m9, m10, m11 = m[6], m[7], m[8], m[9], m[10], m[11]
+    for j in range(count):
+        ax = m0 * x0r[j] + m1 * y0r[j] + m2 * z0r[j] + m3
+        ay = m4 * x0r[j] + m5 * y0r[j] + m6 * z0r[j] + m7
+        az = m8 * x0r[j] + m9 * y0r[j] + m10 * z0r[j] + m11
+        bx = m0 * x1r[j] + m1 * y1r[j] + m2 * z1r[j] + m3
+        by = m4 * x1r[j] + m5 * y1r[j] + m6 * z1r[j] + m7
+        bz = m8 * x1r[j] + m9 * y1r[j] + m10 * z1r[j] + m11
+        cx = m0 * x2r[j] + m1 * y2r[j] + m2 * z2r[j] + m3
+        cy = m4 * x2r[j] + m5 * y2r[j] + m6 * z2r[j] + m7
+        cz = m8 * x2r[j] + m9 * y2r[j] + m10 * z2r[j] + m11
+        far = max(ax, max(bx, cx))
+        inside = far > near - slack
+        right = min(ay - side * ax, min(by - side * bx, cy - side * cx))
+        left = max(ay + side * ax, max(by + side * bx, cy + side * cx))
+        above = min(az - rise * ax, min(bz - rise * bx, cz - rise * cx))
+        below = max(az + rise * ax, max(bz + rise * bx, cz + rise * cx))
+        inside &= (right < slack) & (left > -slack) & (above < slack) & (below > -slack)
+        ux, uy, uz = bx - ax, by - ay, bz - az
+        vx, vy, vz = cx - ax, cy - ay, cz - az
+        facing = (uy * vz - uz * vy) * ax + (uz * vx - ux * vz) * ay + (ux * vy - uy * vx) * az
+        size = (abs(ux) + abs(uy) + abs(uz) + abs(vx) + abs(vy) + abs(vz)) * (abs(ax) + abs(ay) + abs(az))
+        inside &= (facing < edge * size) | (signs[j] & np.uint8(TWO_SIDED) != 0)
+        may[j] = np.int32(inside)
+    used = 0
+    for j in range(count):
+        found[used] = first + j
+        used += may[j]
+    return used
+
+
+@njit(inline="always", **JIT)
+def _draw(pos, flags, t, m, number, frame, buffers, room):
+    """Draw one triangle; returns whether it covers the middle of any pixel. Its plane is in `room` then."""
+    width, height, focal, near = frame
+    zbuf, ibuf, plane = buffers
+    tri, poly, left, right = room
+    center_x, center_y = width * 0.5, height * 0.5
+    _to_camera(pos, t, m, tri)
+    x0, y0, z0 = tri[0, 0], tri[0, 1], tri[0, 2]
+    x1, y1, z1 = tri[1, 0], tri[1, 1], tri[1, 2]
+    x2, y2, z2 = tri[2, 0], tri[2, 1], tri[2, 2]
+    if x0 < near and x1 < near and x2 < near:
+        return False
+    nx = (y1 - y0) * (z2 - z0) - (z1 - z0) * (y2 - y0)
+    ny = (z1 - z0) * (x2 - x0) - (x1 - x0) * (z2 - z0)
+    nz = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
+    offset = nx * x0 + ny * y0 + nz * z0
+    if offset > -1e-12 and (offset < 1e-12 or not flags[t] & TWO_SIDED):
+        return False
+    if _outside(tri, center_x / focal, center_y / focal):
+        return False
+    if x0 >= near and x1 >= near and x2 >= near:
+        for i in range(3):
+            for k in range(3):
+                poly[i, k] = tri[i, k]
+        count = 3
+    else:
+        count = _clip_near(tri, near, poly)
+    _project(poly, count, focal, center_x, center_y)
+    first, end = scan_rows(poly, count, height, left, right)
+    inv = 1.0 / offset
+    a = ny * inv / focal
+    b = -nz * inv / focal
+    c = nx * inv - a * center_x - b * center_y
+    if not _fill_rows(zbuf, ibuf, first, end, left, right, width, a, b, c, np.int32(number)):
+        return False
+    plane[number, 0], plane[number, 1], plane[number, 2] = a, b, c
+    return True
+
+
+@njit(**JIT)
+def rasterize(pos, wide, flags, starts, ends, mats, width, height, focal, near, zbuf, ibuf, src, drw, plane):
     """Draw triangle ranges into the visibility buffers.
 
     Args:
         pos: (T, 9) float32 corners of all triangles in their own frames, metres.
+        wide: (9, T) float32, the same with one row per coordinate.
         flags: (T,) uint8, bits TWO_SIDED and PAINT.
         starts, ends: (D,) int64 half-open triangle range of each draw.
         mats: (D, 12) float32 row-major 3 x 4 matrix from each draw's frame to the camera frame.
         width, height: Pixels.
         focal: Pixels.
         near: Closest X drawn, metres.
-        zbuf: (H * W,) float32 inverse depth; filled with 1/far beforehand.
-        ibuf: (H * W,) int32 row in the tables below; filled with NO_TRIANGLE beforehand.
+        zbuf: (H * W + LANES,) float32 inverse depth; filled with 1/far beforehand.
+        ibuf: (H * W + LANES,) int32 row in the tables below; filled with NO_TRIANGLE beforehand.
         src: (N,) int32 out, triangle of each row.
         drw: (N,) int32 out, draw of each row.
         plane: (N, 3) float32 out, inverse depth = a (x + 0.5) + b (y + 0.5) + c at pixel (x, y).
@@ -173,48 +306,35 @@ def rasterize(pos, flags, starts, ends, mats, width, height, focal, near, zbuf, 
     Returns:
         Rows used, or -1 when the tables are too short; then enlarge them, clear the buffers and draw again.
     """
-    center_x, center_y = width * 0.5, height * 0.5
-    side, rise = center_x / focal, center_y / focal
-    tri = np.empty((3, 3))
-    poly = np.empty((4, 3))
-    left = np.empty(height)
-    right = np.empty(height)
+    rows = height + ROWS
+    room = (np.empty((3, 3)), np.empty((4, 3)), np.empty(rows), np.empty(rows), np.empty(2 * BATCH, np.int32))
+    ranges = borrowed((starts, ends, mats))
+    tables = borrowed((src, drw))
+    frame = (width, height, focal, near)
+    return _rasterize(
+        borrowed((pos, wide, flags)), ranges, frame, borrowed((zbuf, ibuf, plane)), tables, borrowed(room)
+    )
+
+
+@njit(**JIT)
+def _rasterize(triangles, ranges, frame, buffers, tables, room):
+    """See `rasterize`."""
+    pos, wide, flags = triangles
+    starts, ends, mats = ranges
+    src, drw = tables
+    tri, poly, left, right, found = room
+    width, height, focal, near = frame
+    slopes = (np.float32(near), np.float32(width * 0.5 / focal), np.float32(height * 0.5 / focal))
     used = 0
     for d in range(starts.size):
         m = mats[d]
-        for t in range(starts[d], ends[d]):
-            _to_camera(pos, t, m, tri)
-            x0, y0, z0 = tri[0, 0], tri[0, 1], tri[0, 2]
-            x1, y1, z1 = tri[1, 0], tri[1, 1], tri[1, 2]
-            x2, y2, z2 = tri[2, 0], tri[2, 1], tri[2, 2]
-            if x0 < near and x1 < near and x2 < near:
-                continue
-            nx = (y1 - y0) * (z2 - z0) - (z1 - z0) * (y2 - y0)
-            ny = (z1 - z0) * (x2 - x0) - (x1 - x0) * (z2 - z0)
-            nz = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
-            offset = nx * x0 + ny * y0 + nz * z0
-            if offset > -1e-12 and (offset < 1e-12 or not flags[t] & TWO_SIDED):
-                continue
-            if _outside(tri, side, rise):
-                continue
-            if x0 >= near and x1 >= near and x2 >= near:
-                poly[:3] = tri
-                count = 3
-            else:
-                count = _clip_near(tri, near, poly)
-            _project(poly, count, focal, center_x, center_y)
-            first, end = scan_rows(poly, count, height, left, right)
-            inv = 1.0 / offset
-            a = ny * inv / focal
-            b = -nz * inv / focal
-            c = nx * inv - a * center_x - b * center_y
-            if end > first and used == src.size:
-                return -1
-            if _fill_rows(zbuf, ibuf, first, end, left, right, width, a, b, c, np.int32(used)):
-                src[used] = t
-                drw[used] = d
-                plane[used, 0] = a
-                plane[used, 1] = b
-                plane[used, 2] = c
-                used += 1
+        for first in range(starts[d], ends[d], BATCH):
+            count = candidates(wide, flags, first, min(first + BATCH, ends[d]), m, slopes, found)
+            for k in range(count):
+                if used == src.size:
+                    return -1
+                t = found[k]
+                if _draw(pos, flags, t, m, used, frame, buffers, (tri, poly, left, right)):
+                    src[used], drw[used] = t, d
+                    used += 1
     return used

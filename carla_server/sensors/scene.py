@@ -83,9 +83,22 @@ class Scene:
             )
 
     def render(
-        self, camera: CameraSpec, actors: Sequence[ActorView], weather: WeatherView, time_s: float = 0.0
+        self,
+        camera: CameraSpec,
+        actors: Sequence[ActorView],
+        weather: WeatherView,
+        time_s: float = 0.0,
+        room: NDArray[np.uint32] | None = None,
     ) -> Frame:
-        """Draw what the camera sees. Same arguments, same pixels."""
+        """Draw what the camera sees. Same arguments, same pixels.
+
+        Args:
+            camera: From where, and what.
+            actors: Everything that moves.
+            weather: Present weather.
+            time_s: Simulated time.
+            room: (width * height + LANES,) memory of the picture, for callers that keep it; `Frame.bgra` then is a view of it.
+        """
         light = lighting(weather)
         eye = np.array(camera.transform[:3])
         focal = camera.width / (2.0 * math.tan(math.radians(camera.fov_deg) / 2))
@@ -98,16 +111,22 @@ class Scene:
         table = _light_table(view, light, maps, time_s)
         frame = Frame()
         if "bgra" in camera.outputs:
-            frame.bgra = self._shade(seen, light, table, maps.fields)
+            size = camera.width * camera.height
+            pixels = np.empty(size + shading.LANES, np.uint32) if room is None else room
+            self._shade(seen, light, table, maps.fields, pixels)
+            frame.bgra = pixels[:size].view(np.uint8).reshape(camera.height, camera.width, 4)
         self._resolve(camera, seen, table, frame)
         return frame
 
     def _shade(
-        self, seen: Seen, light: Lighting, table: NDArray[np.float32], sunlit: NDArray[np.float32]
-    ) -> NDArray[np.uint8]:
+        self,
+        seen: Seen,
+        light: Lighting,
+        table: NDArray[np.float32],
+        sunlit: NDArray[np.float32],
+        pixels: NDArray[np.uint32],
+    ) -> None:
         view, draws, ground = seen.view, seen.draws, self._stage.ground
-        size = view.height * view.width
-        pixels = np.empty(size + shading.LANES, np.uint32)
         shading.shade(
             (seen.ibuf, seen.src, seen.drw, seen.plane),
             view.width,
@@ -120,10 +139,9 @@ class Scene:
             (ground.texels, ground.levels, light.palette),
             (self._atlas, self._specs),
             sunlit,
-            shading.scratch(seen.src.size),
+            seen.room,
             pixels,
         )
-        return pixels[:size].view(np.uint8).reshape(view.height, view.width, 4)
 
     def _resolve(self, camera: CameraSpec, seen: Seen, table: NDArray[np.float32], frame: Frame) -> None:
         """Fill the depth, tag and instance images that the camera asks for."""

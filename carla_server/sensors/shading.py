@@ -13,12 +13,9 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numba.core import cgutils, types
-from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
 from numpy.typing import NDArray
 
-from carla_server.sensors.raster import JIT, PAINT, TWO_SIDED
+from carla_server.sensors.raster import JIT, LANES, PAINT, TWO_SIDED, borrowed
 
 LIT = 0
 GROUND = 1
@@ -47,33 +44,8 @@ LAMPED = 43  # whether any lamps shine on the ground
 LIGHT_SIZE = 44
 
 SEGMENT = 128  # pixels worked on at once
-LANES = 16  # pixels of one vector, and between exact values of what changes slowly
 FIELD = 0x3FF
 PER_FIELD = 1.0 / (4 * 255.0)
-
-
-def _borrowed(typing_context, arrays):
-    """The same arrays (one, or tuples of them) without their reference counts, which inner loops then need not keep.
-
-    The owners must outlive them: those who call from Python hold every array until the call returns.
-    """
-
-    def bare(context, builder, kind, value):
-        if isinstance(kind, types.Tuple | types.UniTuple):
-            parts = [bare(context, builder, part, builder.extract_value(value, i)) for i, part in enumerate(kind.types)]
-            return context.make_tuple(builder, kind, parts)
-        struct = make_array(kind)(context, builder, value=value)
-        struct.meminfo = cgutils.get_null_value(struct.meminfo.type)
-        struct.parent = cgutils.get_null_value(struct.parent.type)
-        return struct._getvalue()
-
-    def code(context, builder, signature, values):
-        return bare(context, builder, signature.return_type, values[0])
-
-    return arrays(arrays), code
-
-
-borrowed: Any = intrinsic(_borrowed)
 
 
 @njit(**JIT)
@@ -673,7 +645,7 @@ def shade(buffer, width, height, focal, tris, draws, light, dome, ground, textur
             triangle's texture number says which.
         textures: (atlas, specs): packed textures and (K, 3) int64 rows as `_textured` takes them.
         sunlit: (2, M, M) float32 light maps around the camera.
-        room: See `scratch`, for as many triangles as `src` has.
+        room: See `scratch`, for at least as many triangles as `src` has.
         out: (H * W + LANES,) uint32 BGRA pixels, written whole; what lies behind the picture means nothing.
     """
     _shade_rows(
@@ -704,6 +676,7 @@ def _shade_rows(buffer, width, height, focal, tris, draws, light, dome, ground, 
     lit, uvp, done, dirs, uvs, work, index, ends = room
     center_x, center_y, inv_f = width * 0.5, height * 0.5, 1.0 / focal
     horizon = _horizon(light, center_y, focal)
+    done[: src.size] = False
     for row in range(height):
         at = row * width
         end = 0

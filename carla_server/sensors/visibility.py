@@ -6,16 +6,17 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carla_server.map import RoadMap
-from carla_server.sensors import store
+from carla_server.sensors import shading, store
 from carla_server.sensors.actors import ActorDraws, TriangleTables, actor_draws, signal_lamp
 from carla_server.sensors.fixtures import light_head
 from carla_server.sensors.ground import GroundImage, draw_ground
-from carla_server.sensors.raster import NO_TRIANGLE, rasterize
+from carla_server.sensors.raster import LANES, NO_TRIANGLE, rasterize
 from carla_server.sensors.scenery import Chunks, chunked, is_flat, lane_meshes, terrain_mesh
 from carla_server.sensors.town import Placement, Town, build_town, placed_parts
 from carla_server.sensors.views import ActorView
@@ -86,13 +87,14 @@ class Buffers(threading.local):
         self.src = np.empty(rows, np.int32)
         self.drw = np.empty(rows, np.int32)
         self.plane = np.empty((rows, 3), np.float32)
+        self.room = shading.scratch(rows)
 
     def clear(self, size: int, far: float) -> None:
         """Begin a view of so many pixels."""
         if self.size != size:
             self.size = size
-            self.zbuf = np.empty(size, np.float32)
-            self.ibuf = np.empty(size, np.int32)
+            self.zbuf = np.empty(size + LANES, np.float32)
+            self.ibuf = np.empty(size + LANES, np.int32)
         self.zbuf.fill(1.0 / far)
         self.ibuf.fill(NO_TRIANGLE)
 
@@ -106,6 +108,7 @@ class Seen:
         draws: What was drawn.
         zbuf, ibuf: Per pixel inverse depth and row in the tables below.
         src, drw, plane: Per row: triangle, draw, inverse depth plane.
+        room: Working memory of `shade`.
     """
 
     view: View
@@ -115,6 +118,7 @@ class Seen:
     src: NDArray[np.int32]
     drw: NDArray[np.int32]
     plane: NDArray[np.float32]
+    room: tuple[NDArray[Any], ...]
 
 
 @dataclass(eq=False)
@@ -187,6 +191,7 @@ class Stage:
             buffers.clear(view.width * view.height, view.far)
             used = rasterize(
                 columns[0],
+                self.tables.wide,
                 columns[4],
                 draws.starts,
                 draws.ends,
@@ -204,8 +209,10 @@ class Stage:
             if used >= 0:
                 break
             buffers.grow(2 * len(buffers.src))
+        size = buffers.size
         return Seen(
-            view, draws, buffers.zbuf, buffers.ibuf, buffers.src[:used], buffers.drw[:used], buffers.plane[:used]
+            *(view, draws, buffers.zbuf[:size], buffers.ibuf[:size]),
+            *(buffers.src[:used], buffers.drw[:used], buffers.plane[:used], buffers.room),
         )
 
     def _view_draws(self, view: View, rows: ActorDraws, dark: bool) -> ViewDraws:

@@ -70,6 +70,7 @@ def _mix(a: Vector, b: Vector, share: float) -> Vector:
     return np.asarray(a) * (1 - share) + np.asarray(b) * share
 
 
+@functools.lru_cache(maxsize=64)
 def lighting(weather: WeatherView) -> Lighting:
     """Light for a weather, remembered: a weather that stays, or changes by less than half a point, costs nothing."""
     steps = (round(getattr(weather, name) / STEP) * STEP for name in STEPPED)
