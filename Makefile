@@ -13,7 +13,7 @@ WORKERS ?= 2
 
 # Tests that connect clients to servers. Each file has a process of its own: threads of the carla client abort their process
 # when a server that they once knew ends, so these tests must not share one with others.
-SIMULATOR_TESTS := tests/contract/test_contract.py tests/carla_server/test_process.py tests/carla_server/test_clients.py tests/carla_server/test_view.py \
+SIMULATOR_TESTS := tests/contract/test_contract.py tests/carla_server/test_process.py tests/carla_server/test_clients.py tests/carla_server/test_pulse.py tests/carla_server/test_view.py \
     tests/carla_server/render/test_client.py tests/scenario_runner/test_on_server.py tests/leaderboard/test_evaluator.py \
     tests/scenario_runner/test_types_in_the_city.py tests/scenario_runner/test_types_in_the_suburb.py \
     tests/scenario_runner/test_types_on_the_highway.py tests/leaderboard/test_scores.py tests/leaderboard/test_resume.py
