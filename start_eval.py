@@ -30,7 +30,7 @@ from jobs.journal import JournalBusy
 from jobs.live import LiveView
 from jobs.results import RouteResult
 from team_code.evaluation import doctor, plan
-from team_code.evaluation.config import EvalConfig
+from team_code.evaluation.config import RUN_FILES, EvalConfig
 from team_code.evaluation.manifest import claim, write_manifest
 from team_code.evaluation.service import policy_service
 from team_code.evaluation.summary import Table, ability_scores, collect_rows, tabulate
@@ -70,11 +70,17 @@ def load_table(out: Path) -> Table:
 
     Raises:
         FileNotFoundError: If there was no run.
+        ValueError: If its manifest or outcomes cannot be read.
     """
-    path, manifest = out / "outcomes.json", out / "manifest.json"
+    path, manifest = (out / name for name in RUN_FILES)
     if not path.exists() or not manifest.exists():
-        raise FileNotFoundError(f"{out} holds no finished evaluation (no outcomes.json or manifest.json); run it first")
-    config = EvalConfig(**read_json(manifest)["config"])
+        raise FileNotFoundError(f"{out} holds no finished evaluation (no {' or '.join(RUN_FILES)}); run it first")
+    try:
+        config = EvalConfig(**read_json(manifest)["config"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{manifest} is not the manifest of an evaluation of this version ({error}); drive again with another out="
+        ) from error
     return make_table(config, out, {task.key: task for task in plan.read_tasks(config)}, read_outcomes(path))
 
 
@@ -106,12 +112,16 @@ def print_table(table: Table) -> None:
 
 
 def run(config: EvalConfig) -> int:
-    """Evaluate, check or report; returns the exit status."""
-    findings = doctor.examine(config)
-    if config.mode == "doctor" or not all(finding.good for finding in findings):
-        print("\n".join(doctor.render(findings)))
-        return 0 if all(finding.good for finding in findings) else 2
-    table = drive(config) if config.mode == "evaluate" else load_table(Path(config.out))
+    """Evaluate, check or report; returns the exit status. A report needs neither checkpoint nor simulator any more."""
+    if config.mode == "report":
+        table = load_table(Path(config.out))
+    else:
+        findings = doctor.examine(config)
+        good = all(finding.good for finding in findings)
+        if config.mode == "doctor" or not good:
+            print("\n".join(doctor.render(findings)))
+            return 0 if good else 2
+        table = drive(config)
     page = report(config, table)
     print_table(table)
     print(f"report: {page}")
@@ -125,7 +135,7 @@ def main(raw: DictConfig) -> None:
     assert isinstance(config, EvalConfig)
     try:
         status = run(config)
-    except (FileNotFoundError, JournalBusy, PolicyServerError, SubmitError, ValueError) as error:
+    except (OSError, JournalBusy, PolicyServerError, SubmitError, ValueError) as error:
         print(f"start_eval: {error}", file=sys.stderr)
         status = 2
     sys.exit(status)

@@ -19,6 +19,9 @@ AGENTS: dict[str, tuple[str, str]] = {
 LEARNED_AGENTS = ("simlingo", "simlingo_base")
 """Agents that need a checkpoint, whose kind has the same name."""
 
+RUN_FILES = ("outcomes.json", "manifest.json")
+"""What an evaluation that has ended leaves in its folder, and a report of it reads."""
+
 MODES = ("evaluate", "doctor", "report")
 SIMULATORS = ("embedded", "carla")
 CLUSTERS = ("local", "slurm")
@@ -90,6 +93,7 @@ class EvalConfig:
                 raise ValueError(f"{name} is one of {', '.join(known)}; got {value!r}")
         for name, number in (
             ("workers", self.workers),
+            ("gpus", self.gpus),
             ("attempts", self.attempts),
             ("routes_per_job", self.routes_per_job),
         ):

@@ -14,7 +14,7 @@ from jobs import ports
 from jobs.servers import ServerError
 from leaderboard.utils.towns import TownNotFoundError, find_town
 from simlingo_training.models.checkpoint import CheckpointError, read_config
-from team_code.evaluation.config import AGENTS, LEARNED_AGENTS, EvalConfig
+from team_code.evaluation.config import AGENTS, LEARNED_AGENTS, RUN_FILES, EvalConfig
 from team_code.evaluation.plan import agent_settings, read_tasks, server_spec
 
 MEGABYTES_PER_ROUTE = 30
@@ -97,6 +97,18 @@ def _check_checkpoint(config: EvalConfig) -> tuple[bool, str]:
     return True, f"{kind} in {folder}"
 
 
+def _check_comparison(config: EvalConfig) -> tuple[bool, str]:
+    if not config.compare:
+        return True, "not asked for"
+    missing = [name for name in RUN_FILES if not (Path(config.compare) / name).is_file()]
+    if missing:
+        return (
+            False,
+            f"compare={config.compare} lacks {', '.join(missing)}; give the out= folder of an evaluation that has ended",
+        )
+    return True, f"with {config.compare}"
+
+
 def _check_disk(config: EvalConfig) -> tuple[bool, str]:
     folder = Path(config.out)
     while not folder.exists():
@@ -164,6 +176,7 @@ CHECKS: tuple[tuple[str, Callable[[EvalConfig], tuple[bool, str]]], ...] = (
     ("routes", _check_routes),
     ("agent", _check_agent),
     ("checkpoint", _check_checkpoint),
+    ("comparison", _check_comparison),
     ("simulator", _check_simulator),
     ("ports", _check_ports),
     ("disk", _check_disk),

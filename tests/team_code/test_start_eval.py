@@ -145,6 +145,22 @@ def test_a_report_without_a_run_is_refused(evaluate: Evaluate) -> None:
         evaluate(mode="report")
 
 
+@pytest.mark.parametrize(("name", "content"), [("manifest.json", '{"config": {"colour": 1}}'), ("outcomes.json", "[{")])
+def test_a_report_of_a_damaged_run_names_the_file(evaluate: Evaluate, tmp_path: Path, name: str, content: str) -> None:
+    evaluate()
+    (tmp_path / "run" / name).write_text(content)
+    with pytest.raises(ValueError, match=name):
+        evaluate(mode="report")
+
+
+def test_a_report_needs_no_checkpoint(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate()
+    capsys.readouterr()
+    # As typed: `python start_eval.py mode=report out=…`, with the agent at its default, which wants a checkpoint to drive.
+    assert start_eval.run(EvalConfig(mode="report", out=str(tmp_path / "run"))) == 0
+    assert "route completion" in capsys.readouterr().out
+
+
 def test_two_evaluations_cannot_share_a_folder(evaluate: Evaluate) -> None:
     evaluate()
     with pytest.raises(ValueError, match="differs in rules;"):
@@ -193,6 +209,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_plan(checkpoint: Path, tmp_path:
         ({"agent_options": {"colour": "red"}}, "agent", "colour"),
         ({"routes": "nowhere.xml"}, "routes", "nowhere.xml"),
         ({"subset": "1"}, "routes", "not in the file"),
+        ({"compare": "nowhere"}, "comparison", "folder of an evaluation that has ended"),
         ({"simulator": "carla"}, "simulator", "CARLA_ROOT"),
         ({"launch": ["no-such-program"]}, "simulator", "not an executable"),
         ({"agent_options": {"device": "cuda"}}, "accelerator", "nvidia-smi"),
@@ -235,6 +252,7 @@ def test_bad_plans_are_not_started(evaluate: Evaluate, tmp_path: Path, capsys: p
     [
         ({"mode": "dance"}, "mode is one of"),
         ({"workers": 0}, "workers is at least 1"),
+        ({"gpus": 0}, "gpus is at least 1"),
         ({"seeds": [1, 1]}, "each seed once"),
         ({"cluster": "slurm", "policy_server": True}, "this machine only"),
     ],
