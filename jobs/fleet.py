@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +115,11 @@ class Fleet:
         self, config: FleetConfig, tasks: Iterable[RouteTask], client: ClientCommand, executor: Executor
     ) -> None:
         self.config = config
-        self.tasks = {task.key: task for task in tasks}
+        listed = list(tasks)
+        self.tasks = {task.key: task for task in listed}
+        if len(self.tasks) < len(listed):
+            twice = sorted(key for key, count in Counter(task.key for task in listed).items() if count > 1)
+            raise ValueError(f"each route is driven once, but these come more often: {', '.join(twice[:5])}")
         self.results: dict[str, RouteResult] = {}
         self.attempts: dict[str, int] = {}
         self.running: list[RunningJob] = []
@@ -337,5 +342,12 @@ def write_outcomes(path: Path, results: Sequence[RouteResult]) -> None:
 
 
 def read_outcomes(path: Path) -> list[RouteResult]:
-    """Read what `write_outcomes` wrote."""
-    return [RouteResult(**{**row, "outcome": Outcome(row["outcome"])}) for row in json.loads(path.read_text())]
+    """Read what `write_outcomes` wrote.
+
+    Raises:
+        ValueError: If the file is something else; the message names it.
+    """
+    try:
+        return [RouteResult(**{**row, "outcome": Outcome(row["outcome"])}) for row in json.loads(path.read_text())]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected a list of route outcomes ({error}); run the evaluation again") from error

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from jobs import processes
-from jobs.fleet import record_of
+from jobs.executors import LocalExecutor
+from jobs.fleet import Fleet, FleetConfig, RouteTask, record_of
 from jobs.journal import Journal, JournalBusy
 from jobs.kept import KeptService, ServiceError
 from jobs.ports import PortLease, is_free, lease_ports
@@ -56,6 +57,12 @@ def test_verdicts_and_crashes_are_kept_apart(tmp_path: Path) -> None:
     assert attempts["seed1/4"] == 2
     assert attempts["seed1/0"] == attempts["seed1/3"] == 1
     assert "SIGSEGV" in next(result.reason for result in results if result.key == "seed1/1")
+
+
+def test_a_route_given_twice_is_refused_by_name(tmp_path: Path) -> None:
+    task = RouteTask("seed1/7", "7", "routes.xml", "Mini01", 1)
+    with pytest.raises(ValueError, match="seed1/7"):
+        Fleet(FleetConfig(tmp_path), [task, task], lambda tasks, results: (), LocalExecutor())
 
 
 @pytest.mark.parametrize(
