@@ -47,7 +47,7 @@ class Driver:
         track: Track of the evaluator.
         sensors: Names in `leaderboard.benchmark.SENSORS`.
         records: Whether it writes a dataset.
-        config: Text of ``--agent-config``.
+        settings: Its settings, YAML.
     """
 
     agent: Path | None
@@ -55,7 +55,7 @@ class Driver:
     track: str = "MAP"
     sensors: tuple[str, ...] = ()
     records: bool = False
-    config: str = ""
+    settings: str = ""
 
 
 HERE = Path(__file__).parent
@@ -64,7 +64,9 @@ DRIVERS = {
     "collection": Driver(HERE / "data_agent.py", "collection", records=True),
     "camera": Driver(None, track="SENSORS", sensors=("camera", "imu", "gnss")),
     "model": Driver(
-        HERE / "agent_simlingo.py", track="SENSORS", config=str(HERE.parent / "data" / "checkpoints" / "simlingo_tiny")
+        HERE / "agent_simlingo.py",
+        track="SENSORS",
+        settings=f"checkpoint: {HERE.parent / 'data' / 'checkpoints' / 'simlingo_tiny'}\nstuck_s: 5\n",
     ),
 }
 
@@ -166,8 +168,12 @@ def job(driver: Driver, options: argparse.Namespace, folder: Path, route_ids: Se
         *("--routes", str(options.routes), "--routes-subset", ",".join(route_ids), "--track", driver.track),
         *("--agent", str(agent), "--rules", driver.rules, "--checkpoint", str(results)),
     ]
-    if driver.records or driver.config:
-        command += ["--agent-config", driver.config or str(options.routes)]
+    if driver.records:
+        command += ["--agent-config", str(options.routes)]
+    if driver.settings:
+        settings = folder / "agent.yaml"
+        settings.write_text(driver.settings)
+        command += ["--agent-config", str(settings)]
     town = index_runs(options.routes, route_ids[0], 1)[0].town
     spec = JobSpec(
         str(folder), ServerSpec(), tuple(command), town, options.seed, f"{results}{PROGRESS_SUFFIX}", TIMEOUT_S, TIMEOUT_S
