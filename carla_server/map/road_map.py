@@ -121,7 +121,7 @@ class RoadMap:
         """
         points = np.ascontiguousarray(points, dtype=np.float64).reshape(-1, 3)
         grid = self.lane_grid
-        found = np.empty((len(points), 4))
+        found = np.zeros((len(points), 4))
         lookup.find_quads(
             grid.origin,
             grid.shape,

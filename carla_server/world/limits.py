@@ -9,8 +9,9 @@ import numpy as np
 from numba import njit
 
 from carla_server.map import RoadMap, SignalKind, lookup
+from carla_server.world.exits import turn_between
 from carla_server.world.ground import Field, Ground
-from carla_server.world.state import ActorRows
+from carla_server.world.state import ActorRows, Turn
 
 KMH_PER_MPH, KMH_PER_MPS = 1.609344, 3.6
 #: Limits are looked up for every vehicle once in so many ticks.
@@ -35,7 +36,7 @@ class SpeedLimits:
         self.field: Field = ground.field
         self.of_lane = lane_limits(road_map)
         self.lengths = np.array([lane.length for lane in road_map.lanes])
-        self.ends = np.full(len(road_map.lanes), np.inf)
+        self.ends = np.full((len(road_map.lanes), len(Turn)), np.inf)
         if not any(row.kind in RULING for row in road_map.signals.values()):
             self.of_lane, self.ends = advised_limits(road_map, self.of_lane)
 
@@ -55,7 +56,8 @@ class SpeedLimits:
             frame: Ticks since the episode began.
         """
         tell_limits(
-            *(frame % PERIOD, vehicles, places, self.lengths, self.ends, self.of_lane, rows.wire["speed_limit"]),
+            *(frame % PERIOD, vehicles, places, rows.turn, self.lengths, self.ends, self.of_lane),
+            rows.wire["speed_limit"],
         )
 
 
@@ -63,8 +65,8 @@ def advised_limits(road_map: RoadMap, posted: np.ndarray) -> tuple[np.ndarray, n
     """Limits for a town whose file has neither signs nor lights, so that bends and crossings are passed at their speed.
 
     Returns:
-        (lanes,) km/h with the speeds of bends and crossings inside junctions, and (lanes,) m/s at which traffic should
-        leave each lane; infinite where nothing slows it.
+        (lanes,) km/h with the speeds of bends and crossings inside junctions, and (lanes, turns) m/s at which traffic
+        that shows a `Turn` should leave each lane; infinite where nothing slows it.
     """
     crossings = {row.id: len({incoming for incoming, _ in row.connections}) > 2 for row in road_map.junctions.values()}
     own = np.where(np.isnan(posted), DEFAULT_KMH, posted) / KMH_PER_MPS
@@ -89,7 +91,26 @@ def advised_limits(road_map: RoadMap, posted: np.ndarray) -> tuple[np.ndarray, n
         if fastest < entry[index] - 1e-6:
             entry[index] = fastest
             queue.extend(road_map.lanes[index].predecessors)
-    return np.where(inside | ~np.isnan(posted), own * KMH_PER_MPS, posted), ends
+    by_turn = np.repeat(ends[:, None], len(Turn), axis=1)
+    for lane in road_map.lanes:
+        fastest_by: dict[Turn, float] = {}
+        for row in lane.successors if lane.junction < 0 else ():
+            shown = _turn(road_map, lane.index, row)
+            fastest_by[shown] = max(fastest_by.get(shown, 0.0), float(entry[row]))
+        for shown, end in fastest_by.items():
+            by_turn[lane.index, shown] = end
+    return np.where(inside | ~np.isnan(posted), own * KMH_PER_MPS, posted), by_turn
+
+
+def _turn(road_map: RoadMap, lane: int, after: int) -> Turn:
+    """Turn that somebody shows who goes from a lane to one of its successors and on through the junction."""
+    out, passed = after, {after}
+    while road_map.lanes[out].junction >= 0 and road_map.lanes[out].successors:
+        out = road_map.lanes[out].successors[0]
+        if out in passed:
+            break
+        passed.add(out)
+    return turn_between(road_map.lanes[lane].travel_center, road_map.lanes[out].travel_center)
 
 
 def lane_limits(road_map: RoadMap) -> np.ndarray:
@@ -114,14 +135,17 @@ def lane_limits(road_map: RoadMap) -> np.ndarray:
 
 
 @njit(cache=True)
-def tell_limits(first, vehicles, places, lengths, ends, of_lane, limits):
+def tell_limits(first, vehicles, places, turns, lengths, ends, of_lane, limits):
     """Write the limit of every `PERIOD`-th vehicle from the `first` on into `limits`, km/h.
 
     Args:
         first: Index of the first vehicle.
         vehicles: (V,) rows.
         places: (V, 2) lane, -1 off the network, and metres along it.
-        lengths, ends, of_lane: (lanes,) metres, m/s at which traffic should leave, km/h or nan where nothing is posted.
+        turns: (rows,) `Turn` that each vehicle shows.
+        lengths: (lanes,) metres.
+        ends: (lanes, turns) m/s at which traffic that shows a turn should leave.
+        of_lane: (lanes,) km/h or nan where nothing is posted.
         limits: Column of the world state.
     """
     for n in range(first, len(vehicles), PERIOD):
@@ -129,7 +153,8 @@ def tell_limits(first, vehicles, places, lengths, ends, of_lane, limits):
         if lane < 0 or math.isnan(of_lane[lane]):
             continue
         left = max(lengths[lane] - places[n, 1], 0.0)
-        limits[vehicles[n]] = min(of_lane[lane], math.sqrt(ends[lane] ** 2 + 2.0 * SLOWING * left) * KMH_PER_MPS)
+        end = ends[lane, turns[vehicles[n]]]
+        limits[vehicles[n]] = min(of_lane[lane], math.sqrt(end * end + 2.0 * SLOWING * left) * KMH_PER_MPS)
 
 
 @njit(cache=True)

@@ -20,11 +20,12 @@ from carla_server.sensors.scene import Scene
 from carla_server.sensors.views import LampState, Light, Tag, WeatherView
 from carla_server.wire import streams
 from carla_server.wire.values import Description, Pose, VehicleControl
-from carla_server.world import contacts, lights, motion
+from carla_server.world import contacts, kerbs, lights, motion
 from carla_server.world.actors import Actor, Triple
 from carla_server.world.blueprints import Blueprint, blueprint
 from carla_server.world.ground import Ground
 from carla_server.world.junctions import JunctionKeeper
+from carla_server.world.kerbs import Kerbs
 from carla_server.world.limits import SpeedLimits, places_at
 from carla_server.world.recorder import Recorder, Replayer
 from carla_server.world.sensing import Sensing
@@ -139,7 +140,7 @@ class World:
         self.record(None)
         self.replayer = None
         self.road_map = road_map
-        self.scene, self.static_tags, self.statics, self.ground, self.limits = scenery(road_map)
+        self.scene, self.static_tags, self.statics, self.ground, self.kerbs, self.limits = scenery(road_map)
         self.episode += 1
         self.elapsed = 0.0
         self._first_frame = self.frame
@@ -509,6 +510,12 @@ class World:
                 *(self.touched, rows.kind, rows.simulate, rows.motion, rows.control, rows.body, rows.dynamic),
                 *(rows.trail, dt),
             )
+        if len(self.kerbs.lines):
+            count = kerbs.strike(
+                *(self._vehicles, *self.kerbs.table, rows.motion, rows.control, rows.body, rows.dynamic, rows.simulate),
+                *(rows.trail, dt, -len(self.static_tags), self.contacts, count),
+            )
+        self.touched = self.contacts[:count]
         motion.leave_trail(self._vehicles, rows.motion, rows.trail)
 
     def _obey(self, step: float) -> None:
@@ -602,17 +609,17 @@ def _size(kind_of: Blueprint, attributes: dict[str, str]) -> tuple[Triple, Tripl
 
 
 @lru_cache(maxsize=2)
-def scenery(road_map: RoadMap) -> tuple[Scene, list[int], contacts.StaticBoxes, Ground, SpeedLimits]:
-    """What never changes in a town: scene, solid boxes with their semantic classes, ground, speed limits.
+def scenery(road_map: RoadMap) -> tuple[Scene, list[int], contacts.StaticBoxes, Ground, Kerbs, SpeedLimits]:
+    """What never changes in a town: scene, solid boxes with their semantic classes, ground, kerbs, speed limits.
 
     Kept, so that a reload costs neither time nor memory.
     """
     scene, ground = Scene(road_map), Ground(road_map)
-    return scene, *_solid_boxes(scene), ground, SpeedLimits(road_map, ground)
+    return scene, *_solid_boxes(scene), ground, Kerbs(road_map), SpeedLimits(road_map, ground)
 
 
 def _solid_boxes(scene: Scene) -> tuple[list[int], contacts.StaticBoxes]:
-    """What of the town stops a vehicle: semantic classes and boxes."""
+    """What of the town stops a vehicle: boxes and their semantic classes, after which comes that of kerbs."""
     boxes, tags = [], []
     for item in scene.environment_objects:
         half_x, half_y, half_z = item.box_extent
@@ -623,4 +630,4 @@ def _solid_boxes(scene: Scene) -> tuple[list[int], contacts.StaticBoxes]:
         yaw = math.radians(item.box_rotation[1])
         boxes.append((*item.box_center, math.cos(yaw), math.sin(yaw), half_x, half_y, half_z))
         tags.append(int(item.tag))
-    return tags, contacts.StaticBoxes(np.array(boxes, dtype=np.float64))
+    return [*tags, int(Tag.SIDEWALKS)], contacts.StaticBoxes(np.array(boxes, dtype=np.float64))

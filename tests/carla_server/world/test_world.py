@@ -276,6 +276,19 @@ def test_sensor_tick_spaces_measurements(world: World, spawn: Spawn, recorder: R
     assert len(recorder.of(gnss.stream)) == 10
 
 
+def test_attributes_of_lens_and_film_are_named_once_in_one_line(
+    world: World, spawn: Spawn, caplog: pytest.LogCaptureFixture
+) -> None:
+    spawn("sensor.camera.rgb", fov="100", image_size_x="64", image_size_y="64")
+    assert not caplog.records
+    for _ in range(2):
+        spawn("sensor.camera.rgb", lens_circle_multiplier="3.0", exposure_speed_up="1.5", fov="100")
+    (record,) = caplog.records
+    assert "exposure_speed_up=1.5" in record.getMessage()
+    assert "lens_circle_multiplier=3.0" in record.getMessage()
+    assert "fov" not in record.getMessage()
+
+
 def test_an_obstacle_sensor_sees_the_car_ahead_at_its_distance(world: World, spawn: Spawn, recorder: Recorder) -> None:
     here = at(world, 0)
     cos, sin = math.cos(math.radians(here.yaw)), math.sin(math.radians(here.yaw))
