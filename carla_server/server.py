@@ -355,7 +355,8 @@ class Server:
             reader, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 1.0)
             with contextlib.closing(writer):
                 writer.write(rpc.pack([rpc.REQUEST, 0, "health_check_remote_TM", []]))
-                await reader.read(1)
+                if not await reader.read(1):
+                    return
                 await asyncio.sleep(AWAKE_S)
                 if not session.pulse.still_missed(lost, time.monotonic()):
                     return

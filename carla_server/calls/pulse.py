@@ -31,7 +31,7 @@ STEP_PATIENCE_S, IN_TIME = 1.0, 3
 #: A thread that asks for the settings more often than this after a tick runs by itself, in asynchronous mode.
 POLLING = 8
 #: A client whose tick was answered, and that called nothing since, missed the signal to begin after this time; one that
-#: calls other things but sends no batch after the longer one, seconds.
+#: calls other things but sends no batch so long after the first of them, seconds.
 MISSED_S, MISSED_AMONG_CALLS_S = 3.0, 20.0
 #: A client that calls nothing at all for this long after a step may have missed the signal of its end. Long, because it
 #: may as well be thinking, and a step too many changes what traffic does, seconds.
@@ -62,14 +62,17 @@ class Pulse:
     batch: float = 0.0
     settled: float | None = None
     in_time: int = 0
+    _spoke: float | None = None
     _polls: int = 0
     _helped: bool = True
 
     def called(self, name: str, now: float) -> None:
         """Note that a call was answered."""
         if name == "tick_cue":
-            self.ticked, self.settled, self._polls, self._helped = now, None, 0, False
-        elif name == "apply_batch":
+            self.ticked, self.settled, self._spoke, self._polls, self._helped = now, None, None, 0, False
+            return
+        self._spoke = now if self._spoke is None else self._spoke
+        if name == "apply_batch":
             self.in_time += self.ticked is not None
             self.batch, self.ticked, self.settled = now, None, None
         elif name == "get_episode_settings":
@@ -100,8 +103,9 @@ class Pulse:
         if self.ticked is None:
             lost = Missed.END if now - self.heard > SILENCE_S else None
         else:
-            patience = MISSED_S if self.heard <= self.ticked else MISSED_AMONG_CALLS_S
-            lost = Missed.BEGIN if self._polls <= POLLING and now - self.ticked > patience else None
+            silent = self.heard <= self.ticked and now - self.ticked > MISSED_S
+            idle = self._spoke is not None and now - self._spoke > MISSED_AMONG_CALLS_S
+            lost = Missed.BEGIN if self._polls <= POLLING and (silent or idle) else None
         if lost is not None:
             self._helped = True
         return lost

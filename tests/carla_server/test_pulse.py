@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import msgpack
 import pytest
 
 from carla_server import process
@@ -23,6 +26,9 @@ from carla_server.calls.pulse import (
     Missed,
     Pulse,
 )
+from carla_server.calls.simulator import Session
+from carla_server.server import Server
+from carla_server.world.towns import TownLibrary
 
 DELAYED_SERVER = Path(__file__).with_name("delayed_server.py")
 TICKS = 160
@@ -88,14 +94,63 @@ def test_a_lost_signal_is_told_once_per_tick_and_only_after_silence() -> None:
     assert pulse.missed(now + 1.2 * MISSED_S) is None
     assert pulse.still_missed(Missed.BEGIN, now + 1.5 * MISSED_S)
     pulse.heard = now + 1.6 * MISSED_S
+    pulse.called("get_vehicle_light_states", pulse.heard)
     assert not pulse.still_missed(Missed.BEGIN, now + 1.7 * MISSED_S)  # the step has begun: it is only slow
-    assert pulse.missed(now + 1.1 * MISSED_AMONG_CALLS_S) is Missed.BEGIN
+    assert pulse.missed(pulse.heard + 0.9 * MISSED_AMONG_CALLS_S) is None
+    assert pulse.missed(pulse.heard + 1.1 * MISSED_AMONG_CALLS_S) is Missed.BEGIN
 
 
 def test_the_signal_of_a_steps_end_counts_as_lost_after_long_silence_only() -> None:
     pulse, now = steps()
     assert pulse.missed(now + 0.9 * SILENCE_S) is None
     assert pulse.missed(now + 1.1 * SILENCE_S) is Missed.END
+
+
+async def wake(lost: Missed, answers: bool, speaks: bool) -> list[str]:
+    """Methods that a server calls at a Traffic Manager that seems to have lost a signal.
+
+    Args:
+        lost: Which.
+        answers: Whether the Traffic Manager's process runs.
+        speaks: Whether its client goes on by itself once it has been called.
+    """
+    server = Server(TownLibrary(), "Mini01", 0)
+    session, unpacker = Session(), msgpack.Unpacker()
+    called: list[str] = []
+    session.pulse.heard = session.pulse.batch = time.monotonic() - 2.0 * SILENCE_S
+    session.pulse.called("tick_cue", session.pulse.heard)
+    if lost is Missed.END:
+        session.pulse.called("apply_batch", session.pulse.heard)
+
+    async def manager(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(4096):
+            unpacker.feed(data)
+            called.extend(message[2] for message in unpacker)
+            if answers:
+                session.pulse.heard = time.monotonic() if speaks else session.pulse.heard
+                writer.write(msgpack.packb([1, 0, None, None]))
+        writer.close()
+
+    listener = await asyncio.start_server(manager, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    session.managers.add(port)
+    helper = asyncio.create_task(server._wake(session, "127.0.0.1", port, lost))
+    await asyncio.wait([helper], timeout=1.0)
+    helper.cancel()
+    listener.close()
+    server.publisher.close()
+    return called[1:]
+
+
+@pytest.mark.parametrize(
+    ("lost", "help"),
+    [(Missed.BEGIN, ["set_synchronous_mode", "set_synchronous_mode"]), (Missed.END, ["synchronous_tick"])],
+)
+def test_only_a_client_that_runs_and_stays_silent_is_woken(lost: Missed, help: list[str]) -> None:
+    with patch.multiple("carla_server.server", AWAKE_S=0.05, KEEP_OPEN_S=0.05):
+        assert asyncio.run(wake(lost, answers=True, speaks=False)) == help
+        assert asyncio.run(wake(lost, answers=True, speaks=True)) == []
+        assert asyncio.run(wake(lost, answers=False, speaks=False)) == []
 
 
 def drive(server: process.ServerProcess) -> str:
