@@ -25,6 +25,8 @@ class DriverProfile:
         creep_ticks: How long it creeps.
         creep_throttle: Least throttle while creeping.
         text_every: Ticks from one text to the next; 5 is the rate of the recorded frames.
+        departure_speed: How fast a plan ends that leaves, m/s: a standing car whose departure is overdue by such a plan
+            starts; None lets it stand.
     """
 
     round_speed: bool
@@ -34,10 +36,11 @@ class DriverProfile:
     creep_ticks: int = 15
     creep_throttle: float = 0.4
     text_every: int = 1
+    departure_speed: float | None = None
 
 
 PROFILES = {
-    "default": DriverProfile(round_speed=False, dropout=False, filter_brake_ticks=0, text_every=5),
+    "default": DriverProfile(round_speed=False, dropout=False, filter_brake_ticks=0, text_every=5, departure_speed=1.0),
     "published": DriverProfile(round_speed=True, dropout=True, filter_brake_ticks=40),
 }
 

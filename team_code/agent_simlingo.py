@@ -35,7 +35,7 @@ from driving.camera import (
     without_alpha,
 )
 from driving.commands import RoadOption
-from driving.control.waypoints import WaypointController
+from driving.control.waypoints import SpeedConfig, WaypointController
 from driving.geometry import to_ego
 from leaderboard.autoagents.autonomous_agent import AutonomousAgent, Track
 from leaderboard.envs.sensor_interface import SensorData
@@ -132,7 +132,7 @@ class SimLingoAgent(AutonomousAgent):
         self.profile = PROFILES[config.profile]
         self.policy = self._load_policy()
         self.policy.reset()
-        self.controller = WaypointController()
+        self.controller = WaypointController(SpeedConfig(departure_speed=self.profile.departure_speed))
         self.filter = PositionFilter()
         self.navigation = Navigation(config.route_as)
         self.instruction: Instruction | None = None

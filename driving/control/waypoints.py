@@ -32,6 +32,10 @@ class SpeedConfig:
         brake_ratio: Current over desired speed above which it brakes.
         first, last: Waypoints whose distance gives the desired speed.
         seconds_between: Time between these two, seconds.
+        departure_speed: A plan whose last second is at least that fast, m/s, leaves; see `Departure`. None knows no overdue
+            departures, as published.
+        standing_speed: Speed below which a car stands, m/s.
+        plan_ticks: Ticks from the picture to the last waypoint.
     """
 
     kp: float = 1.75
@@ -44,6 +48,9 @@ class SpeedConfig:
     first: int = 0
     last: int = 2
     seconds_between: float = 0.5
+    departure_speed: float | None = None
+    standing_speed: float = 0.1
+    plan_ticks: int = 50
 
 
 class SpeedPid:
@@ -72,6 +79,34 @@ def desired_speed(waypoints: ArrayLike, config: SpeedConfig | None = None) -> fl
     c = config or SpeedConfig()
     points = np.asarray(waypoints, dtype=np.float64)
     return float(np.linalg.norm(points[c.first] - points[c.last]) / c.seconds_between)
+
+
+class Departure:
+    """Notices departures that are overdue: a standing car whose plan of 2.5 s ago would have it moving by now.
+
+    A model that sees no past may plan in every tick to leave in two seconds, and never leave.
+    """
+
+    def __init__(self, config: SpeedConfig) -> None:
+        self.config = config
+        self._planned: deque[bool] = deque(maxlen=config.plan_ticks + 1)
+
+    def overdue_speed(self, waypoints: ArrayLike, speed: float) -> float:
+        """Speed at the end of the plan, m/s, if a departure is overdue and the plan still leaves; otherwise 0.
+
+        Args:
+            waypoints: (>= 5, 2) ego-frame positions every 0.25 s, metres.
+            speed: m/s.
+        """
+        wanted = self.config.departure_speed
+        if wanted is None or speed >= self.config.standing_speed:
+            self._planned.clear()
+            return 0.0
+        points = np.asarray(waypoints, dtype=np.float64)
+        leaving = float(np.linalg.norm(points[-1] - points[-5]))
+        self._planned.append(leaving >= wanted)
+        is_overdue = len(self._planned) > self.config.plan_ticks and self._planned[0] and self._planned[-1]
+        return leaving if is_overdue else 0.0
 
 
 def densify_path(path: ArrayLike) -> Array:
@@ -141,6 +176,7 @@ class WaypointController:
     def __init__(self, speed_config: SpeedConfig | None = None) -> None:
         self._speed = SpeedPid(speed_config)
         self._steering = LateralPid()
+        self._departure = Departure(self._speed.config)
 
     def step(self, path: ArrayLike, waypoints: ArrayLike, speed: float) -> tuple[float, float, float]:
         """Control for one tick.
@@ -161,7 +197,7 @@ class WaypointController:
                 "the model predicted a path or waypoints with values that are not finite; its weights are broken"
             )
         config = self._speed.config
-        desired = desired_speed(waypoints, config)
+        desired = max(desired_speed(waypoints, config), self._departure.overdue_speed(waypoints, speed))
         braking = desired < config.brake_speed or speed / desired > config.brake_ratio
         throttle = self._speed.step(float(np.clip(desired - speed, 0.0, config.max_error)))
         steer = self._steering.step(densify_path(path), 0.0, 0.0, 0.0, speed)

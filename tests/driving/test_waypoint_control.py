@@ -6,6 +6,7 @@ from scipy.interpolate import PchipInterpolator
 
 from driving.control.expert import LateralPid
 from driving.control.waypoints import (
+    SpeedConfig,
     SpeedPid,
     WaypointController,
     densify_path,
@@ -66,6 +67,31 @@ def test_car_brakes_for_standing_waypoints_and_steers_towards_the_path() -> None
     steer, throttle, brake = WaypointController().step(left, np.zeros((10, 2)), 3.0)
     assert steer < 0
     assert (throttle, brake) == (0.0, 1.0)
+
+
+def leaving_later() -> np.ndarray:
+    """Waypoints that stand for 1.5 s and then drive off."""
+    along = np.array([0, 0, 0, 0, 0, 0, 0.2, 0.6, 1.2, 2.0])
+    return np.stack([along, np.zeros(10)], axis=1)
+
+
+def brakes(config: SpeedConfig, plans: list[np.ndarray], speeds: list[float]) -> list[float]:
+    ahead = np.stack([np.arange(20.0), np.zeros(20)], axis=1)
+    controller = WaypointController(config)
+    return [controller.step(ahead, plan, speed)[2] for plan, speed in zip(plans, speeds, strict=True)]
+
+
+def test_a_departure_that_is_always_two_seconds_away_happens_when_it_is_overdue() -> None:
+    overdue = SpeedConfig(departure_speed=1.0)
+    assert brakes(overdue, [leaving_later()] * 53, [0.0] * 53) == [1.0] * 50 + [0.0] * 3
+    assert brakes(SpeedConfig(), [leaving_later()] * 53, [0.0] * 53) == [1.0] * 53
+
+
+def test_a_car_that_means_to_stay_or_has_just_stopped_stays() -> None:
+    overdue, stay = SpeedConfig(departure_speed=1.0), np.zeros((10, 2))
+    assert set(brakes(overdue, [stay] * 80, [0.0] * 80)) == {1.0}
+    assert set(brakes(overdue, [leaving_later()] * 60 + [stay] * 20, [0.0] * 80)[60:]) == {1.0}
+    assert set(brakes(overdue, [leaving_later()] * 80, [3.0] * 40 + [0.0] * 40)) == {1.0}
 
 
 def test_broken_predictions_are_refused() -> None:
