@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from driving.arguments import positive
 from leaderboard.utils.route_parser import RouteParser, write_routes_file
 
 
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("routes", type=Path, help="route XML")
     how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--parts", type=int, help="number of contiguous parts")
+    how.add_argument("--parts", type=positive, help="number of contiguous parts")
     how.add_argument("--single", action="store_true", help="one file per route")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     options = parser.parse_args(arguments)

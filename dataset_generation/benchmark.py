@@ -36,6 +36,7 @@ from dataset_generation.language_labels.profiles import PROFILES, Profile, profi
 from dataset_generation.language_labels.runner import Labeller, LabelOptions, label_dataset
 from dataset_generation.language_labels.synthetic import write_route
 from dataset_generation.language_labels.vqa.labeller import VqaLabeller
+from driving.arguments import positive
 from driving.records import RunFolder, find_runs
 
 LINKED = ("measurements", "boxes", "rgb")
@@ -242,7 +243,7 @@ def make_parser() -> argparse.ArgumentParser:
     labels.add_argument("--data", type=Path, help="collection whose runs are repeated (default: made-up frames)")
     labels.add_argument("--frames", type=int, default=20000, help="least number of frames (default: %(default)s)")
     labels.add_argument("--cars", type=int, default=8, help="vehicles of made-up frames (default: %(default)s)")
-    labels.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
+    labels.add_argument("--jobs", type=positive, default=1, help="processes (default: %(default)s)")
     labels.add_argument("--profile", choices=sorted(PROFILES), default="corrected", help="default: %(default)s")
     labels.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="default: all")
     index = commands.add_parser("index", help="index.parquet")

@@ -30,6 +30,7 @@ from typing import Any
 import carla
 import numpy as np
 
+from driving.arguments import positive
 from leaderboard.autoagents.agent_wrapper import (
     AgentLoadError,
     AgentShape,
@@ -120,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--traffic-manager-seed", type=int, help="seed of everything random; default: 0, collection rules 100")
     add("--routes", type=Path, required=True, help="route XML")
     add("--routes-subset", default="", help="ids and ranges, e.g. 1711,2050-2091 (default: all)")
-    add("--repetitions", type=int, default=1, help="how often each route is driven (default: %(default)s)")
+    add("--repetitions", type=positive, default=1, help="how often each route is driven (default: %(default)s)")
     add("--track", default="SENSORS", choices=[track.value for track in Track], help="default: %(default)s")
     add("-a", "--agent", type=Path, required=True, help="Python file that defines get_entry_point()")
     add("--agent-config", default="", help="text handed to the agent's setup()")
@@ -135,7 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--max-attempts",
-        type=int,
+        type=positive,
         default=3,
         help="with --resume: how often a route that crashes is begun (default: %(default)s)",
     )

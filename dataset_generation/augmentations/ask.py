@@ -22,6 +22,7 @@ from tqdm import tqdm
 from dataset_generation.augmentations.check import Rules, placeholders, problems_of
 from dataset_generation.augmentations.endpoint import CachedEndpoint, Endpoint, EndpointError
 from dataset_generation.augmentations.tables import DEFAULT_FOLDER, PART_RULES, TABLES, PhraseTable
+from driving.arguments import positive
 from driving.files import read_json, write_json
 
 BATCH = 16
@@ -160,9 +161,9 @@ def main() -> int:
     )
     parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="files to extend (default: %(default)s)")
     parser.add_argument("--tables", nargs="+", choices=sorted(TABLES), default=["questions", "answers"])
-    parser.add_argument("--wanted", type=int, default=40, help="paraphrases per template (default: %(default)s)")
-    parser.add_argument("--limit", type=int, help="ask for this many templates of each table only")
-    parser.add_argument("--jobs", type=int, default=4, help="requests at the same time (default: %(default)s)")
+    parser.add_argument("--wanted", type=positive, default=40, help="paraphrases per template (default: %(default)s)")
+    parser.add_argument("--limit", type=positive, help="ask for this many templates of each table only")
+    parser.add_argument("--jobs", type=positive, default=4, help="requests at the same time (default: %(default)s)")
     parser.add_argument("--temperature", type=float, default=0.6, help="default: %(default)s")
     parser.add_argument("--cache", type=Path, default=Path("outputs/paraphrase_cache"), help="default: %(default)s")
     arguments = parser.parse_args()

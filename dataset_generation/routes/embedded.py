@@ -18,6 +18,7 @@ from dataset_generation.routes.network import Town
 from dataset_generation.routes.recipes import COLLECTION_ONLY, RECIPES, recipe
 from dataset_generation.routes.search import EVERYWHERE, Candidate, Zone, candidates, is_apart
 from dataset_generation.routes.weather import WEATHERS
+from driving.arguments import positive
 from driving.files import write_text
 
 #: Distances between triggers that are tried in turn until a set is full, metres.
@@ -211,7 +212,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sets", nargs="*", help=f"sets to write, default {shipped}; besides, 'collection' writes thousands of routes"
     )
-    parser.add_argument("--per-type", type=int, help="routes per scenario type of 'collection' (default: 50)")
+    parser.add_argument("--per-type", type=positive, help="routes per scenario type of 'collection' (default: 50)")
     parser.add_argument("--seed", type=int, help="seed of 'collection' (default: 7)")
     parser.add_argument(
         "--towns", type=Path, default=Path("data/towns"), help="folder of town files (default: %(default)s)"

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from driving.arguments import positive
 from driving.evaluation_sets import EvaluationSample, read_evaluation_set
 from driving.files import read_json, write_json
 from driving.records import COMMENTARY, DREAMER, VQA, RunFolder, read_measurement
@@ -278,8 +279,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sets", type=Path, help="folder of the lists (default: DATA/evaluation)")
     parser.add_argument("--out", type=Path, help="folder of the results (default: language/ in the run's folder)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="default: all")
-    parser.add_argument("--limit", type=int, help="most samples of a kind, spread evenly")
-    parser.add_argument("--batch-size", type=int, default=16, help="samples at a time (%(default)s)")
+    parser.add_argument("--limit", type=positive, help="most samples of a kind, spread evenly")
+    parser.add_argument("--batch-size", type=positive, default=16, help="samples at a time (%(default)s)")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (%(default)s)")
     parser.add_argument(
         "--published", action="store_true", help="score text as the published script does, comparable with its tables"

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from driving.arguments import positive
 from driving.records import RecordError
 from simlingo_training.config import NUM_PATH_POINTS, NUM_SPEED_WAYPOINTS, WAYPOINT_STEP_S, DataSettings
 from simlingo_training.data import prompts
@@ -348,14 +349,6 @@ def make_parser() -> argparse.ArgumentParser:
         "--unclean", action="store_true", help="count drives too that the expert did not finish cleanly"
     )
     return parser
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 on. Raises ValueError otherwise."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
