@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import queue
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from typing import Any
 import psutil
 
 from carla_server import traffic
-from carla_server.process import ServerProcess, running_server
+from carla_server.process import ServerNotReadyError, ServerProcess, running_server
 from carla_server.world.towns import TownLibrary
 
 Result = dict[str, Any]
@@ -266,8 +267,12 @@ def main(arguments: list[str] | None = None) -> int:
     folders = [word for folder in options.maps for word in ("--maps", str(folder))]
     results: Result = {"cpu_count": os.cpu_count() or 0, "town": options.town}
     for name in options.names or [name for name in BENCHMARKS if name != "traffic"]:
-        with running_server(*folders, town=options.town) as server:
-            found = BENCHMARKS[name](server, options)
+        try:
+            with running_server(*folders, town=options.town) as server:
+                found = BENCHMARKS[name](server, options)
+        except ServerNotReadyError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
         for key, number in found.items():
             print(f"{key:36} {number}", flush=True)
         results.update(found)

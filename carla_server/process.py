@@ -18,6 +18,10 @@ CLIENT_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 
 
+class ServerNotReadyError(RuntimeError):
+    """The server ended or stayed silent; the message holds what it printed."""
+
+
 @dataclass
 class ServerProcess:
     """A running server.
@@ -49,7 +53,7 @@ def start_server(*arguments: str, town: str = "Mini01", seed: int = 0) -> Server
     """Start an embedded server on a free port and wait until it is ready.
 
     Raises:
-        RuntimeError: It ended or stayed silent; the message holds what it printed.
+        ServerNotReadyError: It ended or stayed silent.
     """
     command = [sys.executable, "-m", "carla_server", "--port", "0", "--town", town, "--seed", str(seed), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
@@ -68,7 +72,7 @@ def start_server(*arguments: str, town: str = "Mini01", seed: int = 0) -> Server
     threading.Thread(target=read, daemon=True).start()
     if not ready.wait(READY_TIMEOUT_S) or server.port == 0:
         stop_server(server)
-        raise RuntimeError(f"{' '.join(command)} did not get ready:\n" + "\n".join(server.output))
+        raise ServerNotReadyError(f"{' '.join(command)} did not get ready:\n" + "\n".join(server.output))
     return server
 
 

@@ -44,7 +44,11 @@ class BenchmarkAgent(ConstantSpeedAgent):
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Drive the route and return the numbers."""
+    """Drive the route and return the numbers.
+
+    Raises:
+        RuntimeError: If the evaluation did not come to its end.
+    """
     names = [name for name in options.sensors.split(",") if name]
     sensors = [{**SENSORS[name], "id": name} for name in names]
     agent = folder / "benchmark_agent.py"
@@ -80,7 +84,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command-line entry; the last line is JSON."""
+    """Command-line entry; the last line is JSON. Returns 0, or 2 if the routes could not be driven."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="localhost")
     parser.add_argument("--port", type=int, default=2000)
@@ -94,7 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"unknown sensors {', '.join(sorted(unknown))}; known: {', '.join(SENSORS)}")
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(options, Path(folder))))
+        try:
+            result = measure(options, Path(folder))
+        except RuntimeError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+    print(json.dumps(result))
     return 0
 
 

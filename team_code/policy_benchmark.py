@@ -22,10 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from driving.arguments import positive
 from jobs.kept import KeptService
 from jobs.processes import usable_cores
 from simlingo_training.data import prompts
 from simlingo_training.inference import Observation
+from simlingo_training.models.checkpoint import CheckpointError, read_config
 from team_code.policy_server import READY, RemotePolicy, load_batch_policy
 
 START_TIMEOUT_S = 600.0
@@ -111,8 +113,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder")
-    parser.add_argument("--simulators", type=int, default=2, help="(default: %(default)s)")
-    parser.add_argument("--ticks", type=int, default=100, help="of each simulator (default: %(default)s)")
+    parser.add_argument("--simulators", type=positive, default=2, help="(default: %(default)s)")
+    parser.add_argument("--ticks", type=positive, default=100, help="of each simulator (default: %(default)s)")
     parser.add_argument(
         "--simulator-ms", type=float, default=25.0, help="work of a simulator per tick (default: %(default)s)"
     )
@@ -124,6 +126,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.server_threads is None:
         arguments.server_threads = max(1, cores - arguments.simulators)
+    try:
+        read_config(Path(arguments.checkpoint))
+    except CheckpointError as error:
+        parser.error(str(error))
     alone = measure_alone(arguments)
     print(f"one simulator, model in its process   {alone:7.1f} ticks/s", flush=True)
     served, batches = measure_served(arguments, arguments.simulators)
