@@ -29,9 +29,10 @@ from tqdm import tqdm
 from dataset_generation.language_labels.profiles import PROFILES, Profile, profile_named
 from dataset_generation.language_labels.route_data import Frame, LabelFailure, RouteData
 from dataset_generation.language_labels.runner import add_failure_limit
+from driving.arguments import positive
 from driving.files import atomic_writer, write_bytes, write_json
 from driving.geometry import invert_pose, transform_points
-from driving.records import FRAME_DT_S, CarBox, PlacedBox, RunFolder, WalkerBox, find_runs, frame_name
+from driving.records import FRAME_DT_S, CarBox, PlacedBox, RunFolder, WalkerBox, frame_name, require_runs
 
 Array = NDArray[np.float64]
 
@@ -288,9 +289,9 @@ def bucket_dataset(data: Path, profile: Profile, jobs: int) -> RunBuckets:
     """Sort all frames of a dataset into buckets.
 
     Raises:
-        FileNotFoundError: If there is no dataset.
+        FileNotFoundError: If there is no dataset, or no run in it.
     """
-    runs = [run for run in find_runs(data) if (run.path / "rgb").is_dir()]
+    runs = [run for run in require_runs(data) if (run.path / "rgb").is_dir()]
     merged = RunBuckets()
     work = partial(bucket_run, profile=profile)
     for found in tqdm(_map(work, runs, jobs), total=len(runs), desc="buckets", unit="route"):
@@ -349,17 +350,17 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, help=f"output folder (default: {FOLDER} in the dataset root)")
     parser.add_argument("--profile", choices=sorted(PROFILES), default="corrected", help="default: %(default)s")
-    parser.add_argument("--jobs", type=int, default=1, help="routes at the same time (default: %(default)s)")
+    parser.add_argument("--jobs", type=positive, default=1, help="routes at the same time (default: %(default)s)")
     parser.add_argument("--pickle", action="store_true", help="also write buckets_paths.pkl for the published loader")
     add_failure_limit(parser)
     arguments = parser.parse_args()
     try:
-        buckets = bucket_dataset(arguments.data, profile_named(arguments.profile), max(arguments.jobs, 1))
-    except FileNotFoundError as error:
+        buckets = bucket_dataset(arguments.data, profile_named(arguments.profile), arguments.jobs)
+        folder = arguments.out or arguments.data / FOLDER
+        write_buckets(folder, buckets, arguments.pickle)
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    folder = arguments.out or arguments.data / FOLDER
-    write_buckets(folder, buckets, arguments.pickle)
     print(f"{buckets.total} frames in {len(buckets.paths)} buckets: {folder / PATHS_NAME}")
     for reason, count in buckets.left_out.most_common():
         print(f"  left out {count:6d}  {reason}")

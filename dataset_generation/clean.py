@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset_generation.runs import judge, superseded
-from driving.records import LABEL_KINDS, RunFolder, find_runs
+from driving.records import LABEL_KINDS, RunFolder, find_runs, require_runs
 
 REJECTED = "rejected"
 EPILOG = """example:
@@ -39,7 +39,7 @@ def find_rejections(root: Path) -> tuple[list[Rejection], int]:
     Raises:
         FileNotFoundError: If the root has no ``data`` folder.
     """
-    verdicts = [judge(run) for run in find_runs(root)]
+    verdicts = [judge(run) for run in require_runs(root)]
     worse = superseded(verdicts)
     rejections = [Rejection(v.run, v.reason) for v in verdicts if v.reason is not None]
     rejections += [
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"moved {restore(options.data)} runs back")
             return 0
         rejections, total = find_rejections(options.data)
-    except FileNotFoundError as error:
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for rejection in rejections:

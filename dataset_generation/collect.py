@@ -19,16 +19,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from driving.arguments import positive
 from driving.records import RunFolder, find_runs, read_result
-from jobs.executors import Executor, LocalExecutor, SlurmExecutor
+from jobs.executors import Executor, LocalExecutor, SlurmExecutor, SubmitError
 from jobs.fleet import Fleet, FleetConfig, RouteTask, record_of
 from jobs.journal import JournalBusy
 from jobs.live import LiveView
 from jobs.results import Outcome, RouteResult
-from jobs.servers import ServerSpec
+from jobs.servers import ServerError, ServerSpec
 
 AGENT = Path(__file__).resolve().parents[1] / "team_code" / "data_agent.py"
 SPLITS = ("routes_training", "routes_validation")
+EXPERT_PROFILES = ("corrected", "simlingo")
 JOURNAL_FOLDER = "collection"
 
 EPILOG = """example:
@@ -63,19 +65,22 @@ def read_route_file(path: Path, split: str) -> RouteFile:
     """Read ids and towns of a route file.
 
     Raises:
-        CollectError: If it is missing, is not XML, or has no route with id and town.
+        CollectError: If it is missing, is not XML, holds no route, or a route lacks id or town.
     """
     try:
         root = ElementTree.parse(path).getroot()
     except FileNotFoundError:
         raise CollectError(f"no route file {path}; data/routes holds the ones that come with the repository") from None
+    except OSError as error:
+        raise CollectError(f"cannot read the route file {path}: {error}") from error
     except ElementTree.ParseError as error:
         raise CollectError(f"{path} is not well-formed XML: {error}") from error
     routes = tuple((route.get("id", ""), route.get("town", "")) for route in root.iter("route"))
-    if not routes or any(not name or not town for name, town in routes):
-        raise CollectError(
-            f'{path}: expected <route id="…" town="…"> elements, got {len(routes)} of which some lack one'
-        )
+    if not routes:
+        raise CollectError(f'{path}: expected <route id="…" town="…"> elements, found none')
+    incomplete = sum(not name or not town for name, town in routes)
+    if incomplete:
+        raise CollectError(f"{path}: every <route> needs an id and a town, {incomplete} of {len(routes)} lack one")
     parts = path.resolve().parts
     in_set = len(parts) > 4 and parts[-3] in SPLITS
     return RouteFile(path.resolve(), Path(*parts[-4:-1]) if in_set else Path(path.stem, split, "default"), routes)
@@ -216,12 +221,17 @@ def collect(options: argparse.Namespace) -> int:
     """Run the collection. Returns the exit code: 0 if every route was driven to a verdict, 1 otherwise.
 
     Raises:
-        CollectError: If it cannot start as asked.
+        CollectError, ValueError: If it cannot start as asked: a bad route file, a route given twice.
+        ServerError: If there is no CARLA to start.
+        SubmitError: If SLURM does not take the jobs.
+        JournalBusy: If another collection works in the same folder.
+        OSError: If the folder cannot be written.
     """
     out = options.out.resolve()
     files = find_route_files(options.routes, options.split)
     tasks = make_tasks(files, options.repetitions, options.seed)
     server = ServerSpec.carla() if options.simulator == "carla" else ServerSpec()
+    server.fill(port=0, town="", seed=0)  # tells now, not in every job, that CARLA_ROOT is missing
     config = FleetConfig(
         out=out / JOURNAL_FOLDER,
         workers=options.jobs,
@@ -251,8 +261,8 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--routes", type=Path, nargs="+", required=True, help="route files, or folders that hold them")
     add("--out", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)")
-    add("--jobs", type=int, default=2, help="simulators at a time (default: %(default)s)")
-    add("--repetitions", type=int, default=1, help="how often each route is driven (default: %(default)s)")
+    add("--jobs", type=positive, default=2, help="simulators at a time (default: %(default)s)")
+    add("--repetitions", type=positive, default=1, help="how often each route is driven (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of traffic, expert and cameras (default: %(default)s)")
     add(
         "--split",
@@ -260,10 +270,10 @@ def make_parser() -> argparse.ArgumentParser:
         default=SPLITS[0],
         help="split of files outside a split folder (default: %(default)s)",
     )
-    add("--profile", default="corrected", help="expert profile, corrected or simlingo (default: %(default)s)")
+    add("--profile", choices=EXPERT_PROFILES, default=EXPERT_PROFILES[0], help="of the expert (default: %(default)s)")
     add("--simulator", choices=("embedded", "carla"), default="embedded", help="(default: %(default)s)")
-    add("--attempts", type=int, default=3, help="starts of a route before a crash stands (default: %(default)s)")
-    add("--routes-per-job", type=int, default=10, help="routes that share one simulator (default: %(default)s)")
+    add("--attempts", type=positive, default=3, help="starts of a route before a crash stands (default: %(default)s)")
+    add("--routes-per-job", type=positive, default=10, help="routes that share one simulator (default: %(default)s)")
     add(
         "--timeout",
         type=float,
@@ -282,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         return collect(options)
-    except (CollectError, JournalBusy) as error:
+    except (OSError, ValueError, JournalBusy, ServerError, SubmitError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

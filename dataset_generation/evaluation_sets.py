@@ -18,10 +18,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from driving.arguments import positive
 from driving.evaluation_sets import EvaluationSample, EvaluationSet, write_evaluation_set
 from driving.files import read_json
 from driving.label_records import QaPair, VqaLabel, fill, read_commentary, read_vqa
-from driving.records import COMMENTARY, DREAMER, LABEL_KINDS, VQA, RunFolder, find_runs, hash_held_out
+from driving.records import COMMENTARY, DREAMER, LABEL_KINDS, VQA, RunFolder, hash_held_out, require_runs
 
 FIRST_FRAME = 10
 """Earlier frames are not evaluated: the vehicle is still settling, and the loader has no samples for them."""
@@ -147,7 +148,7 @@ def make_set(root: Path, rule: SetRule, fraction: float, seed: int, per_group: i
         ValueError: If a label file is malformed; the message names it.
     """
     kind = LABEL_KINDS[rule.kind]
-    runs = held_out_runs(find_runs(root), fraction)
+    runs = held_out_runs(require_runs(root), fraction)
     limit = rule.per_group if per_group is None else per_group
     manifest = root / kind.tree / "labels.json"
     found: list[EvaluationSample] = []
@@ -177,7 +178,7 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, help="folder of the lists (default: DATA/evaluation)")
     parser.add_argument("--kinds", nargs="+", choices=sorted(RULES), default=sorted(RULES), help="default: all")
-    parser.add_argument("--per-group", type=int, help="most samples of a group (default: 10, dreaming 100)")
+    parser.add_argument("--per-group", type=positive, help="most samples of a group (default: 10, dreaming 100)")
     parser.add_argument(
         "--fraction", type=float, default=0.1, help="held-out share without validation runs (%(default)s)"
     )

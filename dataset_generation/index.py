@@ -22,9 +22,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from dataset_generation.runs import judge, route_facts
+from dataset_generation.runs import RouteFacts, judge, route_facts
+from driving.arguments import positive
 from driving.files import atomic_writer
-from driving.records import LABEL_KINDS, Measurement, RunFolder, find_runs, read_measurement
+from driving.records import LABEL_KINDS, Measurement, RunFolder, read_measurement, require_runs
 
 INDEX_NAME = "index.parquet"
 NUM_WAYPOINTS = 10
@@ -144,7 +145,12 @@ def index_run(run: RunFolder) -> tuple[pa.Table, Counter[str]]:
             measurements[frame] = read_measurement(run.measurement_path(frame))
         except ValueError:
             skipped["unreadable measurement"] += 1
-    verdict, facts, stamp = judge(run), route_facts(run), stamp_of(run)
+    verdict, stamp = judge(run), stamp_of(run)
+    try:
+        facts = route_facts(run)
+    except ValueError:
+        facts = RouteFacts(run.town, (), {})
+        skipped["unreadable route.xml; scenario and weather"] += 1
     result = verdict.result
     common = {
         "run": run.key,
@@ -199,9 +205,9 @@ def build_index(root: Path, jobs: int = 2, show_progress: bool = True) -> tuple[
         Path of the index, the reasons for which frames were left out, and the number of runs that were read anew.
 
     Raises:
-        FileNotFoundError: If the root has no ``data`` folder.
+        FileNotFoundError: If there is no dataset, or no run in it.
     """
-    runs = find_runs(root)
+    runs = require_runs(root)
     index = root / INDEX_NAME
     kept, same = _kept_rows(index, {run.key: stamp_of(run) for run in runs})
     fresh = [run for run in runs if run.key not in same]
@@ -254,7 +260,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)"
     )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
     return parser
 
 
@@ -263,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         index, skipped, fresh = build_index(options.data, options.jobs)
-    except FileNotFoundError as error:
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     table = pq.read_table(index, columns=["run", "usable"])

@@ -36,6 +36,7 @@ from dataset_generation.label_overlay import (
     spoken,
 )
 from dataset_generation.viewer import BOX_STYLES, STYLES
+from driving.arguments import positive
 from driving.camera import DRIVING_CAMERA
 from driving.files import write_text
 from driving.geometry import box_corners_2d
@@ -46,10 +47,10 @@ from driving.records import (
     Measurement,
     PlacedBox,
     RunFolder,
-    find_runs,
     frame_name,
     read_boxes,
     read_measurement,
+    require_runs,
 )
 
 VIEW_AHEAD, VIEW_BEHIND, VIEW_ASIDE = 50.0, 12.0, 22.0
@@ -301,9 +302,9 @@ def pick_run(root: Path, name: str | None) -> RunFolder:
         FileNotFoundError: If there is no dataset.
         ValueError: If no run or more than one matches.
     """
-    runs = [run for run in find_runs(root) if name is None or name in run.key]
+    runs = [run for run in require_runs(root) if name is None or name in run.key]
     if not runs or (name is not None and len(runs) > 1):
-        known = ", ".join(run.name for run in (runs or find_runs(root))[:5])
+        known = ", ".join(run.name for run in (runs or require_runs(root))[:5])
         raise ValueError(f"{len(runs)} runs of {root} match {name!r}, expected one; there are {known} …")
     return runs[0]
 
@@ -322,7 +323,7 @@ def main() -> int:
     parser.add_argument("--run", help="part of the run's path (default: the first run)")
     parser.add_argument("--frames", type=int, nargs="+", help="frame numbers (default: every 20th)")
     parser.add_argument(
-        "--every", type=int, default=20, help="without --frames, every this many (default: %(default)s)"
+        "--every", type=positive, default=20, help="without --frames, every this many (default: %(default)s)"
     )
     parser.add_argument(
         "--node", type=int, nargs=2, metavar=("CHAIN", "LAYER"), help="questions of this graph node only"

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from driving.records import RouteResult, RunFolder, read_result, training_rejection
+from driving.records import RecordError, RouteResult, RunFolder, read_result, training_rejection
 
 _DATE = re.compile(r"(_\d{2,4}){5}$")
 
@@ -75,11 +75,18 @@ class RouteFacts:
 
 
 def route_facts(run: RunFolder) -> RouteFacts:
-    """Facts of the driven route; without a copy of the route file only the town, from the folder's name."""
+    """Facts of the driven route; without a copy of the route file only the town, from the folder's name.
+
+    Raises:
+        RecordError: If the copy is broken.
+    """
     if not run.route_path.is_file():
         return RouteFacts(run.town, (), {})
-    route = next(ElementTree.parse(run.route_path).getroot().iter("route"))
-    weather = next(iter(route.iter("weather")), None)
-    numbers = {} if weather is None else {key: float(value) for key, value in weather.attrib.items()}
+    try:
+        route = next(ElementTree.parse(run.route_path).getroot().iter("route"))
+        weather = next(iter(route.iter("weather")), None)
+        numbers = {} if weather is None else {key: float(value) for key, value in weather.attrib.items()}
+    except (ElementTree.ParseError, StopIteration, ValueError) as error:
+        raise RecordError(f"{run.route_path}: not the copy of a route file ({error or 'no route'})") from error
     types = tuple(sorted({scenario.get("type", "") for scenario in route.iter("scenario")}))
     return RouteFacts(route.get("town", run.town), types, numbers)

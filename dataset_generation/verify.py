@@ -20,16 +20,17 @@ import laspy
 import numpy as np
 from tqdm import tqdm
 
+from driving.arguments import positive
 from driving.files import read_json
 from driving.records import (
     FRAME_DT_S,
     LABEL_KINDS,
     RunFolder,
-    find_runs,
     frame_name,
     read_boxes,
     read_measurement,
     read_result,
+    require_runs,
 )
 
 CAMERA_SHAPE = (512, 1024, 3)
@@ -187,9 +188,9 @@ def verify(root: Path, jobs: int, quick: bool, show_progress: bool = True) -> li
     """Check all runs of a dataset.
 
     Raises:
-        FileNotFoundError: If the root has no ``data`` folder.
+        FileNotFoundError: If there is no dataset, or no run in it.
     """
-    runs = find_runs(root)
+    runs = require_runs(root)
     if jobs <= 1 or len(runs) < 2:
         return [verify_run(run, quick) for run in tqdm(runs, desc="verify", unit="run", disable=not show_progress)]
     with ProcessPoolExecutor(jobs) as pool:
@@ -207,11 +208,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("data", type=Path, nargs="?", default=Path("database/simlingo"), help="dataset root")
     parser.add_argument("--quick", action="store_true", help="do not decode pictures and LiDAR")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
         reports = verify(options.data, options.jobs, options.quick)
-    except FileNotFoundError as error:
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for report in reports:

@@ -49,9 +49,9 @@ from driving.records import (
     TrafficLightBox,
     TrafficWarningBox,
     WalkerBox,
-    find_runs,
     read_boxes,
     read_measurement,
+    require_runs,
 )
 
 Image = NDArray[np.uint8]
@@ -391,9 +391,9 @@ def find_run(root: Path, name: str) -> RunFolder:
     Raises:
         ValueError: If there is none or more than one.
     """
-    found = [run for run in find_runs(root) if name in run.key]
+    found = [run for run in require_runs(root) if name in run.key]
     if len(found) != 1:
-        names = ", ".join(run.name for run in (found or find_runs(root))[:5])
+        names = ", ".join(run.name for run in (found or require_runs(root))[:5])
         raise ValueError(f"{name!r} fits {len(found)} runs of {root}, expected one; some runs: {names}")
     return found[0]
 
@@ -422,12 +422,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.run:
             jobs = [(find_run(options.data, options.run), options.out)]
         else:
-            jobs = [(run, options.out / f"{run.name}.html") for run in find_runs(options.data)]
+            jobs = [(run, options.out / f"{run.name}.html") for run in require_runs(options.data)]
         for run, out in jobs:
             if options.run or not out.exists():
                 write_page(run, out, options.speed_up, labels_root=options.labels)
                 print(out)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -824,8 +824,9 @@ class RunFolder:
 
     @property
     def town(self) -> str:
-        """Town name, the part before ``_Rep``."""
-        return self._parts["town"]
+        """Town name. Folders start with ``Town``: the recorder puts it before names that do not, as before ``Mini01``."""
+        town = self._parts["town"]
+        return town if re.match(r"Town\d", town) else town.removeprefix("Town")
 
     @property
     def repetition(self) -> int:
@@ -905,6 +906,21 @@ def find_runs(root: str | os.PathLike[str]) -> list[RunFolder]:
     if not data.is_dir():
         raise FileNotFoundError(f"{data} does not exist; expected a dataset root such as database/simlingo")
     return [RunFolder(base, path.relative_to(data)) for path in sorted(_walk_runs(data))]
+
+
+def require_runs(root: str | os.PathLike[str]) -> list[RunFolder]:
+    """As `find_runs`, for commands that have nothing to do without a run.
+
+    Raises:
+        FileNotFoundError: If ``root`` has no ``data`` folder, or no run in it.
+    """
+    runs = find_runs(root)
+    if not runs:
+        raise FileNotFoundError(
+            f"{Path(root) / 'data'} holds no runs (folders with measurements); record some with: "
+            f"python -m dataset_generation.collect --out {root}"
+        )
+    return runs
 
 
 def hash_held_out(runs: Sequence[RunFolder], fraction: float) -> list[RunFolder]:

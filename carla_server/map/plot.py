@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,17 +103,23 @@ def add_signals(ax: Axes, road_map: RoadMap) -> None:
             ax.plot(ends[:, 0], ends[:, 1], color=color, lw=1.2)
 
 
-def add_routes(ax: Axes, text: str, town: str) -> int:
-    """Routes of a route file that lie in `town`, with their triggers; returns how many.
+def read_routes(path: Path) -> list[ET.Element]:
+    """The `<route>` elements of a route file.
 
     Raises:
-        ValueError: The text is not XML.
+        OSError: It cannot be read.
+        ValueError: It is not XML.
     """
     try:
-        routes = [route for route in ET.fromstring(text).iter("route") if route.get("town") == town]
+        return list(ET.parse(path).getroot().iter("route"))
     except ET.ParseError as error:
-        raise ValueError(f"not a route file: {error}") from None
-    for number, route in enumerate(routes):
+        raise ValueError(f"{path} is not a route file: {error}") from None
+
+
+def add_routes(ax: Axes, routes: Iterable[ET.Element], town: str) -> int:
+    """The routes that lie in `town`, with their triggers; returns how many."""
+    inside = [route for route in routes if route.get("town") == town]
+    for number, route in enumerate(inside):
         color = f"C{number % 10}"
         points = np.array([[float(p.attrib["x"]), float(p.attrib["y"])] for p in route.iter("position")])
         ax.plot(points[:, 0], points[:, 1], color=color, lw=1.5)
@@ -123,10 +130,10 @@ def add_routes(ax: Axes, text: str, town: str) -> int:
                 x, y = float(trigger.attrib["x"]), float(trigger.attrib["y"])
                 ax.plot(x, y, "*", color="black", ms=7)
                 ax.annotate(f"{route.get('id')} {scenario.get('type')}", (x, y), fontsize=6)
-    return len(routes)
+    return len(inside)
 
 
-def draw(road_map: RoadMap, routes: str, target: Path) -> None:
+def draw(road_map: RoadMap, routes: Sequence[ET.Element], target: Path) -> None:
     """Write a picture of the whole town, south down, one pixel about 0.7 m."""
     import matplotlib
 
@@ -163,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
     path = Path(options.town) if options.town.endswith(".xodr") else options.maps / f"{options.town}.xodr"
     target = options.out or Path(f"{path.stem}.png")
     try:
-        routes = options.routes.read_text(encoding="utf-8") if options.routes else ""
+        routes = read_routes(options.routes) if options.routes else []
         draw(RoadMap.load(path), routes, target)
     except (MapError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

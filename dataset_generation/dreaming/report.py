@@ -24,7 +24,8 @@ from dataset_generation.dreaming.scene import Scene
 from dataset_generation.language_labels.profiles import PROFILES, profile_named
 from dataset_generation.language_labels.route_data import LabelFailure, RouteData, Skipped
 from dataset_generation.language_labels.runner import frame_random
-from driving.records import find_runs
+from driving.arguments import positive
+from driving.records import require_runs
 
 
 @dataclass
@@ -50,7 +51,7 @@ def report(data: Path, routes: Path, profile: str, every: int) -> dict[str, Mode
     """Dream every ``every``-th frame of a dataset and measure the dreams."""
     modes: dict[str, ModeReport] = defaultdict(ModeReport)
     corrections = corrections_of(profile)
-    for run in tqdm(find_runs(data), desc="dreams", unit="route"):
+    for run in tqdm(require_runs(data), desc="dreams", unit="route"):
         route = RouteData(run, routes, profile_named(profile))
         if route.rejection:
             continue
@@ -111,11 +112,11 @@ def main() -> int:
         "--routes", type=Path, default=Path("data/simlingo"), help="route files of runs without route.xml"
     )
     parser.add_argument("--profile", choices=sorted(PROFILES), default="corrected", help="default: %(default)s")
-    parser.add_argument("--every", type=int, default=5, help="dream every n-th frame (default: %(default)s)")
+    parser.add_argument("--every", type=positive, default=5, help="dream every n-th frame (default: %(default)s)")
     arguments = parser.parse_args()
     try:
-        modes = report(arguments.data, arguments.routes, arguments.profile, max(arguments.every, 1))
-    except FileNotFoundError as error:
+        modes = report(arguments.data, arguments.routes, arguments.profile, arguments.every)
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print("\n".join(render(modes)))

@@ -21,7 +21,7 @@ from dataset_generation.language_labels.runner import REPORT
 from dataset_generation.language_labels.vqa.generator import FAMILIES
 from driving.files import read_json, write_json
 from driving.label_records import CommentaryLabel, VqaLabel, read_commentary, read_vqa
-from driving.records import COMMENTARY, DREAMER, VQA, LabelKind, RunFolder, find_runs
+from driving.records import COMMENTARY, DREAMER, VQA, LabelKind, RunFolder, require_runs
 
 Node = tuple[int, int]
 
@@ -215,7 +215,7 @@ def count_labels(data: Path, labels: Path) -> LabelCounts:
         ValueError: If a label is malformed; the message names the file.
     """
     counts = LabelCounts()
-    for run in tqdm(find_runs(data), desc="labels", unit="route"):
+    for run in tqdm(require_runs(data), desc="labels", unit="route"):
         labelled = RunFolder(labels, run.relative)
         for path in _files(labelled, VQA):
             counts.vqa.add(read_vqa(path))

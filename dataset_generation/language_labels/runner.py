@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from dataset_generation.language_labels.profiles import PROFILES, Profile, profile_named
 from dataset_generation.language_labels.route_data import LabelFailure, RouteData, Skipped
+from driving.arguments import positive
 from driving.files import read_json, write_json
 from driving.label_records import write_label
-from driving.records import LabelKind, RunFolder, find_runs, frame_name
+from driving.records import LabelKind, RunFolder, frame_name, require_runs
 
 MANIFEST = "labels.json"
 """File in a label tree that says how its labels were made."""
@@ -173,9 +174,7 @@ def label_dataset(labellers: Sequence[Labeller], options: LabelOptions) -> dict[
         OSError: If a label cannot be written; those written before are kept.
         ValueError: If labels of another profile are already there.
     """
-    runs = find_runs(options.data)
-    if not runs:
-        raise FileNotFoundError(f"{options.data / 'data'} holds no runs (folders with measurements); record some first")
+    runs = require_runs(options.data)
     for labeller in labellers:
         _check_manifest(options, labeller.kind, runs)
     totals = [KindSummary() for _ in labellers]
@@ -244,8 +243,10 @@ def argument_parser(program: str, description: str) -> argparse.ArgumentParser:
         default="corrected",
         help="published defects or not (default: %(default)s)",
     )
-    parser.add_argument("--every", type=int, default=1, help="label every this many frames (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=1, help="routes labelled at the same time (default: %(default)s)")
+    parser.add_argument("--every", type=positive, default=1, help="label every this many frames (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=positive, default=1, help="routes labelled at the same time (default: %(default)s)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="make existing labels again")
     add_failure_limit(parser)
     return parser

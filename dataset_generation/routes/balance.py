@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dataset_generation.routes.split import random_weather, write_route
+from dataset_generation.routes.split import random_weather, read_routes, write_route
+from driving.arguments import positive
 
 COMMON_TYPES = ("ControlLoss", "HardBreakRoute")
 COMMON_SKIPPED = 0.99
@@ -102,15 +103,15 @@ def without_duplicates(routes: Sequence[ElementTree.Element]) -> list[ElementTre
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
     parser.add_argument("folder", type=Path, help="folder of short routes, one per file")
-    parser.add_argument("--count", type=int, default=150, help="occurrences of each type (default: %(default)s)")
+    parser.add_argument("--count", type=positive, default=150, help="occurrences of each type (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--keep-duplicates", action="store_true", help="do not drop routes with the same ends first")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the subcommand. Raises ValueError if there is no route."""
+    """Run the subcommand. Raises ValueError if there is no route, or a file is broken."""
     files = sorted(options.folder.glob("*.xml"), key=lambda path: (len(path.stem), path.stem))
-    routes = [route for path in files for route in ElementTree.parse(path).getroot().iter("route")]
+    routes = [route for path in files for route in read_routes(path)]
     if not routes:
         raise ValueError(
             f"{options.folder} holds no route file; make some with python -m dataset_generation.routes split"

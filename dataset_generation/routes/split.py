@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from driving.arguments import positive
 from driving.files import write_text
 
 Array = NDArray[np.float64]
@@ -366,6 +367,22 @@ def _short_route(
     return short
 
 
+def read_routes(path: Path) -> list[ElementTree.Element]:
+    """The `<route>` elements of a file.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is not XML or holds no route; the message names the file.
+    """
+    try:
+        routes = list(ElementTree.parse(path).getroot().iter("route"))
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path} is not well-formed XML: {error}") from error
+    if not routes:
+        raise ValueError(f"{path}: expected <route> elements, found none")
+    return routes
+
+
 def write_route(route: ElementTree.Element, path: Path) -> None:
     """Write one route as a file of its own, atomically."""
     document = ElementTree.Element("routes")
@@ -395,16 +412,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--maps", type=Path, default=Path("data/towns"), help="folder with <town>.xodr (default: %(default)s)"
     )
-    parser.add_argument("--max-scenarios", type=int, default=1, help="scenarios per route (default: %(default)s)")
+    parser.add_argument("--max-scenarios", type=positive, default=1, help="scenarios per route (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the weathers (default: %(default)s)")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand. Raises ValueError for a file or map that does not fit."""
-    try:
-        routes = list(ElementTree.parse(options.file).getroot().iter("route"))
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{options.file} is not well-formed XML: {error}") from error
+    routes = read_routes(options.file)
     rng, maps, number = np.random.default_rng(options.seed), {}, 0
     folder = options.out / f"random_weather_seed_{options.seed}"
     for route in tqdm(routes, desc="split", unit="route"):

@@ -173,6 +173,19 @@ def test_an_unreadable_measurement_is_counted_and_skipped_by_the_index(copy):
     assert skipped == {"unreadable measurement": 1}
 
 
+def test_a_broken_copy_of_the_route_costs_the_index_only_scenario_and_weather(copy):
+    good, broken = find_runs(copy)
+    broken.route_path.write_text("<routes><route")
+    path, skipped, _ = index.build_index(copy, jobs=1, show_progress=False)
+    table = pd.read_parquet(path)
+    assert skipped == {"unreadable route.xml; scenario and weather": 1}
+    rows = {run: table[table["run"] == run.key] for run in (good, broken)}
+    assert rows[broken]["weather_cloudiness"].isna().all()
+    assert set(rows[good]["weather_cloudiness"]) == {10.0}
+    assert set(rows[broken]["town"]) == {"Mini01"}
+    assert len(rows[broken]) == len(broken.frames())
+
+
 def test_clean_moves_failed_and_worse_runs_aside_and_back(copy, capsys):
     good, other = find_runs(copy)
     again = RunFolder(good.root, good.relative.with_name(good.name[:-8] + "23_59_59"))
@@ -229,7 +242,16 @@ def test_the_viewer_shows_every_frame(copy, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no route file"), ("<routes><route", "not well-formed"), ("<routes/>", "expected <route")],
+    [
+        (None, "no route file"),
+        ("<routes><route", "not well-formed"),
+        ("<routes/>", "expected <route"),
+        ('<routes><route id="1"/></routes>', "1 of 1 lack one"),
+        (
+            f"<routes>{2 * ROUTE.format(id='1', places='')[8:-9]}</routes>",
+            "rep0/routes/routes_training/default/routes/1",
+        ),
+    ],
 )
 def test_collect_refuses_bad_route_files(tmp_path, capsys, content, message):
     path = tmp_path / "routes.xml"
@@ -237,6 +259,35 @@ def test_collect_refuses_bad_route_files(tmp_path, capsys, content, message):
         path.write_text(content)
     assert collect.main(["--routes", str(path), "--out", str(tmp_path / "set")]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--jobs", "0"), "at least 1, got '0'"),
+        (("--profile", "simlinga"), "invalid choice: 'simlinga'"),
+        (("--simulator", "carla"), "CARLA_ROOT"),
+        (("--executor", "slurm", "--slurm", "gpu"), "name=value"),
+    ],
+)
+def test_collect_refuses_what_cannot_work_before_it_starts_anything(tmp_path, capsys, monkeypatch, options, message):
+    monkeypatch.delenv("CARLA_ROOT", raising=False)
+    monkeypatch.setattr(collect.Fleet, "run", lambda *_: pytest.fail("it started"))
+    path = tmp_path / "routes.xml"
+    path.write_text(ROUTE.format(id="1", places=""))
+    try:
+        status = collect.main(["--routes", str(path), "--out", str(tmp_path / "set"), *options])
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unwritable_folder_is_told_in_one_line(tmp_path, capsys):
+    path = tmp_path / "routes.xml"
+    path.write_text(ROUTE.format(id="1", places=""))
+    assert collect.main(["--routes", str(path), "--out", str(path / "set")]) == 2
+    assert "Not a directory" in capsys.readouterr().err
 
 
 def test_files_in_set_folders_keep_their_place(tmp_path):

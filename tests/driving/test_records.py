@@ -157,6 +157,12 @@ def test_old_town_runs_are_parsed():
     assert (run.town, run.route_file, run.route_index) == ("Town01", "Town01_Scenario1_0", 0)
 
 
+@pytest.mark.parametrize("town", ["Mini01", "Town12", "Town10HD"])
+def test_the_towns_name_survives_the_prefix_of_run_folders(town):
+    name = f"{town if town.startswith('Town') else 'Town' + town}_Rep0_r7_route0_11_21_10_00_00"
+    assert RunFolder(Path("set"), Path("simlingo", "r7", "routes_training", "default", name)).town == town
+
+
 def test_runs_are_found_at_any_depth_and_only_with_measurements(frame, tmp_path):
     deep = RunFolder(tmp_path, Path("simlingo/set/split/weather/Town01_Rep0_1_route0"))
     flat = RunFolder(tmp_path, Path("Town01_Rep0_2_route0"))

@@ -123,3 +123,11 @@ def test_the_commands_work_on_files(tmp_path, long_way, capsys):
     path.write_text("<routes><route")
     assert command.main(["split", str(path), "--out", str(tmp_path / "x")]) == 2
     assert "not well-formed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["<routes><route", "<routes/>"])
+def test_balancing_names_the_file_that_is_broken(tmp_path, capsys, content):
+    (tmp_path / "0.xml").write_text('<routes><route id="0" town="Mini01"/></routes>')
+    (tmp_path / "1.xml").write_text(content)
+    assert command.main(["balance", str(tmp_path)]) == 2
+    assert "1.xml" in capsys.readouterr().err
