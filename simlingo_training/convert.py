@@ -50,8 +50,8 @@ def read_released(source: Path) -> dict[str, torch.Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise CheckpointError(f"{path}: damaged, or holds more than tensors, which is refused: {error}") from error
-    tensors = content.get("module", content)
-    if not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+    tensors = content.get("module", content) if isinstance(content, dict) else None
+    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         raise CheckpointError(f"{path}: expected a dictionary of tensors, got other values too")
     return dict(tensors)
 
@@ -77,11 +77,26 @@ def settings_from_hydra(values: dict[str, Any], backbone: str, tokenizer: str) -
             path_queries=bool(model["predict_route_as_wps"]),
             tiles=tiles_of(backbone, bool(values["data_module"].get("use_global_img", False))),
         )
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         raise CheckpointError(
-            f"the run's configuration lacks the key {error}; is it .hydra/config.yaml of a run?"
+            f"the run's configuration lacks a key or value ({error}); is it .hydra/config.yaml of a run?"
         ) from error
     return settings, cut
+
+
+def read_hydra(path: Path) -> dict[str, Any]:
+    """A released run's ``.hydra/config.yaml``.
+
+    Raises:
+        CheckpointError: If it is missing or is not a YAML mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path}: expected the run's .hydra/config.yaml: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: expected the run's .hydra/config.yaml, got {type(values).__name__}")
+    return values
 
 
 def tiles_of(backbone: str, thumbnail: bool = False) -> TileSpec:
@@ -104,14 +119,15 @@ def import_released(
     Raises:
         CheckpointError: If anything is missing or does not fit; names what.
     """
+    released = read_released(weights)
     cut = True
     settings = ModelSettings(
         backbone, tokenizer=tokenizer, lora=LoraSettings(True, rank, alpha), tiles=tiles_of(backbone)
     )
     if hydra is not None:
-        settings, cut = settings_from_hydra(yaml.safe_load(hydra.read_text()), backbone, tokenizer)
+        settings, cut = settings_from_hydra(read_hydra(hydra), backbone, tokenizer)
     checkpoint = checkpoints.build(settings)
-    tensors = {name: tensor.float() for name, tensor in from_released(read_released(weights)).items()}
+    tensors = {name: tensor.float() for name, tensor in from_released(released).items()}
     checkpoints.load_weights(checkpoint.model, tensors, str(weights))
     checkpoint.cut_bonnet = cut
     checkpoint.meta = {"imported_from": weights.name}
@@ -188,7 +204,7 @@ def main() -> None:
             export_released(checkpoints.load(arguments.checkpoint), arguments.out)
         else:
             merge(checkpoints.load(arguments.checkpoint)).save(arguments.out)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"convert: {error}", file=sys.stderr)
         sys.exit(2)
     print(f"wrote {arguments.out}")

@@ -68,8 +68,25 @@ def test_damaged_and_unsafe_files_are_refused(tmp_path):
     torch.save({"weights": Path("x")}, broken)
     with pytest.raises(CheckpointError, match="refused"):
         convert.read_released(broken)
+    torch.save([torch.zeros(2)], broken)
+    with pytest.raises(CheckpointError, match="dictionary of tensors"):
+        convert.read_released(broken)
     with pytest.raises(CheckpointError, match="no such file"):
         convert.read_released(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["model: [", "", "- a list", "model: 3"])
+def test_a_run_configuration_that_is_none_is_refused(source, tmp_path, content):
+    hydra = tmp_path / "config.yaml"
+    hydra.write_text(content)
+    with pytest.raises(CheckpointError, match=r"config\.yaml"):
+        convert.import_released(source / "pytorch_model.pt", hydra, "internvl2_1b", "tiny", rank=4, alpha=8)
+
+
+def test_bad_weights_are_told_before_anything_is_built_or_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(convert.checkpoints, "build", lambda settings: pytest.fail("built a model for no weights"))
+    with pytest.raises(CheckpointError, match="no such file"):
+        convert.import_released(tmp_path / "nothing.pt", None, "internvl2_1b", "tiny", rank=4, alpha=8)
 
 
 def test_a_deepspeed_folder_is_read(source, tmp_path):
