@@ -68,7 +68,9 @@ def build_grid(lanes: Sequence[Lane]) -> LaneGrid:
     low, high = corners[:, :, :2].min(axis=1), corners[:, :, :2].max(axis=1)
     origin = low.min(axis=0) - CELL
     shape = tuple((np.ceil((high.max(axis=0) - origin) / CELL).astype(int) + 1).tolist())
-    starts, members = _cells(((low - origin) // CELL).astype(int), ((high - origin) // CELL).astype(int), shape)
+    starts, members = sort_into_cells(
+        ((low - origin) // CELL).astype(int), ((high - origin) // CELL).astype(int), shape
+    )
     return LaneGrid(
         origin=origin,
         shape=shape,
@@ -82,7 +84,16 @@ def build_grid(lanes: Sequence[Lane]) -> LaneGrid:
     )
 
 
-def _cells(low: Ints, high: Ints, shape: tuple[int, ...]) -> tuple[Ints, Ints]:
+def sort_into_cells(low: Ints, high: Ints, shape: tuple[int, ...]) -> tuple[Ints, Ints]:
+    """Note things in every cell of a grid that they reach into.
+
+    Args:
+        low, high: (N, 2) first and last cell of each thing along x and y.
+        shape: Cells along x and y.
+
+    Returns:
+        (cells + 1,) where each cell's things begin in the second array, cells counted along y first; their numbers.
+    """
     cells: list[list[int]] = [[] for _ in range(shape[0] * shape[1])]
     for quad, ((x0, y0), (x1, y1)) in enumerate(zip(low.tolist(), high.tolist())):
         for ix in range(x0, x1 + 1):

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
+from carla_server.map import lookup
 from carla_server.world.state import (
     CENTER_X,
     CENTER_Y,
@@ -223,13 +224,6 @@ class StaticBoxes:
         high = np.zeros(2) if empty else (self.boxes[:, :2] + reach[:, None]).max(axis=0)
         self.origin = low
         self.shape: tuple[int, int] = tuple((np.floor((high - low) / self.CELL).astype(int) + 1).tolist())
-        cells: list[list[int]] = [[] for _ in range(self.shape[0] * self.shape[1])]
-        for index, (box, size) in enumerate(zip(self.boxes, reach)):
-            first = np.floor((box[:2] - size - low) / self.CELL).astype(int)
-            last = np.floor((box[:2] + size - low) / self.CELL).astype(int)
-            for ix in range(first[0], last[0] + 1):
-                for iy in range(first[1], last[1] + 1):
-                    cells[ix * self.shape[1] + iy].append(index)
-        self.starts = np.zeros(len(cells) + 1, np.int64)
-        self.starts[1:] = np.cumsum([len(cell) for cell in cells])
-        self.members = np.array([index for cell in cells for index in cell], np.int64)
+        first = np.floor((self.boxes[:, :2] - reach[:, None] - low) / self.CELL).astype(np.int64)
+        last = np.floor((self.boxes[:, :2] + reach[:, None] - low) / self.CELL).astype(np.int64)
+        self.starts, self.members = lookup.sort_into_cells(first, last, self.shape)

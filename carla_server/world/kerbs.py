@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from carla_server.map import RoadMap
+from carla_server.map import RoadMap, lookup
 from carla_server.world.contacts import note
 from carla_server.world.motion import set_velocity
 from carla_server.world.state import (
@@ -88,16 +88,10 @@ class Kerbs:
         low = np.minimum(self.lines[:, :2], ends) - AROUND
         high = np.maximum(self.lines[:, :2], ends) + AROUND
         self.low = low.min(axis=0)
-        nx, ny = (np.floor((high.max(axis=0) - self.low) / CELL).astype(int) + 1).tolist()
-        self.shape = (nx, ny)
-        cells: list[list[int]] = [[] for _ in range(nx * ny)]
-        first, last = ((edge - self.low) // CELL for edge in (low, high))
-        for kerb, ((x0, y0), (x1, y1)) in enumerate(zip(first.astype(int).tolist(), last.astype(int).tolist())):
-            for ix in range(x0, x1 + 1):
-                for iy in range(y0, y1 + 1):
-                    cells[ix * ny + iy].append(kerb)
-        self.starts = np.concatenate(([0], np.cumsum([len(cell) for cell in cells]))).astype(np.int64)
-        self.members = np.array([kerb for cell in cells for kerb in cell], np.int64)
+        shape = np.floor((high.max(axis=0) - self.low) / CELL).astype(int) + 1
+        self.shape = (int(shape[0]), int(shape[1]))
+        first, last = (((edge - self.low) // CELL).astype(np.int64) for edge in (low, high))
+        self.starts, self.members = lookup.sort_into_cells(first, last, self.shape)
 
 
 def _lines(road_map: RoadMap) -> Floats:
