@@ -52,7 +52,9 @@ class SocketPublisher:
 
     def __init__(self, workers: int) -> None:
         self._subscribers: dict[int, list[asyncio.Transport]] = defaultdict(list)
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sensor")
+        # One thread each, so that a lone camera always meets its own warm memory.
+        self._workers = [ThreadPoolExecutor(1, thread_name_prefix=f"sensor-{number}") for number in range(workers)]
+        self._loads = [0] * workers
         self.unfinished = 0
         self.on_idle: Callable[[], None] = lambda: None
 
@@ -76,10 +78,13 @@ class SocketPublisher:
         asyncio.get_running_loop().call_soon(self._begin, stream, header, measure)
 
     def _begin(self, stream: int, header: bytes, measure: Callable[[], bytes | memoryview]) -> None:
-        future = asyncio.get_running_loop().run_in_executor(self._pool, measure)
-        future.add_done_callback(lambda done: self._measured(stream, header, done))
+        number = self._loads.index(min(self._loads))
+        self._loads[number] += 1
+        future = asyncio.get_running_loop().run_in_executor(self._workers[number], measure)
+        future.add_done_callback(lambda done: self._measured(stream, header, number, done))
 
-    def _measured(self, stream: int, header: bytes, done: asyncio.Future[bytes | memoryview]) -> None:
+    def _measured(self, stream: int, header: bytes, number: int, done: asyncio.Future[bytes | memoryview]) -> None:
+        self._loads[number] -= 1
         self.unfinished -= 1
         error = done.exception()
         if error is not None:
@@ -107,7 +112,8 @@ class SocketPublisher:
 
     def close(self) -> None:
         """Stop the worker threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.shutdown(wait=False, cancel_futures=True)
 
 
 def _write(transport: asyncio.Transport, parts: Sequence[bytes | memoryview]) -> None:

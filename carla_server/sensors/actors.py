@@ -161,6 +161,21 @@ def _shape_of(actor: ActorView) -> Shape:
     return prop_shape(actor.type_id, extent)
 
 
+class Bodies:
+    """Actors that have a shape, and where they are as arrays.
+
+    Attributes:
+        actors: These actors, in order.
+        poses: (N, 6) world poses, metres and degrees.
+        extents, centers: (N, 3) half sizes and middles of their boxes, metres.
+    """
+
+    def __init__(self, actors: Sequence[ActorView]) -> None:
+        self.actors = [actor for actor in actors if actor.type_id.startswith(SHAPED)]
+        rows = np.array([(*actor.transform, *actor.extent, *actor.center) for actor in self.actors]).reshape(-1, 12)
+        self.poses, self.extents, self.centers = rows[:, :6], rows[:, 6:9], rows[:, 9:]
+
+
 @dataclass(eq=False)
 class ActorDraws:
     """Rows of what is drawn in one view, still in world coordinates.
@@ -181,27 +196,26 @@ class ActorDraws:
 
 
 def actor_draws(
-    tables: TriangleTables, actors: Sequence[ActorView], eye: Array, reach: float, time_s: float, sees: Sees | None
+    tables: TriangleTables, bodies: Bodies, eye: Array, reach: float, time_s: float, sees: Sees | None
 ) -> ActorDraws:
     """Draws of all actors that have a shape and may be seen.
 
     Args:
         tables: Where shapes are kept.
-        actors: Everyone.
+        bodies: Everyone with a shape.
         eye: (3,) where they are seen from, metres.
         reach: Metres.
         time_s: Simulated time, for gait and blinking.
         sees: Tells which of (N, 3) middles with (N,) radii are in view; all if None.
     """
-    shown = [actor for actor in actors if actor.type_id.startswith(SHAPED)]
+    shown, poses = bodies.actors, bodies.poses
     if not shown:
         return ActorDraws([], np.zeros((0, 3, 4)), [], [], [])
-    poses = np.array([actor.transform for actor in shown])
-    radius = np.linalg.norm(np.array([actor.extent for actor in shown]), axis=1) + BOX_SLACK
+    radius = np.linalg.norm(bodies.extents, axis=1) + BOX_SLACK
     distance = np.linalg.norm(poses[:, :3] - eye, axis=1)
     near = distance - radius < reach
     if sees is not None:
-        near &= sees(poses[:, :3] + np.array([actor.center for actor in shown]), radius)
+        near &= sees(poses[:, :3] + bodies.centers, radius)
     rows = np.flatnonzero(near).tolist()
     world = affines(poses[rows])
     draws = ActorDraws([], np.zeros((0, 3, 4)), [], [], [])

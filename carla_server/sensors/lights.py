@@ -7,17 +7,16 @@ footprint is the hull of the footprint and of the footprint pushed away from the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from carla_server.sensors.actors import SHAPED
+from carla_server.sensors.actors import Bodies
 from carla_server.sensors.raster import JIT, ROWS, scan_rows
 from carla_server.sensors.town import Town
-from carla_server.sensors.views import ActorView, Light
+from carla_server.sensors.views import Light
 from carla_server.sensors.weather import Lighting
 
 Array = NDArray[np.float64]
@@ -60,13 +59,11 @@ def town_casters(town: Town) -> Casters:
     return Casters(corners, np.array([tall for _, tall in town.shadows]), lamps, np.zeros((0, 6)))
 
 
-def actor_casters(actors: Sequence[ActorView], eye: Array, reach: float, night: bool) -> Casters:
+def actor_casters(bodies: Bodies, eye: Array, reach: float, night: bool) -> Casters:
     """Shadows and headlights of the actors near a point."""
-    shown = [actor for actor in actors if actor.type_id.startswith(SHAPED)]
+    shown, poses, extents = bodies.actors, bodies.poses, bodies.extents
     if not shown:
         return Casters(np.zeros((0, 8, 2)), np.zeros(0), np.zeros((0, 4)), np.zeros((0, 6)))
-    poses = np.array([actor.transform for actor in shown])
-    extents = np.array([actor.extent for actor in shown])
     near = np.abs(poses[:, :2] - eye[:2]).max(axis=1) < reach
     yaw = np.radians(poses[:, 4])
     ahead = np.stack([np.cos(yaw), np.sin(yaw)], 1)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from carla_server.map import RoadMap
 from carla_server.sensors import shading
+from carla_server.sensors.actors import Bodies
 from carla_server.sensors.atlas import atlas
 from carla_server.sensors.ground import texel_tags
 from carla_server.sensors.lights import SCALE, LightMaps, actor_casters, light_maps, town_casters
@@ -103,11 +104,11 @@ class Scene:
         eye = np.array(camera.transform[:3])
         focal = camera.width / (2.0 * math.tan(math.radians(camera.fov_deg) / 2))
         view = View(world_to_camera(camera.transform), eye, camera.width, camera.height, focal, camera.far)
-        rows = self._stage.gather(eye, camera.far, actors, time_s, view)
+        bodies = Bodies(actors)
+        rows = self._stage.gather(eye, camera.far, actors, bodies, time_s, view)
         seen = self._stage.see(view, rows, light.night > 0.3)
-        maps = light_maps(
-            eye, view.matrix[0, :3], light, self._casters, actor_casters(actors, eye, MAP_REACH, light.night > 0.05)
-        )
+        casters = actor_casters(bodies, eye, MAP_REACH, light.night > 0.05)
+        maps = light_maps(eye, view.matrix[0, :3], light, self._casters, casters)
         table = _light_table(view, light, maps, time_s)
         frame = Frame()
         if "bgra" in camera.outputs:
@@ -209,7 +210,7 @@ class Scene:
         )
         eye = np.array(pose[:3])
         turn = rotation(*pose[3:])
-        rows = self._stage.gather(eye, max_range, actors, time_s)
+        rows = self._stage.gather(eye, max_range, actors, Bodies(actors), time_s)
         stage = self._stage
         for face in faces_for(directions) if faces is None else faces:
             to_world = turn @ face.to_body

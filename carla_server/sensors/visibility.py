@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from carla_server.map import RoadMap
 from carla_server.sensors import shading, store
-from carla_server.sensors.actors import ActorDraws, TriangleTables, actor_draws, signal_lamp
+from carla_server.sensors.actors import ActorDraws, Bodies, TriangleTables, actor_draws, signal_lamp
 from carla_server.sensors.fixtures import light_head
 from carla_server.sensors.ground import GroundImage, draw_ground
-from carla_server.sensors.raster import LANES, NO_TRIANGLE, rasterize
+from carla_server.sensors.raster import JIT, LANES, NO_TRIANGLE, rasterize
 from carla_server.sensors.scenery import Chunks, chunked, is_flat, lane_meshes, terrain_mesh
 from carla_server.sensors.town import Placement, Town, build_town, placed_parts
 from carla_server.sensors.views import ActorView
@@ -148,6 +149,32 @@ def build(road_map: RoadMap) -> BuiltTown:
     return BuiltTown(town, ground, chunks)
 
 
+@njit(**JIT)
+def _chunks_in_view(center, radius, pivot, first, reach, night, matrix, eye, far, slopes, dark, found, away):
+    """Chunks in the field of view, as `View.holds` tells, and within their reach: into `found`; their distances into `away`.
+
+    Returns how many.
+    """
+    side, rise = slopes
+    wide, tall = np.sqrt(1.0 + side * side), np.sqrt(1.0 + rise * rise)
+    count = 0
+    for k in range(radius.size):
+        dx, dy = pivot[k, 0] - eye[0], pivot[k, 1] - eye[1]
+        distance = np.sqrt(dx * dx + dy * dy)
+        if distance < first[k] or distance >= reach[k] or (night[k] and not dark):
+            continue
+        x, y, z, r = center[k, 0], center[k, 1], center[k, 2], radius[k]
+        ahead = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + matrix[0, 3]
+        if ahead + r <= NEAR or ahead - r >= far:
+            continue
+        right = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z + matrix[1, 3]
+        up = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2] * z + matrix[2, 3]
+        if abs(right) - side * ahead < r * wide and abs(up) - rise * ahead < r * tall:
+            found[count], away[count] = k, distance
+            count += 1
+    return count
+
+
 class Stage:
     """The town and its cast of shapes."""
 
@@ -160,11 +187,17 @@ class Stage:
         self._buffers = Buffers()
 
     def gather(
-        self, eye: Array, reach: float, actors: Sequence[ActorView], time_s: float, view: View | None = None
+        self,
+        eye: Array,
+        reach: float,
+        actors: Sequence[ActorView],
+        bodies: Bodies,
+        time_s: float,
+        view: View | None = None,
     ) -> ActorDraws:
         """Everything that moves or changes and may be seen from a point; with a view, by that view."""
         sees = None if view is None else view.holds
-        rows = actor_draws(self.tables, actors, eye, min(reach, ACTOR_REACH), time_s, sees)
+        rows = actor_draws(self.tables, bodies, eye, min(reach, ACTOR_REACH), time_s, sees)
         states = {actor.signal_id: actor for actor in actors if actor.signal_id}
         at = self._head_points
         shown = np.linalg.norm(at - eye, axis=1) < min(reach, SIGNAL_REACH)
@@ -240,8 +273,8 @@ class Stage:
     def _seen_chunks(self, view: View, dark: bool) -> NDArray[np.int64]:
         """Chunks in the field of view and within their reach, nearest first."""
         chunks = self.chunks
-        inside = view.holds(chunks.center, chunks.radius)
-        distance = np.hypot(chunks.pivot[:, 0] - view.eye[0], chunks.pivot[:, 1] - view.eye[1])
-        inside &= (distance >= chunks.first) & (distance < chunks.reach) & (~chunks.night | dark)
-        index = np.flatnonzero(inside)
-        return index[np.argsort(distance[index], kind="stable")]
+        found, away = np.empty(len(chunks.radius), np.int64), np.empty(len(chunks.radius))
+        slopes = view.width / (2 * view.focal), view.height / (2 * view.focal)
+        balls = (chunks.center, chunks.radius, chunks.pivot, chunks.first, chunks.reach, chunks.night)
+        count = _chunks_in_view(*balls, view.matrix, view.eye, view.far, slopes, dark, found, away)
+        return found[:count][np.argsort(away[:count], kind="stable")]

@@ -239,6 +239,13 @@ class Timestamp:
     delta_seconds: float = TICK
 
 
+class Snapshot(list[Actor]):
+    """Actors of a tick."""
+
+    def has_actor(self, actor_id: int) -> bool:
+        return any(actor.id == actor_id for actor in self)
+
+
 class KinematicWorld:
     """Real map, kinematic actors."""
 
@@ -263,8 +270,8 @@ class KinematicWorld:
     def get_actors(self) -> list[Actor]:
         return list(self.actors.values())
 
-    def get_snapshot(self) -> list[Actor]:
-        return self.get_actors()
+    def get_snapshot(self) -> Snapshot:
+        return Snapshot(self.get_actors())
 
     def try_spawn_actor(self, blueprint: Blueprint, pose: carla.Transform) -> Actor | None:
         actor = Actor(self, next(self._ids), blueprint, pose)

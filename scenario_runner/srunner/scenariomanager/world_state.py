@@ -125,7 +125,7 @@ class WorldState:
         self._fresh: dict[int, carla.Transform] = {}
         self._motions: dict[int, Motion] = {}
         self._all_actors: list[Any] | None = None
-        self._listed_ids: set[int] = set()
+        self._listed_ids: list[int] = []
         self._vehicles: list[Any] | None = None
         self._places: Array | None = None
         self._extents: dict[int, carla.Vector3D] = {}
@@ -146,7 +146,7 @@ class WorldState:
         self._motions.clear()
         self._fresh.clear()
         self._places = None
-        if self._all_actors is not None and self._listed_ids != self._present_ids():
+        if self._all_actors is not None and not self._is_list_true():
             self._list_anew()
         for actor_id in [key for key, actor in self._pool.items() if not actor.is_alive]:
             self._forget(actor_id)
@@ -194,7 +194,7 @@ class WorldState:
     def actors(self) -> list[Any]:
         """All actors of the simulator in order of their ids; listed anew after some came or went."""
         if self._all_actors is None:
-            self._listed_ids = self._present_ids()
+            self._listed_ids = [state.id for state in self.world.get_snapshot()]
             self._all_actors = sorted(self.world.get_actors(), key=lambda actor: actor.id)
         return self._all_actors
 
@@ -214,9 +214,10 @@ class WorldState:
         near = np.flatnonzero(np.einsum("ij,ij->i", offset, offset) <= radius * radius)
         return [vehicles[index] for index in near.tolist()]
 
-    def _present_ids(self) -> set[int]:
-        """Ids of the actors in the simulator's last tick; far cheaper than listing the actors."""
-        return {state.id for state in self.world.get_snapshot()}
+    def _is_list_true(self) -> bool:
+        """Whether the simulator's last tick has the listed actors and no others; far cheaper than listing them."""
+        snapshot = self.world.get_snapshot()
+        return len(snapshot) == len(self._listed_ids) and all(map(snapshot.has_actor, self._listed_ids))
 
     def _list_anew(self) -> None:
         self._all_actors = self._vehicles = self._places = None
