@@ -5,8 +5,9 @@
 Four drivers: ``expert`` alone, ``collection`` with the recorder and all its sensors, ``camera``, a blind driver that
 asks for a 1024 x 512 camera, IMU and GNSS in every tick, and ``model``, the small model with commentary. Routes are
 shared out to as many servers as there are jobs. Printed per driver: game time per wall time of the whole run, starts
-and loads included; wall time of each stage of a tick; processor time of servers and clients per tick, which other load
-on the machine changes little, and what a core gives by it. The last line is JSON.
+and loads included; wall time of each stage of a tick; processor time of servers and clients per tick and of their
+parts, which depends less on what else the machine does, and by it what one core gives and what all of them could give
+at best. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -72,10 +73,14 @@ DRIVERS = {
 
 
 class ProcessorTimes:
-    """Processor seconds of this process's descendants, sorted into servers and clients, read until it is stopped."""
+    """Processor seconds of this process's descendants, sorted into servers and clients, read until it is stopped.
+
+    What is on a server's first thread is the world and its calls, on the others its cameras and other sensors; on a client's
+    first thread is what is written in Python, on the others the client library, its sensors' listeners and Traffic Manager.
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[int, tuple[str, float]] = {}
+        self._seen: dict[int, tuple[str, float, float]] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -87,19 +92,25 @@ class ProcessorTimes:
         self._stopped.set()
         self._thread.join()
 
-    def seconds(self, kind: str) -> float:
-        """Processor seconds of ``server`` or ``client`` processes, up to `POLL_S` of the last moments short."""
-        return sum(seconds for what, seconds in self._seen.values() if what == kind)
+    def seconds(self, kind: str) -> tuple[float, float]:
+        """Processor seconds of ``server`` or ``client`` processes, up to `POLL_S` of the last moments short.
+
+        Returns:
+            All, and those of the first threads.
+        """
+        rows = [(total, first) for what, total, first in self._seen.values() if what == kind]
+        return sum(total for total, _ in rows), sum(first for _, first in rows)
 
     def _watch(self) -> None:
         while not self._stopped.wait(POLL_S):
             for process in psutil.Process().children(recursive=True):
                 try:
                     times = process.cpu_times()
+                    first = sum(row.user_time + row.system_time for row in process.threads() if row.id == process.pid)
                     kind = "server" if "carla_server" in process.cmdline() else "client"
                 except psutil.Error:
                     continue
-                self._seen[process.pid] = kind, times.user + times.system
+                self._seen[process.pid] = kind, times.user + times.system, first
 
 
 def measure(name: str, driver: Driver, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -126,17 +137,25 @@ def measure(name: str, driver: Driver, options: argparse.Namespace, folder: Path
             f"{len(begun) - len(routes)} of {len(begun)} routes were not driven ({idle}; logs in {folder})"
         )
     ticks = sum(route["ticks"] for route in routes)
-    server_s, client_s = processors.seconds("server"), processors.seconds("client")
+    (server_s, world_s), (client_s, python_s) = processors.seconds("server"), processors.seconds("client")
+    per_core = ticks / 20 / (server_s + client_s)
     return {
         "routes": len(routes),
         "ticks": ticks,
         "wall_s": round(wall_s, 1),
         "times_real_time": round(ticks / 20 / wall_s, 2),
         "route_times_real_time": round(ticks / 20 / sum(route["wall_s"]["run"] for route in routes), 2),
-        "times_real_time_per_core": round(ticks / 20 / (server_s + client_s), 2),
+        "times_real_time_per_core": round(per_core, 2),
+        "times_real_time_at_best": round(per_core * (os.cpu_count() or 1), 2),
         "load_s_per_route": round(sum(route["wall_s"]["load"] for route in routes) / len(routes), 3),
         "server_cpu_ms_per_tick": round(1e3 * server_s / ticks, 2),
         "client_cpu_ms_per_tick": round(1e3 * client_s / ticks, 2),
+        "cpu_ms_per_tick": {
+            "world and calls": round(1e3 * world_s / ticks, 2),
+            "sensors": round(1e3 * (server_s - world_s) / ticks, 2),
+            "scenarios and driver": round(1e3 * python_s / ticks, 2),
+            "client library and Traffic Manager": round(1e3 * (client_s - python_s) / ticks, 2),
+        },
         "stage_ms_per_tick": stages(routes, ticks),
     }
 
@@ -195,13 +214,15 @@ def stages(routes: Sequence[dict[str, Any]], ticks: int) -> dict[str, float]:
 def report(name: str, numbers: dict[str, Any]) -> None:
     """Print one driver's numbers for people."""
     stage = ", ".join(f"{part} {value} ms" for part, value in numbers["stage_ms_per_tick"].items())
+    profile = ", ".join(f"{part} {value} ms" for part, value in numbers["cpu_ms_per_tick"].items())
     print(
         f"{name}: {numbers['routes']} routes, {numbers['ticks']} ticks in {numbers['wall_s']} s: "
         f"{numbers['times_real_time']} times real time\n"
         f"  one route alone {numbers['route_times_real_time']} times; wall time of a tick: {stage}\n"
         f"  processor time of a tick: server {numbers['server_cpu_ms_per_tick']} ms, "
-        f"client {numbers['client_cpu_ms_per_tick']} ms, starts included: {numbers['times_real_time_per_core']} times "
-        f"real time per core; load {numbers['load_s_per_route']} s per route",
+        f"client {numbers['client_cpu_ms_per_tick']} ms, starts included ({profile}): "
+        f"{numbers['times_real_time_per_core']} times real time per core, so that these {os.cpu_count()} cannot give more "
+        f"than {numbers['times_real_time_at_best']} times; load {numbers['load_s_per_route']} s per route",
         flush=True,
     )
 
