@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ STEPS = (
         "the expert drives and records",
         LABEL + ".collect --routes data/routes/demo_collect.xml --out {data} --jobs {workers}",
     ),
-    Step("clean", "routes with failures or infractions move aside", LABEL + ".clean --data {data}"),
+    Step("clean", "which drives training will leave out, and why", LABEL + ".clean --data {data}"),
     Step("vqa", "questions and answers about every frame", LABEL + ".language_labels.vqa --data {data}"),
     Step("commentary", "what the expert does and why", LABEL + ".language_labels.commentary --data {data}"),
     Step("dreaming", "instructions with the trajectories that follow them", LABEL + ".dreaming --data {data}"),
@@ -121,38 +122,50 @@ def main() -> int:
         print("\n".join(f"{step.name:10s} {fill(step, arguments)}" for step in STEPS))
         return 0
     state_path = REPOSITORY / arguments.out / "demo.json"
-    done = load_state(state_path, arguments.first)
+    commands = {step.name: fill(step, arguments) for step in STEPS}
+    has_data = (REPOSITORY / arguments.data).is_dir()
+    done = done_before(state_path, commands, arguments.first) if has_data else {}
     for number, step in enumerate(STEPS, start=1):
         if step.name in done:
-            print(f"[{number}/{len(STEPS)}] {step.name}: done before ({done[step.name]:.0f} s)")
+            print(f"[{number}/{len(STEPS)}] {step.name}: done before ({done[step.name]['seconds']:.0f} s)")
             continue
         try:
-            done[step.name] = round(run_step(step, fill(step, arguments), number), 1)
+            seconds = run_step(step, commands[step.name], number)
         except subprocess.CalledProcessError as error:
             print(
                 f"\nStep {step.name} ended with status {error.returncode}; mend it and run the same command again.",
                 file=sys.stderr,
             )
             return 1
+        done[step.name] = {"command": commands[step.name], "seconds": round(seconds, 1)}
         state_path.parent.mkdir(parents=True, exist_ok=True)
         write_json_atomically(state_path, done)
-    print("\n" + "  ".join(f"{name} {seconds:.0f} s" for name, seconds in done.items()))
+    print("\n" + "  ".join(f"{name} {entry['seconds']:.0f} s" for name, entry in done.items()))
     print(scores(REPOSITORY / arguments.out))
     return 0
 
 
-def load_state(path: Path, first: str) -> dict[str, Any]:
-    """Steps that are done, by name, with their wall time; those from ``first`` on count as not done.
+def done_before(path: Path, commands: Mapping[str, str], first: str) -> dict[str, dict[str, Any]]:
+    """Steps that need not run again, by name, with command and wall time (seconds).
+
+    Args:
+        path: Where an earlier run noted what it had done.
+        commands: The command of every step in running order. From the first one that differs from what was run on,
+            nothing counts as done: later steps read what earlier ones wrote.
+        first: Step from which on nothing counts as done either; empty for none.
 
     Raises:
         SystemExit: If there is no step of that name.
     """
-    names = [step.name for step in STEPS]
-    if first and first not in names:
-        raise SystemExit(f"--from names a step: {', '.join(names)}; got {first!r}")
-    done = json.loads(path.read_text()) if path.exists() else {}
-    keep = names[: names.index(first)] if first else names
-    return {name: seconds for name, seconds in done.items() if name in keep}
+    if first and first not in commands:
+        raise SystemExit(f"--from names a step: {', '.join(commands)}; got {first!r}")
+    noted = json.loads(path.read_text()) if path.exists() else {}
+    done: dict[str, dict[str, Any]] = {}
+    for name, command in commands.items():
+        if name == first or name not in noted or noted[name]["command"] != command:
+            break
+        done[name] = noted[name]
+    return done
 
 
 if __name__ == "__main__":
