@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 import xml.etree.ElementTree as ElementTree
@@ -72,11 +73,14 @@ class _Reader:
         if text is None and default is not None:
             return default
         try:
-            return float(text if text is not None else "")
+            value = float(text if text is not None else "")
         except ValueError:
-            got = "nothing" if text is None else repr(text)
-            self.problems.append(f"line {_line(element)}: <{element.tag}> needs a number {attribute!r}, got {got}")
-            return 0.0
+            value = math.nan
+        if math.isfinite(value):
+            return value
+        got = "nothing" if text is None else repr(text)
+        self.problems.append(f"line {_line(element)}: <{element.tag}> needs a number {attribute!r}, got {got}")
+        return 0.0
 
     def location(self, element: ElementTree.Element) -> carla.Location:
         return carla.Location(*(self.number(element, axis) for axis in "xyz"))

@@ -60,6 +60,7 @@ def test_route_without_weather_gets_the_default(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("</routes>", "", "not a complete XML file"),
+        ('<position x="10"', '<position x="nan"', "line 14: <position> needs a number 'x', got 'nan'"),
         ('<trigger_point x="1"', '<trigger_point x="here"', "line 5: <trigger_point> needs a number 'x', got 'here'"),
         ("waypoints>", "points>", "line 2: route '7' has no <waypoints> element"),
         ('<position x="10" y="0" z="0"/>', "", "needs at least two positions, got 1"),
