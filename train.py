@@ -30,7 +30,7 @@ def main(config: DictConfig) -> None:
             from simlingo_training.run import train_any
 
             train_any(settings)
-    except (ValueError, FileNotFoundError, OmegaConfBaseException) as error:
+    except (ValueError, OSError, OmegaConfBaseException) as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -180,7 +180,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("job", type=Path, help="job.json written by the supervisor")
     arguments = parser.parse_args()
-    spec = JobSpec.from_json(json.loads(arguments.job.read_text()))
+    try:
+        spec = JobSpec.from_json(json.loads(arguments.job.read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        parser.error(f"{arguments.job} is no job as the supervisor writes them: {error}")
     outcome = run_job(spec)
     write_json_atomically(outcome_path(Path(spec.folder)), {**asdict(outcome), "exit": outcome.exit.value})
     return 0 if outcome.exit is Exit.DONE else 1

@@ -68,6 +68,8 @@ LARGE_MAP_DISTANCE_M = 650.0
 EXIT_CRASHED = 255
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_UNWRITABLE = 74
+"""EX_IOERR of sysexits.h: results could not be written."""
 
 
 @dataclass(frozen=True)
@@ -664,7 +666,8 @@ def _commit() -> str | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command-line entry; returns the exit status: 0 run over, 2 wrong input, 130 interrupted, 255 simulation crash."""
+    """Command-line entry; returns the exit status: 0 run over, 2 wrong input, 74 results cannot be written (disk full),
+    130 interrupted, 255 simulation crash."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     options = parse_options(arguments)
     try:
@@ -678,6 +681,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; continue with --resume", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except OSError as error:
+        print(f"error: {error}; what was written before is kept, mend this and continue with --resume", file=sys.stderr)
+        return EXIT_UNWRITABLE
     finally:
         signal.signal(signal.SIGINT, before)
 

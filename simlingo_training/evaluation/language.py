@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from driving.arguments import positive
 from driving.evaluation_sets import EvaluationSample, read_evaluation_set
-from driving.files import read_json, write_json
+from driving.files import parse_json, read_json, write_json, write_text
 from driving.records import COMMENTARY, DREAMER, VQA, RunFolder, read_measurement
 from simlingo_training.config import DataSettings
 from simlingo_training.data import prompts
@@ -182,14 +182,18 @@ def answer(asked: Sequence[tuple[Case, Any]], policy: Policy, frames: Frames) ->
 
 
 def read_records(file: Path) -> list[dict[str, Any]]:
-    """Lines of a predictions file; a last one that was cut off is left out, and cut off the file."""
+    """Lines of a predictions file; a last one that was cut off is left out, and cut off the file.
+
+    Raises:
+        ValueError: If another line is damaged; names file and line.
+    """
     if not file.is_file():
         return []
     lines = file.read_text().splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()
-        file.write_text("".join(lines))
-    return [json.loads(line) for line in lines]
+        write_text(file, "".join(lines))
+    return [parse_json(line.encode(), f"{file}, line {number}") for number, line in enumerate(lines, start=1)]
 
 
 def score(kind: str, records: Sequence[dict[str, Any]], published: bool) -> dict[str, Any]:
