@@ -64,7 +64,7 @@ class AgentConfig:
             None takes the profile's: four times per second by default, in every tick as published.
         latency: Simulated time from seeing to acting: `none`, `measured` (the policy's own wall time), or seconds.
         stuck_s: Seconds of standing after which the car creeps; None takes the profile's 40 s. A small model that has seen
-            few departures needs a push earlier; it is not held back by red lights.
+            few departures needs a push after 2 s; it is not held back by red lights.
         device: `auto`, `cpu` or `cuda`.
         images_per_second: Camera images kept in the log, for the report's videos; 0 for none.
         policy_server: ``host:port`` of a policy server that holds the model instead of this process, or empty.

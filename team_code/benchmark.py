@@ -67,7 +67,7 @@ DRIVERS = {
     "model": Driver(
         HERE / "agent_simlingo.py",
         track="SENSORS",
-        settings=f"checkpoint: {HERE.parent / 'data' / 'checkpoints' / 'simlingo_tiny'}\nstuck_s: 5\n",
+        settings=f"checkpoint: {HERE.parent / 'data' / 'checkpoints' / 'simlingo_tiny'}\nstuck_s: 2\n",
     ),
 }
 
