@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,7 @@ class Scene:
         weather: WeatherView,
         time_s: float = 0.0,
         room: NDArray[np.uint32] | None = None,
+        done: Callable[[str], None] = lambda part: None,
     ) -> Frame:
         """Draw what the camera sees. Same arguments, same pixels.
 
@@ -99,6 +100,7 @@ class Scene:
             weather: Present weather.
             time_s: Simulated time.
             room: (width * height + LANES,) memory of the picture, for callers that keep it; `Frame.bgra` then is a view of it.
+            done: Told the name of each part of the work when it is done, for those who measure.
         """
         light = lighting(weather)
         eye = np.array(camera.transform[:3])
@@ -106,16 +108,20 @@ class Scene:
         view = View(world_to_camera(camera.transform), eye, camera.width, camera.height, focal, camera.far)
         bodies = Bodies(actors)
         rows = self._stage.gather(eye, camera.far, actors, bodies, time_s, view)
+        done("placing actors")
         seen = self._stage.see(view, rows, light.night > 0.3)
+        done("finding what is visible")
         casters = actor_casters(bodies, eye, MAP_REACH, light.night > 0.05)
         maps = light_maps(eye, view.matrix[0, :3], light, self._casters, casters)
         table = _light_table(view, light, maps, time_s)
+        done("light and shadows")
         frame = Frame()
         if "bgra" in camera.outputs:
             size = camera.width * camera.height
             pixels = np.empty(size + shading.LANES, np.uint32) if room is None else room
             self._shade(seen, light, table, maps.fields, pixels)
             frame.bgra = pixels[:size].view(np.uint8).reshape(camera.height, camera.width, 4)
+            done("colouring pixels")
         self._resolve(camera, seen, table, frame)
         return frame
 
