@@ -209,8 +209,10 @@ REGIMES = (
     Regime("speeding up", lambda m: ~_stands(m) & (m.end_speed > m.speed + CHANGE_M_S)),
     Regime("holding speed", lambda m: ~_stands(m) & ~_ends_standing(m) & (abs(m.end_speed - m.speed) <= CHANGE_M_S)),
     Regime("turning", lambda m: abs(m.waypoints[:, -1, 1]) > KERB_M),
+    Regime("not standing", lambda m: ~(_stands(m) & _ends_standing(m))),
 )
-"""What the expert does next. All but the last divide the frames among them."""
+"""What the expert does next. The first six divide the frames among them. One long wait can be a sixth of a set, and whoever
+holds a speed of zero is always right there: ``not standing`` is the fairer sum."""
 
 
 @dataclass(frozen=True)

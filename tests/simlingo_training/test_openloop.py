@@ -32,7 +32,8 @@ def motion(speed, end_speed, lateral=0.0):
     ],
 )
 def test_a_frame_belongs_to_one_regime_and_maybe_to_turning(case, expected):
-    assert [regime.name for regime in REGIMES if regime.holds(case)] == expected
+    on_the_way = [] if expected == ["standing"] else ["not standing"]
+    assert [regime.name for regime in REGIMES if regime.holds(case)] == [*expected, *on_the_way]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_an_untrained_model_with_the_prior_is_the_straight_driver(untrained, dat
     assert openloop.main(command) == 0
     shown, last = capsys.readouterr().out.rstrip().rsplit("\n", 1)
     found = json.loads(last)["errors"]
-    assert found["all"]["frames"] == sum(found[r.name]["frames"] for r in REGIMES[:-1] if r.name in found)
+    assert found["all"]["frames"] == sum(found[r.name]["frames"] for r in REGIMES[:6] if r.name in found)
     for name, values in found.items():
         assert name in shown
         for metric in ("path_ade", "path_fde", "waypoint_ade", "waypoint_fde"):
