@@ -24,7 +24,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -47,10 +46,12 @@ from simlingo_training.data.dataset import Draw, EncodedSample, Sample
 from simlingo_training.data.images import TileSpec
 from simlingo_training.data.tasks import Conversation
 from simlingo_training.models import checkpoint as checkpoints
+from simlingo_training.models.attention import KERNELS, attention_kernel
 from simlingo_training.models.checkpoint import Checkpoint
 from simlingo_training.models.flops import peak_tflops, training_flops
 from simlingo_training.models.fused import fuse
 from simlingo_training.models.losses import loss_terms
+from simlingo_training.models.master import clip_gradients
 
 COMMENTARY = "Follow the route. Slow down to stay behind the silver SUV that is to the front."
 
@@ -96,14 +97,13 @@ def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, precision: str, device: torch.device, kernel: str
 ) -> Callable[[Batch], None]:
     """One optimiser step of the real training code, without logging."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def step(batch: Batch) -> None:
         with attention_kernel(kernel), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
             terms = loss_terms(model(batch.inputs), batch)
             loss = torch.stack(list(terms.values())).sum()
         loss.backward()
-        nn.utils.clip_grad_norm_(trained, 0.3, foreach=True)
+        clip_gradients(optimizer, 0.3)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -223,17 +223,6 @@ def bench_sweep(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"benchmark": "sweep", "batch_size": arguments.batch_size, "variants": rows}
 
 
-def attention_kernel(name: str) -> AbstractContextManager[None]:
-    """Prefer one of torch's attention kernels inside the block."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    first = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}.get(name)
-    if first is None:
-        return nullcontext()
-    rest = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
-    return sdpa_kernel([first, *(backend for backend in rest if backend != first)], set_priority=True)
-
-
 def timed(calls: list[Callable[[], Any]], device: torch.device) -> list[float]:
     """Seconds of each call, its GPU work included."""
     seconds = []
@@ -336,7 +325,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--warm-up", type=int, default=5, help="repetitions before that; compilation happens here")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", default="bf16-master", choices=("bf16-master", "bf16-mixed", "32-true"))
-    parser.add_argument("--kernel", choices=("default", "cudnn", "flash"), default="default", help="attention kernel")
+    parser.add_argument("--kernel", choices=tuple(KERNELS), default="default", help="attention kernel")
     parser.add_argument(
         "--memory-budget", type=float, default=1.0, help="share of the activations that a compiled layer may keep"
     )
@@ -344,7 +333,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="compile the layers")
     parser.add_argument("--fused", action="store_true", help="compute layers with fewer, larger matrix products")
     parser.add_argument(
-        "--recompute-pointwise", action="store_true", help="compiled layers compute norms and activations again"
+        "--recompute-pointwise", action="store_true", help="compiled vision layers compute norms and activations again"
     )
     parser.add_argument("--shared-dropout", action="store_true", help="one dropout mask for adapters of one input")
     parser.add_argument("--length-window", type=int, default=1, help="batches filled by length together, for loader")

@@ -324,9 +324,11 @@ class TrainerSettings:
         accumulate: Batches per optimiser step.
         compile: Compile the layers of the backbone.
         fused_layers: Compute the layers of the backbone with fewer and larger matrix products, see `models.fused`.
+        attention_kernel: Which of torch's attention kernels is tried first: ``default``, ``cudnn`` (the fastest on H100 and
+            H200) or ``flash``.
         memory_budget: Share of the activations that compiled layers may keep; what is dropped is computed again.
-        recompute_pointwise: Compiled layers compute norms and activation functions again in the backward pass instead of
-            keeping their results: much less memory for little time.
+        recompute_pointwise: Compiled layers of the vision tower compute norms and activation functions again in the backward
+            pass instead of keeping their results: much less memory for little time.
         ema_decay: Keep an exponential average of the weights, validate it and store it; 0 does without. Early in the run
             the decay is smaller, (1 + step) / (10 + step).
         checkpoint_activations: Recompute activations of vision layers in the backward pass.
@@ -349,6 +351,7 @@ class TrainerSettings:
     accumulate: int = 1
     compile: bool = False
     fused_layers: bool = False
+    attention_kernel: str = "default"
     memory_budget: float = 1.0
     recompute_pointwise: bool = False
     ema_decay: float = 0.0
@@ -361,6 +364,8 @@ class TrainerSettings:
     threads: int = 0
 
     def __post_init__(self) -> None:
+        known = ("default", "cudnn", "flash")
+        require(self.attention_kernel in known, f"attention_kernel is one of {known}; got {self.attention_kernel!r}")
         require(0 <= self.ema_decay < 1, f"ema_decay lies in [0, 1); got {self.ema_decay}")
         together = self.ema_decay > 0 and self.strategy == "fsdp2"
         require(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,20 @@ class Backbone(nn.Module, ABC):
 
         Args:
             memory_budget: Share of the activations that may be kept for the backward pass.
-            recompute_pointwise: Compute norms and activation functions again there, although a matrix product needs their
-                result; the compiler would keep it.
+            recompute_pointwise: Compute norms and activation functions of the vision tower again there, although a matrix
+                product needs their result; the compiler would keep it.
         """
-        functorch_config.activation_memory_budget = memory_budget
-        functorch_config.ban_recompute_materialized_backward = not recompute_pointwise
-        for module in (*self.vision_modules(), self.decoder()):
+        tower, projector = self.vision_modules()
+        for module in (tower, projector, self.decoder()):
+            is_vision = module is not self.decoder()
+            backend = partial(_compiled, budget=memory_budget, keep=not (recompute_pointwise and is_vision))
             layers: list[nn.Module] = [p for p in module.modules() if isinstance(p, GradientCheckpointingLayer)]
-            for part in layers or [module]:
-                part.compile()
+            for part in (layers or [module]) + self.other_parts(module):
+                part.compile(backend=backend)
+
+    def other_parts(self, module: nn.Module) -> list[nn.Module]:
+        """What is worth compiling beside the layers of vision tower, projector or decoder."""
+        return []
 
     def cast_frozen(self, dtype: torch.dtype) -> None:
         """Keep weights that are not trained in a narrower type: autocast need not convert them at every step."""
@@ -109,6 +115,14 @@ class Backbone(nn.Module, ABC):
     def visual_dtype(self) -> torch.dtype:
         """Type of the vision weights."""
         return next(self.vision_modules()[0].parameters()).dtype
+
+
+def _compiled(graph: Any, inputs: Any, budget: float, keep: bool) -> Any:
+    """Compile a graph by Inductor; see `Backbone.compile_layers`."""
+    from torch._inductor.compile_fx import compile_fx
+
+    with functorch_config.patch(activation_memory_budget=budget, ban_recompute_materialized_backward=keep):
+        return compile_fx(graph, inputs)
 
 
 class InternVLBackbone(Backbone):
@@ -157,6 +171,9 @@ class InternVLBackbone(Backbone):
 
     def vision_modules(self) -> tuple[nn.Module, nn.Module]:
         return self.vlm.model.vision_tower, self.vlm.model.multi_modal_projector
+
+    def other_parts(self, module: nn.Module) -> list[nn.Module]:
+        return [part for name, part in module.named_children() if name in ("embeddings", "norm")]
 
 
 def native_config(values: Mapping[str, Any]) -> InternVLConfig:

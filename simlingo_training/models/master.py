@@ -17,6 +17,7 @@ class MasterWeights(torch.optim.Optimizer):
     def __init__(self, inner: torch.optim.Optimizer) -> None:
         """Take over the parameters of ``inner``, an optimiser that has made no step yet."""
         self._pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._factor: torch.Tensor | None = None
         groups = []
         for group in inner.param_groups:
             groups.append({**group, "params": list(group["params"])})
@@ -30,6 +31,18 @@ class MasterWeights(torch.optim.Optimizer):
         master = parameter.detach().float().clone().requires_grad_(True)
         self._pairs.append((parameter, master))
         return master
+
+    @torch.no_grad()
+    def clip(self, largest_norm: float) -> torch.Tensor:
+        """Bound the norm of the gradients of the next step and return what it was, as ``clip_grad_norm_`` does.
+
+        The factor is applied to the widened gradients: narrow ones would be rounded once more, in a kernel each.
+        """
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = torch.stack(torch._foreach_norm(gradients, 2, dtype=torch.float32)).norm()
+        self._factor = (largest_norm / (norm + 1e-6)).clamp(max=1.0)
+        return norm
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -47,6 +60,10 @@ class MasterWeights(torch.optim.Optimizer):
             torch._foreach_copy_(wide, [gradient for gradient, _ in found])
             for (_, master), gradient in zip(found, wide):
                 master.grad = gradient
+        if self._factor is not None:
+            used = [parameter for group in self.inner.param_groups for parameter in group["params"]]
+            torch._foreach_mul_([p.grad for p in used if p.grad is not None], self._factor)
+            self._factor = None
         self.inner.step()
         for _, master in self._pairs:
             master.grad = None
@@ -64,3 +81,11 @@ class MasterWeights(torch.optim.Optimizer):
         for (parameter, master), stored in zip(self._pairs, state_dict["masters"]):
             master.data.copy_(stored)
             parameter.data.copy_(stored)
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, largest_norm: float) -> torch.Tensor:
+    """Bound the norm of the gradients that the next step of an optimiser uses; returns what it was."""
+    if isinstance(optimizer, MasterWeights):
+        return optimizer.clip(largest_norm)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return torch.nn.utils.clip_grad_norm_(parameters, largest_norm, foreach=True)

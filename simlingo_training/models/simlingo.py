@@ -148,11 +148,12 @@ class SimLingo(nn.Module):
 
 
 def fill(embeddings: torch.Tensor, places: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Overwrite the marked positions of (B, L, D), in row-major order, with values (m, D).
+    """Overwrite the m marked positions of (B, L, D), in row-major order, with values (m, D).
 
-    The number of marks is checked where the batch is built; checking it here would stall a GPU.
+    The number of marks is checked where the batch is built; checking or finding it here would stall a GPU.
     """
-    return embeddings.masked_scatter(places[..., None].expand_as(embeddings), values.to(embeddings.dtype))
+    rows, columns = torch.nonzero_static(places, size=len(values)).unbind(1)
+    return embeddings.index_put((rows, columns), values.to(embeddings.dtype))
 
 
 def row_order(lengths: torch.Tensor, text_length: int, num_queries: int) -> torch.Tensor:

@@ -15,8 +15,10 @@ from torch import distributed, nn
 from simlingo_training.config import TrainSettings
 from simlingo_training.data.collate import Batch
 from simlingo_training.evaluation.openloop import OpenLoopReport, table
+from simlingo_training.models.attention import attention_kernel
 from simlingo_training.models.flops import training_flops
 from simlingo_training.models.losses import SampleLosses, sample_losses
+from simlingo_training.models.master import MasterWeights
 from simlingo_training.models.schedule import RunProgress, make_optimizer, make_scheduler
 from simlingo_training.models.sharding import shard
 from simlingo_training.models.simlingo import ModelOutput
@@ -41,7 +43,8 @@ class SimLingoTraining(pl.LightningModule):
 
     def forward(self, batch: Batch) -> ModelOutput:
         """Teacher-forced pass."""
-        output: ModelOutput = self.model(batch.inputs)
+        with attention_kernel(self.settings.trainer.attention_kernel):
+            output: ModelOutput = self.model(batch.inputs)
         return output
 
     def configure_model(self) -> None:
@@ -81,6 +84,18 @@ class SimLingoTraining(pl.LightningModule):
         for name, term in {**terms, "loss": loss}.items():
             self.log(f"train_losses/{name}", term.detach(), batch_size=len(batch))
         return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Bound the norm of the gradients; masters do so themselves, without rounding narrow gradients once more."""
+        if isinstance(optimizer, MasterWeights) and gradient_clip_val:
+            optimizer.clip(gradient_clip_val)
+        else:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """Log the losses of each task; end the run when its time is over."""

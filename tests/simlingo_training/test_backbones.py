@@ -14,7 +14,7 @@ from simlingo_training.data.images import TileSpec, normalise_tiles
 from simlingo_training.inference import Observation, Policy
 from simlingo_training.models import checkpoint as checkpoints
 from simlingo_training.models.families import FAMILIES, build_backbone
-from simlingo_training.models.fused import fuse
+from simlingo_training.models.fused import fuse, gelu, hashed_dropout
 from simlingo_training.models.languages import llama_values, to_llama
 from simlingo_training.models.losses import loss_terms, token_losses
 from simlingo_training.models.pretrained import load_backbone
@@ -275,6 +275,47 @@ def test_adapter_dropout_is_drawn_for_each_adapter_or_once():
     for shared in (True, False):
         gate, up = adapted((layer.gate_proj, layer.up_proj), inputs, shared)
         assert torch.equal(gate, up) is shared
+
+
+def test_gelu_of_narrow_numbers_is_the_exact_one_rounded():
+    inputs = torch.linspace(-9, 9, 20001).bfloat16().requires_grad_()
+    (slope,) = torch.autograd.grad(gelu(inputs).sum(), inputs)
+    exact = inputs.detach().double().requires_grad_()
+    expected = torch.nn.functional.gelu(exact)
+    (wanted,) = torch.autograd.grad(expected.sum(), exact)
+    # Half a unit in the last of eight binary places, and what is far below one.
+    torch.testing.assert_close(gelu(inputs).double(), expected, rtol=2**-8, atol=1e-6)
+    torch.testing.assert_close(slope.double(), wanted, rtol=2**-8, atol=1e-6)
+
+
+def test_numbers_fall_out_independently_of_their_places_and_of_each_other():
+    ones = torch.ones(2000, 500)
+    torch.manual_seed(0)
+    first, second = hashed_dropout(ones, 0.2), hashed_dropout(ones, 0.2)
+    out = (first == 0).float()
+    assert first.unique().tolist() == [0.0, 1.25]
+    assert out.mean().item() == pytest.approx(0.2, abs=2e-3)
+    # The spread of shares over columns and rows is that of a binomial distribution.
+    assert out.mean(0).std().item() == pytest.approx((0.16 / 2000) ** 0.5, rel=0.15)
+    assert out.mean(1).std().item() == pytest.approx((0.16 / 500) ** 0.5, rel=0.15)
+    for other in (out.roll(1, 0), out.roll(1, 1), out.roll(8, 1), (second == 0).float()):
+        assert (out * other).mean().item() == pytest.approx(0.04, abs=1.5e-3)
+    torch.manual_seed(0)
+    assert torch.equal(hashed_dropout(ones, 0.2), first)
+
+
+@pytest.mark.parametrize("words", [48, 50])
+def test_losses_under_frozen_scores_are_those_under_trained_ones(words):
+    torch.manual_seed(0)
+    scores, targets = torch.nn.Linear(8, words, bias=False), torch.randint(0, words, (11,))
+    states, weights = torch.randn(11, 8, requires_grad=True), torch.rand(11)
+    found = []
+    for trained in (True, False):
+        scores.requires_grad_(trained)
+        losses = token_losses(states, scores, targets, chunk=4)
+        found.append((losses, *torch.autograd.grad((losses * weights).sum(), states)))
+    for plain, frozen in zip(*found):
+        torch.testing.assert_close(frozen, plain)
 
 
 def test_losses_of_a_few_positions_at_a_time_are_the_cross_entropy():

@@ -115,6 +115,7 @@ def test_every_experiment_composes(experiment):
         ("data.batch_size=0", "batch_size"),
         ("data.bucket_sampling=other", "intended"),
         ("model.attention=fast", "sdpa"),
+        ("trainer.attention_kernel=fast", "cudnn"),
         ("optim.lr=nothing", "lr"),
     ],
 )
@@ -526,6 +527,25 @@ def test_narrow_weights_follow_their_float32_masters():
     again = MasterWeights(torch.optim.SGD([torch.nn.Parameter(torch.zeros(4, dtype=torch.bfloat16)), wide], lr=1e-4))
     again.load_state_dict(optimizer.state_dict())
     torch.testing.assert_close(again._pairs[0][1].detach(), optimizer._pairs[0][1].detach())
+
+
+def test_masters_are_clipped_as_float32_weights_are():
+    from simlingo_training.models.master import MasterWeights, clip_gradients
+
+    torch.manual_seed(0)
+    narrow = [torch.nn.Parameter(torch.randn(5, 3).bfloat16()), torch.nn.Parameter(torch.randn(4))]
+    wide = [torch.nn.Parameter(parameter.detach().float()) for parameter in narrow]
+    optimizers = [MasterWeights(torch.optim.SGD(narrow, lr=0.5)), torch.optim.SGD(wide, lr=0.5)]
+    for largest in (0.3, 100.0):
+        for parameter, same in zip(narrow, wide):
+            parameter.grad = torch.randn_like(parameter)
+            same.grad = parameter.grad.float()
+        norms = [clip_gradients(optimizer, largest) for optimizer in optimizers]
+        torch.testing.assert_close(norms[0], norms[1])
+        for optimizer in optimizers:
+            optimizer.step()
+    torch.testing.assert_close(optimizers[0]._pairs[0][1], wide[0])
+    torch.testing.assert_close(narrow[1], wide[1])
 
 
 def test_headline_errors_count_expert_drives_only():
