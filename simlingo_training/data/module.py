@@ -385,6 +385,15 @@ class WindowedLoader:
         batches = (batch for window in self.loader for batch in window)
         return islice(batches, skip, None)
 
+    @property
+    def _iterator(self) -> Any:
+        """Where Lightning looks for the processes that it ends with the run; else they would be waited for at the exit."""
+        return self.loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, value: Any) -> None:
+        self.loader._iterator = value
+
 
 Loader = DataLoader[Any] | WindowedLoader
 """What the trainer iterates over."""

@@ -1,6 +1,7 @@
 """A small model end to end: configuration, learning, checkpoints, resuming, driving."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -527,6 +528,13 @@ def test_narrow_weights_follow_their_float32_masters():
     again = MasterWeights(torch.optim.SGD([torch.nn.Parameter(torch.zeros(4, dtype=torch.bfloat16)), wide], lr=1e-4))
     again.load_state_dict(optimizer.state_dict())
     torch.testing.assert_close(again._pairs[0][1].detach(), optimizer._pairs[0][1].detach())
+
+
+def test_loader_processes_end_with_the_run(data_root, tmp_path):
+    settings = small_run(data_root, tmp_path)
+    data = replace(settings.data, num_workers=2, length_window=2, samples_per_epoch=16, val_fraction=0.0)
+    run.train(replace(settings, data=data, trainer=replace(settings.trainer, max_epochs=2)))
+    assert not multiprocessing.active_children()
 
 
 def test_masters_are_clipped_as_float32_weights_are():
