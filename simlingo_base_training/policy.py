@@ -10,7 +10,9 @@ import torch
 
 from simlingo_base_training import training
 from simlingo_training.data.images import camera_to_tiles
-from simlingo_training.inference.policy import Session, StageClock, choose_device, path_from_waypoints
+from simlingo_training.inference.clock import StageClock
+from simlingo_training.inference.engine import path_from_waypoints
+from simlingo_training.inference.policy import Session, choose_device
 from simlingo_training.inference.records import Observation, Prediction
 
 
@@ -51,16 +53,14 @@ class BasePolicy:
             ValueError: If an image cannot be tiled.
         """
         clock = StageClock(self.device)
-        with clock.stage("preprocess"):
-            images = [camera_to_tiles(o.image, self.tiles, self.cut_bonnet) for o in observations]
-            tiles = torch.from_numpy(np.stack(images))
-            speed = torch.tensor([o.speed for o in observations], dtype=torch.float32)
-            points = torch.tensor(np.stack([o.target_points for o in observations]), dtype=torch.float32)
-        with clock.stage("action"):
-            output = self.model(tiles.to(self.device), speed.to(self.device), points.to(self.device))
-            path = output.path if output.path is not None else path_from_waypoints(output.speed_waypoints)
-            paths, waypoints = path.float().cpu().numpy(), output.speed_waypoints.float().cpu().numpy()
-        return [
-            Prediction(paths[number], waypoints[number], "", (), clock.milliseconds)
-            for number in range(len(observations))
-        ]
+        images = [camera_to_tiles(o.image, self.tiles, self.cut_bonnet) for o in observations]
+        tiles = torch.from_numpy(np.stack(images))
+        speed = torch.tensor([o.speed for o in observations], dtype=torch.float32)
+        points = torch.tensor(np.stack([o.target_points for o in observations]), dtype=torch.float32)
+        clock.mark("preprocess")
+        output = self.model(tiles.to(self.device), speed.to(self.device), points.to(self.device))
+        path = output.path if output.path is not None else path_from_waypoints(output.speed_waypoints)
+        paths, waypoints = path.float().cpu().numpy(), output.speed_waypoints.float().cpu().numpy()
+        clock.mark("action")
+        stages = clock.read()
+        return [Prediction(paths[number], waypoints[number], "", (), stages) for number in range(len(observations))]

@@ -51,7 +51,7 @@ def bicubic_taps(source: int, target: int) -> tuple[NDArray[np.int32], NDArray[n
 
 
 @lru_cache(maxsize=64)
-def _fixed_taps(source: int, target: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def fixed_taps(source: int, target: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Taps with weights as whole numbers, rounded away from zero as Pillow rounds them."""
     start, weights = bicubic_taps(source, target)
     scaled = weights * (1 << PRECISION_BITS)
@@ -81,7 +81,7 @@ def _resize_rows(image: ImageU8, height: int) -> ImageU8:
         return image
     out = np.empty((height, *image.shape[1:]), np.uint8)
     flat = np.ascontiguousarray(image).reshape(len(image), -1)
-    _filter_columns(flat, *_fixed_taps(len(image), height), out.reshape(height, -1))
+    _filter_columns(flat, *fixed_taps(len(image), height), out.reshape(height, -1))
     return out
 
 

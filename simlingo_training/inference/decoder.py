@@ -146,7 +146,7 @@ class CachedDecoder:
         whole = LayerWeights(*(self._stacked(name) for name in names))  # type: ignore[arg-type]
         for number in range(len(self.layers)):
             parts = [getattr(whole, name) for name in names]
-            self.layers[number] = LayerWeights(*(None if part is None else part[number] for part in parts))
+            self.layers[number] = LayerWeights(*(None if part is None else part[number] for part in parts))  # type: ignore[arg-type]
         return whole
 
     def _stacked(self, name: str) -> torch.Tensor | None:

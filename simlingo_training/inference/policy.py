@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
 
-from driving.camera import cut_bonnet
-from simlingo_training.data.images import TileSpec, camera_to_tiles
+from simlingo_training.data.images import TileSpec, prepare_image
 from simlingo_training.data.prompts import WAYPOINTS_ANSWER
+from simlingo_training.inference.clock import StageClock
 from simlingo_training.inference.decoder import CachedDecoder, DropoutDecoder
+from simlingo_training.inference.engine import Codes, Encode, Engine, Moment, Outcome, Span
 from simlingo_training.inference.graphs import BucketedDecoder, GraphedFunction, compiled_graph
 from simlingo_training.inference.processor import ProcessorDecoder, ProcessorVision
+from simlingo_training.inference.recorded import GraphRecorder, RecordedEngine, plain
 from simlingo_training.inference.records import Observation, Prediction
-from simlingo_training.inference.resize import resize_tiles
 from simlingo_training.inference.vision import FastVision
 from simlingo_training.models import checkpoint as checkpoints
 
@@ -52,24 +52,26 @@ class _Row:
     """Decoding state of one row of a batch.
 
     Attributes:
+        number: Which row it is.
+        keep: Whether the drafted answer is taken as it is.
         written: Valid cache places.
         answer: Accepted tokens.
-        inputs: Embeddings (n, D) to run next.
-        queries: Action queries (Q, D).
+        inputs: Codes to run next, see `Codes`.
         tried: Draft tokens among them, right behind the first ``certain`` ones.
         certain: Inputs that are known to be right (prompt, or the last accepted token).
         with_queries: Whether the action queries close the inputs.
-        states: Hidden states (Q, D) of the queries once the answer is complete.
+        states: What the engine knows of the queries once the answer is complete.
     """
 
-    inputs: torch.Tensor
-    queries: torch.Tensor
+    number: int
+    keep: bool
     written: int = 0
     answer: list[int] = field(default_factory=list)
+    inputs: tuple[int, ...] = ()
     tried: tuple[int, ...] = ()
     certain: int = 0
     with_queries: bool = False
-    states: torch.Tensor | None = None
+    states: Any = None
 
 
 def choose_device(name: str | torch.device) -> torch.device:
@@ -92,6 +94,7 @@ class Policy:
         dropout: bool = False,
         graphs: bool | None = None,
         autotune: bool = False,
+        kernels: bool = False,
     ) -> None:
         """Prepare a checkpoint for inference.
 
@@ -106,6 +109,8 @@ class Policy:
             dropout: Leave adapter dropout on, as the published agent does; slow, and not repeatable without a seed.
             graphs: Compile and record the network as CUDA graphs at the first calls; by default on a GPU.
             autotune: Let the compiler try several kernels for each matrix product; starts minutes later.
+            kernels: Instead of compiling, run kernels written for this network, whole sentences in one; starts in
+                seconds. Without a GPU the same passes run unrecorded.
 
         Raises:
             ValueError: If ``text_every`` is below 1.
@@ -121,32 +126,68 @@ class Policy:
         self.use_drafts = use_drafts and not dropout
         self.model = checkpoint.model.to(self.device).eval().requires_grad_(False)
         self.model.backbone.to(dtype)
-        self.output_weight = self.model.backbone.output_layer().weight.detach()
-        self._encode: Callable[[torch.Tensor], torch.Tensor] = self.model.backbone.encode_tiles
-        for vision in (ProcessorVision, FastVision):
-            if vision.supports(self.model.backbone):
-                self._encode = vision(self.model.backbone).encode  # type: ignore[arg-type]
-                break
-        self.decoder = self._make_decoder(dropout, graphs, autotune)
-        self.num_queries = self.model.heads.num_queries
-        self._dtype = dtype
+        graphs = self.device.type == "cuda" if graphs is None else graphs
+        self.engine = (
+            self._make_recorded_engine() if kernels and not dropout else self._make_engine(dropout, graphs, autotune)
+        )
+        self.codes = Codes(self.model.heads.num_queries)
         self.short_answer = (*self.tokenizer.encode(WAYPOINTS_ANSWER), self.tokenizer.end_token)
         self._session = Session()
         # Prompts differ by a rounded speed, and answers come again.
-        self._ids = lru_cache(maxsize=4096)(lambda prompt, tokens: self.tokenizer.row(prompt, tokens).ids)
+        self._ask = lru_cache(maxsize=4096)(self._prompt_codes)
         self._text = lru_cache(maxsize=1024)(self.tokenizer.decode)
 
-    def _make_decoder(self, dropout: bool, graphs: bool | None, autotune: bool) -> CachedDecoder | DropoutDecoder:
-        module = self.model.backbone.decoder()
+    def _make_engine(self, dropout: bool, graphs: bool, autotune: bool) -> Engine:
+        backbone = self.model.backbone
+        parts = backbone.decoder(), backbone.output_layer().weight.detach()
+        encode = self._encoder()
+        decoder: CachedDecoder | DropoutDecoder
         if dropout:
-            return DropoutDecoder(module, self.output_weight)
-        if self.device.type == "cuda" if graphs is None else graphs:
+            decoder = DropoutDecoder(*parts)
+        elif graphs:
             record = partial(compiled_graph, autotune=autotune)
-            self._encode = GraphedFunction(self._encode, record)
-            return BucketedDecoder(module, self.output_weight, record)
-        if self.device.type == "cpu" and self.output_weight.dtype == torch.float32:
-            return ProcessorDecoder(module, self.output_weight)
-        return CachedDecoder(module, self.output_weight)
+            encode, decoder = GraphedFunction(encode, record), BucketedDecoder(*parts, record)
+        elif self.device.type == "cpu" and parts[1].dtype == torch.float32:
+            decoder = ProcessorDecoder(*parts)
+        else:
+            decoder = CachedDecoder(*parts)
+        return Engine(self.model, self.settings.tiles, encode, decoder, self.device)
+
+    def _encoder(self) -> Encode:
+        """The fastest way to encode tiles without recording."""
+        for vision in (ProcessorVision, FastVision):
+            if vision.supports(self.model.backbone):
+                return vision(self.model.backbone).encode  # type: ignore[arg-type]
+        return self.model.backbone.encode_tiles
+
+    def _make_recorded_engine(self) -> Engine:
+        backbone, spec, longest = self.model.backbone, self.settings.tiles, self.settings.max_new_tokens
+        parts = backbone.decoder(), backbone.output_layer().weight.detach()
+        if self.device.type != "cuda":
+            decoder = CachedDecoder(*parts)
+            return RecordedEngine(self.model, spec, self._encoder(), decoder, self.device, plain, longest)
+        # These need Triton, which CUDA builds of torch bring.
+        from simlingo_training.inference.fused import FusedDecoder, FusedVision
+        from simlingo_training.inference.kernels import resize_tiles
+        from simlingo_training.inference.sentence import SentenceKernel
+
+        records_vision = FusedVision.supports(backbone)
+        return RecordedEngine(
+            self.model,
+            spec,
+            FusedVision(backbone).encode if records_vision else backbone.encode_tiles,  # type: ignore[arg-type]
+            FusedDecoder(*parts),
+            self.device,
+            GraphRecorder(),
+            longest,
+            lambda cached, end_token: SentenceKernel(cached, longest, end_token),
+            resize_tiles,
+            records_vision,
+        )
+
+    def _prompt_codes(self, prompt: str, visual_tokens: int) -> tuple[tuple[int, ...], bool]:
+        ids = self.tokenizer.row(prompt, visual_tokens).ids
+        return self.codes.of_prompt(ids, self.tokenizer.image_token, self.tokenizer.point_token)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str = "auto", **options: object) -> Policy:
@@ -186,53 +227,27 @@ class Policy:
         """
         if len(observations) != len(sessions) or not observations:
             raise ValueError(f"expected one session per observation, got {len(sessions)} for {len(observations)}")
-        clock = StageClock(self.device)
-        with clock.stage("preprocess"):
-            tiles, chat = self._prepare(observations)
-        with clock.stage("vision"):
-            prompts, queries = self._embed(observations, tiles, chat)
-        keep = [self._keeps_text(*pair) for pair in zip(observations, sessions)]
-        rows = [self._start(*parts) for parts in zip(prompts, queries, sessions, keep)]
-        longest = max(len(prompt) for prompt in prompts)
-        self.decoder.reserve(len(rows), longest + self.settings.max_new_tokens + 1 + self.num_queries)
-        with clock.stage("prefill"):
-            self._round(rows, keep)
-        with clock.stage("text"):
-            while any(row.states is None for row in rows):
-                self._round(rows, keep)
-        with clock.stage("action"):
-            return self._finish(rows, self._speeds(observations), sessions, keep, clock)
-
-    def _prepare(self, observations: Sequence[Observation]) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
-        tiles = self._tiles(observations)
-        tokens = tiles.shape[1] * self.model.backbone.tokens_per_tile
-        return tiles, [self._ids(o.prompt, tokens) for o in observations]
-
-    def _tiles(self, observations: Sequence[Observation]) -> torch.Tensor:
-        """Tiles (B, T, S, S, 3) uint8 on the device; a GPU resizes the images itself."""
+        clock, engine = StageClock(self.device), self.engine
         spec = self.settings.tiles
-        if self.device.type == "cpu" or spec.thumbnail:
-            return torch.from_numpy(np.stack([camera_to_tiles(o.image, spec, self._cuts(o)) for o in observations]))
-        images = [cut_bonnet(o.image) if self._cuts(o) else o.image for o in observations]
-        return resize_tiles(torch.from_numpy(np.stack(images)).to(self.device), spec)
+        visual = engine.look([prepare_image(o.image, spec, self._cuts(o)) for o in observations], clock)
+        prompts = [self._ask(o.prompt, visual) for o in observations]
+        longest = max(len(codes) for codes, _ in prompts)
+        moment = Moment(
+            np.array([o.speed for o in observations], np.float32),
+            np.stack([o.target_points for o in observations]).astype(np.float32),
+            np.array([told for _, told in prompts], np.float32),
+        )
+        engine.begin(moment, longest + self.settings.max_new_tokens + 1 + self.codes.num_queries)
+        rows = [self._start(number, *parts) for number, parts in enumerate(zip(observations, prompts, sessions))]
+        self._round(rows)
+        clock.mark("prefill")
+        while any(row.states is None for row in rows):
+            self._round(rows)
+        clock.mark("text")
+        return self._finish(rows, sessions, clock)
 
     def _cuts(self, observation: Observation) -> bool:
         return self.cut_bonnet and not observation.is_cut
-
-    def _embed(
-        self, observations: Sequence[Observation], tiles: torch.Tensor, chat: list[tuple[int, ...]]
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Prompt embeddings (n, D) of each row, and the action queries (B, Q, D)."""
-        longest = max(map(len, chat))
-        ids = torch.tensor([[*row, *[self.tokenizer.padding_token] * (longest - len(row))] for row in chat])
-        ids = ids.to(self.device)
-        points = torch.tensor(np.stack([o.target_points for o in observations]), dtype=torch.float32).to(self.device)
-        embedded = self.model.place_inputs(ids, self._encode(tiles), points)
-        queries = self.model.queries(ids, self._speeds(observations), points).to(self._dtype)
-        return [embedded[number, : len(row)] for number, row in enumerate(chat)], queries
-
-    def _speeds(self, observations: Sequence[Observation]) -> torch.Tensor:
-        return torch.tensor([o.speed for o in observations], dtype=torch.float32, device=self.device)
 
     def _keeps_text(self, observation: Observation, session: Session) -> bool:
         """Whether this tick reuses the previous answer unchecked."""
@@ -240,140 +255,88 @@ class Policy:
         is_due = session.ticks_since_text + 1 >= self.text_every
         return bool(session.draft) and not is_due and before in (None, session.asked)
 
-    def _start(self, prompt: torch.Tensor, queries: torch.Tensor, session: Session, keep: bool) -> _Row:
+    def _start(
+        self, number: int, observation: Observation, prompt: tuple[tuple[int, ...], bool], session: Session
+    ) -> _Row:
+        keep = self._keeps_text(observation, session)
         draft = session.draft or self.short_answer
         if not self.use_drafts and not keep:
             draft = ()
-        return self._extend(_Row(prompt[:0], queries), prompt, draft)
+        return self._extend(_Row(number, keep), prompt[0], draft)
 
-    def _extend(self, row: _Row, certain: torch.Tensor, draft: tuple[int, ...], ended: bool = False) -> _Row:
-        """Set the next inputs of a row: certain embeddings, draft tokens, and the queries where they may be valid."""
+    def _extend(self, row: _Row, certain: tuple[int, ...], draft: tuple[int, ...], ended: bool = False) -> _Row:
+        """Set the next inputs of a row: certain ones, draft tokens, and the queries where they may be valid."""
         room = self.settings.max_new_tokens - len(row.answer)
         row.tried = draft[: room + 1]
         row.certain = len(certain)
         complete = bool(row.tried) and row.tried[-1] == self.tokenizer.end_token
         row.with_queries = ended or complete
-        parts = [certain]
-        if row.tried:
-            parts.append(self._token_embeddings(row.tried))
-        if row.with_queries:
-            parts.append(row.queries)
-        row.inputs = torch.cat(parts)
+        row.inputs = (*certain, *row.tried, *(self.codes.queries() if row.with_queries else ()))
         return row
 
-    def _token_embeddings(self, tokens: Sequence[int]) -> torch.Tensor:
-        ids = torch.tensor(tokens, device=self.device)
-        return self.model.backbone.embed(ids).to(self._dtype)
-
-    def _round(self, rows: list[_Row], keep: list[bool]) -> None:
+    def _round(self, rows: list[_Row]) -> None:
         """Run the next inputs of all unfinished rows and accept what is right."""
-        if len(rows) == 1 and len(rows[0].inputs) == 1:
-            self._decode(rows[0])
-            return
-        longest = max(len(row.inputs) for row in rows if row.states is None)
-        first = min(self._first_read(row, keep[number]) for number, row in enumerate(rows) if row.states is None)
-        width = self.model.backbone.width
-        inputs = torch.zeros(len(rows), longest, width, dtype=self._dtype, device=self.device)
-        for number, row in enumerate(rows):
-            if row.states is None:
-                inputs[number, : len(row.inputs)] = row.inputs
-        hidden = self.decoder.forward(inputs, [row.written for row in rows], first)
-        for number, row in enumerate(rows):
-            if row.states is None:
-                self._accept(row, hidden[number, : len(row.inputs) - first], keep[number], first)
+        unguessed = [row for row in rows if row.states is None and len(row.inputs) == 1]
+        if unguessed and self.engine.says_rows(len(unguessed), len(rows)):
+            for row in unguessed:
+                self._decode(row)
+        waiting = [row for row in rows if row.states is None]
+        outcomes = self.engine.run([self._span(row) for row in waiting])
+        for row, outcome in zip(waiting, outcomes):
+            self._accept(row, outcome)
 
-    def _first_read(self, row: _Row, keep: bool) -> int:
-        """The first of a row's inputs whose hidden state `_accept` looks at."""
-        if row.with_queries and (keep or not row.tried):
-            return len(row.inputs) - self.num_queries
-        return row.certain - 1
+    def _span(self, row: _Row) -> Span:
+        ends = row.with_queries and not row.tried
+        checked = 0 if row.keep or ends else len(row.tried) + 1
+        return Span(row.number, row.inputs, row.written, row.certain - 1, checked, row.with_queries)
 
     def _decode(self, row: _Row) -> None:
-        """Plain greedy decoding of one row, token by token, to its end."""
-        while not self._is_complete(row) and len(row.answer) < self.settings.max_new_tokens:
-            row.answer.append(self.decoder.next_token(0, row.answer[-1], row.written))
-            row.written += 1
-        unwritten = row.answer[-1:]
-        if not self._is_complete(row):
-            unwritten = [*unwritten, self.tokenizer.end_token]
-            row.answer.append(self.tokenizer.end_token)
-        self._extend(row, self._token_embeddings(unwritten), (), ended=True)
-
-    def _accept(self, row: _Row, hidden: torch.Tensor, keep: bool, first: int) -> None:
-        """Compare draft and greedy choice; finish the row or set its next inputs. ``hidden`` begins with input ``first``."""
-        tried = len(row.tried)
-        if row.with_queries and not row.tried and self._is_complete(row):
-            row.states = hidden[-self.num_queries :]
-            return
-        chosen = [*row.tried, self.tokenizer.end_token]
-        if not keep:
-            chosen = self._greedy(hidden[row.certain - 1 - first :][: tried + 1])
+        """Plain greedy decoding of one row to its end."""
+        end_token = self.tokenizer.end_token
         room = self.settings.max_new_tokens - len(row.answer)
-        chosen[room:] = [self.tokenizer.end_token] * len(chosen[room:])
+        if room > 0 and not self._is_complete(row):
+            said = self.engine.say(row.number, row.answer[-1], row.written, room, end_token)
+            row.answer.extend(said)
+            row.written += len(said)
+        unwritten = tuple(row.answer[-1:])
+        if not self._is_complete(row):
+            unwritten = (*unwritten, end_token)
+            row.answer.append(end_token)
+        self._extend(row, unwritten, (), ended=True)
+
+    def _accept(self, row: _Row, outcome: Outcome) -> None:
+        """Compare draft and greedy choice; finish the row or set its next inputs."""
+        tried, end_token = len(row.tried), self.tokenizer.end_token
+        if row.with_queries and not row.tried and self._is_complete(row):
+            row.states = outcome.states
+            return
+        chosen = [*row.tried, end_token] if row.keep else list(outcome.chosen)
+        room = self.settings.max_new_tokens - len(row.answer)
+        chosen[room:] = [end_token] * len(chosen[room:])
         right = next((n for n, (want, got) in enumerate(zip(row.tried, chosen)) if want != got), tried)
         row.answer.extend(row.tried[:right])
         row.written += row.certain + right
         if self._is_complete(row):
-            row.states = hidden[-self.num_queries :]
+            row.states = outcome.states
             return
         token = chosen[right]
         row.answer.append(token)
-        ended = token == self.tokenizer.end_token
+        ended = token == end_token
         # After a wrong word the rest of the old sentence often still holds; where nothing held, stop guessing.
         rest = row.tried[right + 1 :] if right > 0 and not ended else ()
-        self._extend(row, self._token_embeddings([token]), rest, ended)
+        self._extend(row, (token,), rest, ended)
 
     def _is_complete(self, row: _Row) -> bool:
         return bool(row.answer) and row.answer[-1] == self.tokenizer.end_token
 
-    def _greedy(self, hidden: torch.Tensor) -> list[int]:
-        """The most likely next token after each hidden state (n, D)."""
-        return torch.nn.functional.linear(hidden, self.output_weight).argmax(-1).tolist()
-
-    def _finish(
-        self,
-        rows: list[_Row],
-        speeds: torch.Tensor,
-        sessions: Sequence[Session],
-        keep: list[bool],
-        clock: StageClock,
-    ) -> list[Prediction]:
-        states = torch.stack([row.states for row in rows if row.states is not None])
-        path, speed_waypoints = self.model.heads(states, speeds)
-        if path is None:
-            path = path_from_waypoints(speed_waypoints)
-        paths, waypoints = path.cpu().numpy(), speed_waypoints.cpu().numpy()
+    def _finish(self, rows: list[_Row], sessions: Sequence[Session], clock: StageClock) -> list[Prediction]:
+        paths, waypoints = self.engine.act([row.states for row in rows])
+        clock.mark("action")
+        stages = clock.read()
         predictions = []
-        for number, (row, session) in enumerate(zip(rows, sessions)):
+        for row, session in zip(rows, sessions):
             session.draft = tuple(row.answer)
-            session.ticks_since_text = session.ticks_since_text + 1 if keep[number] else 0
+            session.ticks_since_text = session.ticks_since_text + 1 if row.keep else 0
             text = self._text(session.draft)
-            predictions.append(
-                Prediction(paths[number], waypoints[number], text, tuple(row.answer), clock.milliseconds)
-            )
+            predictions.append(Prediction(paths[row.number], waypoints[row.number], text, session.draft, stages))
         return predictions
-
-
-def path_from_waypoints(waypoints: torch.Tensor) -> torch.Tensor:
-    """A stand-in path (B, 20, 2) for models without path queries: the waypoints (B, 10, 2), origin in front, each gap
-    halved, so that steering has the points it expects."""
-    points = torch.cat([torch.zeros_like(waypoints[:, :1]), waypoints], dim=1)
-    middle = (points[:, :-1] + points[:, 1:]) / 2
-    return torch.stack([points[:, :-1], middle], dim=2).flatten(1, 2)
-
-
-class StageClock:
-    """Measures the stages of one call, milliseconds."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.milliseconds: dict[str, float] = {}
-        self._device = device
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time the block; on a GPU its work is waited for."""
-        start = time.perf_counter()
-        yield
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        self.milliseconds[name] = (time.perf_counter() - start) * 1000

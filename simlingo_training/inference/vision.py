@@ -57,12 +57,17 @@ class FastVision:
 
     def encode(self, tiles: torch.Tensor) -> torch.Tensor:
         """Tiles (B, T, S, S, 3) uint8 to visual tokens (B, T * P, D)."""
-        pixels = normalise_tiles(tiles.flatten(0, 1), self.backbone.visual_dtype())
-        hidden = self.tower.embeddings(pixels)
+        hidden = self.embed(tiles)
         for layer in self.layers:
             hidden = hidden + layer.scales[0] * self._attend(layer, layer.norms[0](hidden))
             hidden = hidden + layer.scales[1] * layer.mlp(layer.norms[1](hidden))
         return self.backbone.project(self.tower.layernorm(hidden)[:, 1:]).reshape(len(tiles), -1, self.backbone.width)
+
+    def embed(self, tiles: torch.Tensor) -> torch.Tensor:
+        """Tiles (B, T, S, S, 3) uint8 to embedded patches (B * T, places, C), the class token first."""
+        pixels = normalise_tiles(tiles.flatten(0, 1), self.backbone.visual_dtype())
+        hidden: torch.Tensor = self.tower.embeddings(pixels)
+        return hidden
 
     def _attend(self, layer: VisionLayer, hidden: torch.Tensor) -> torch.Tensor:
         count, places, width = hidden.shape

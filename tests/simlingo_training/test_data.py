@@ -555,17 +555,6 @@ def test_commands_without_a_phrase_are_refused():
         prompts.command_sentence(-1, 4, 10.0)
 
 
-@pytest.mark.parametrize("size", [48, 192, 448])
-def test_matrix_resizing_is_pillows(size):
-    from simlingo_training.inference.resize import resize_tiles
-
-    image = picture(seed=size)
-    expected = tile_image(image, TileSpec(size)).astype(int)
-    found = resize_tiles(torch.from_numpy(image)[None], TileSpec(size))[0].numpy()
-    assert np.abs(found - expected).max() <= 1
-    assert (found != expected).mean() < 1e-3
-
-
 def test_instructions_are_reworded_with_the_same_values():
     from driving.paraphrases import Paraphrases
     from simlingo_training.data.tasks import reworded

@@ -14,6 +14,7 @@ from simlingo_training.config import LoraSettings, ModelSettings
 from simlingo_training.data import prompts
 from simlingo_training.data.images import TileSpec, camera_to_tiles
 from simlingo_training.inference import Observation, Policy, Session
+from simlingo_training.inference.decoder import CachedDecoder
 from simlingo_training.models import checkpoint as checkpoints
 from simlingo_training.models.checkpoint import Checkpoint
 
@@ -130,8 +131,8 @@ def test_no_draft_changes_the_answer(policy, moments, expected) -> None:
 
 def test_a_draft_that_holds_takes_one_pass(policy, moments, expected, monkeypatch) -> None:
     passes = []
-    forward = policy.decoder.forward
-    monkeypatch.setattr(policy.decoder, "forward", lambda *inputs: passes.append(1) or forward(*inputs))
+    forward = policy.engine.decoder.forward
+    monkeypatch.setattr(policy.engine.decoder, "forward", lambda *inputs: passes.append(1) or forward(*inputs))
     check(policy.act(moments[0], Session(draft=expected[0][0])), expected[0])
     assert len(passes) == 1
 
@@ -141,6 +142,48 @@ def test_a_batch_of_different_lengths_gives_what_each_gets_alone(policy, moments
     for _ in range(2):
         for prediction, wanted in zip(policy.act_batch(moments, sessions), expected, strict=True):
             check(prediction, wanted)
+
+
+def test_recorded_passes_give_the_same(checkpoint, moments, expected) -> None:
+    """Padded passes as a GPU records them: drafts that hold, nearly hold and mislead, in batches and alone."""
+    policy = Policy(checkpoint, "cpu", kernels=True)
+    nearly = [(*tokens[:3], 7, *tokens[4:]) for tokens, _ in expected]
+    for drafts in ([()] * 4, [tokens for tokens, _ in expected], nearly, nearly[::-1]):
+        sessions = [Session(draft=draft) for draft in drafts]
+        for prediction, wanted in zip(policy.act_batch(moments, sessions), expected, strict=True):
+            check(prediction, wanted)
+        check(policy.act(moments[0], Session(draft=drafts[0])), expected[0])
+
+
+class CountingSpeaker:
+    """Ends sentences as the GPU's kernel does, with the plain decoder."""
+
+    def __init__(self, decoder: CachedDecoder, longest: int, end_token: int) -> None:
+        self.start, self.said = torch.zeros(3, dtype=torch.int32), torch.zeros(1 + longest, dtype=torch.int32)
+        self.decoder, self.end_token, self.launches = decoder, end_token, 0
+
+    def launch(self, row: int) -> None:
+        token, place, most = self.start.tolist()
+        said = []
+        while len(said) < most and token != self.end_token:
+            token = self.decoder.next_token(row, token, place + len(said))
+            said.append(token)
+        self.said[: 1 + len(said)] = torch.tensor([len(said), *said])
+        self.launches += 1
+
+
+def test_a_sentence_is_made_on_the_device_at_once(checkpoint, moments, expected) -> None:
+    policy = Policy(checkpoint, "cpu", kernels=True, use_drafts=False)
+    speakers = []
+
+    def make(decoder: CachedDecoder, end_token: int) -> CountingSpeaker:
+        speakers.append(CountingSpeaker(decoder, MOST_TOKENS, end_token))
+        return speakers[-1]
+
+    policy.engine._make_speaker = make
+    for moment, wanted in zip(moments, expected, strict=True):
+        check(policy.act(moment, Session()), wanted)
+    assert sum(speaker.launches for speaker in speakers) == sum(len(tokens) > 1 for tokens, _ in expected)
 
 
 def test_text_on_every_third_tick_stands_in_between(checkpoint, moments, expected) -> None:

@@ -272,7 +272,7 @@ def test_recorded_shapes_give_the_same_answers(checkpoint, policy, observations,
 
     monkeypatch.setattr(policies, "compiled_graph", graphs.plain)
     bucketed = Policy(checkpoint, "cpu", graphs=True)
-    assert isinstance(bucketed.decoder, graphs.BucketedDecoder)
+    assert isinstance(bucketed.engine.decoder, graphs.BucketedDecoder)
     for observation, _ in observations[:2]:
         session = Session()
         expected = policy.act(observation, Session())

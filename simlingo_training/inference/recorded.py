@@ -1,0 +1,322 @@
+"""Passes of fixed shape, recorded once and replayed.
+
+A pass consists of hundreds of small kernels, and launching one costs a host more than running it costs the GPU. A recorded
+graph launches them together, transfers included: inputs wait in page-locked memory, and tokens, path and waypoints come back
+in one piece, the only thing that the host waits for. While the GPU looks at the images, the host prepares the prompt. Shapes
+must be fixed, so the number of new inputs is rounded up to a bucket; the surplus is written into a spare cache place that
+nothing looks at. Without a GPU the same passes run unrecorded, for tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from simlingo_training.config import NUM_PATH_POINTS, NUM_SPEED_WAYPOINTS
+from simlingo_training.data.images import TileSpec
+from simlingo_training.inference.clock import StageClock
+from simlingo_training.inference.decoder import CachedDecoder
+from simlingo_training.inference.engine import Encode, Engine, Moment, Outcome, Span
+from simlingo_training.models.simlingo import SimLingo
+
+Replay = Callable[[], None]
+Record = Callable[[Replay], Replay]
+"""Makes a function that works on fixed tensors faster."""
+
+BUCKETS = (1, 32, 64, 128, 256, 512, 544, 576, 592, 608, 624, 640, 672, 704, 768, 1024, 1536, 2048)
+"""Numbers of new inputs that passes are recorded for."""
+
+PLACES_STEP = 64
+"""Cache places are a multiple of it."""
+
+FEW_SENTENCES = 2
+"""Up to so many rows it is faster to end their sentences one after the other than to decode them together."""
+
+NUMBERS = 1 + 4 + 1
+"""Numbers of a row: speed, target points, whether the prompt mentions them."""
+
+ANSWER = 2 * (NUM_PATH_POINTS + NUM_SPEED_WAYPOINTS)
+"""Numbers of path and waypoints."""
+
+
+def plain(function: Replay) -> Replay:
+    """No recording; for tests without a GPU."""
+    return function
+
+
+class GraphRecorder:
+    """Records functions as CUDA graphs, which share their memory because they run one after the other."""
+
+    def __init__(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, function: Replay) -> Replay:
+        """Run once, for libraries to choose their kernels, then record."""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            function()
+        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            function()
+        return graph.replay
+
+
+class Speaker(Protocol):
+    """Continues one row of a decoder on the device; `simlingo_training.inference.sentence.SentenceKernel` is one.
+
+    Attributes:
+        start: (3,) int32: a token, the place where it belongs, and the most tokens to add.
+        said: (1 + longest,) int32: how many were added, and they.
+    """
+
+    start: torch.Tensor
+    said: torch.Tensor
+
+    def launch(self, row: int) -> None:
+        """Turn ``start`` into ``said``."""
+
+
+Resize = Callable[[torch.Tensor, TileSpec], torch.Tensor]
+"""Images (B, H, W, 3) uint8 to tiles (B, T, S, S, 3) uint8."""
+
+MakeSpeaker = Callable[[CachedDecoder, int], Speaker]
+
+
+class Mirror:
+    """A tensor on the device and its page-locked twin on the host."""
+
+    def __init__(self, shape: Sequence[int], kind: torch.dtype, device: torch.device) -> None:
+        self.there = torch.zeros(tuple(shape), dtype=kind, device=device)
+        self._here = torch.zeros(tuple(shape), dtype=kind, pin_memory=device.type == "cuda")
+        self.array = self._here.numpy()
+
+    def upload(self) -> None:
+        """Host to device."""
+        self.there.copy_(self._here, non_blocking=True)
+
+    def download(self) -> None:
+        """Device to host; finished when the stream is."""
+        self._here.copy_(self.there, non_blocking=True)
+
+
+@dataclass
+class _Sight:
+    """Recorded encoding of images of one shape."""
+
+    images: Mirror
+    features: torch.Tensor
+    resize: Replay
+    encode: Replay
+
+
+@dataclass
+class _Pass:
+    """A recorded pass: what goes in, what comes out."""
+
+    inputs: Mirror
+    numbers: Mirror
+    answers: Mirror
+    replay: Replay
+
+
+class RecordedEngine(Engine):
+    """Recorded passes for GPUs."""
+
+    def __init__(
+        self,
+        model: SimLingo,
+        spec: TileSpec,
+        encode: Encode,
+        decoder: CachedDecoder,
+        device: torch.device,
+        record: Record,
+        longest: int,
+        make_speaker: MakeSpeaker | None = None,
+        resize: Resize | None = None,
+        records_vision: bool = True,
+    ) -> None:
+        """Prepare; passes are recorded when a shape first comes up.
+
+        Args:
+            model, spec, encode, decoder, device: See `Engine`.
+            record: What records.
+            longest: Most tokens of an answer.
+            make_speaker: Makes what ends sentences on the device.
+            resize: Resizes on the device; by default the host does.
+            records_vision: Whether ``encode`` can be recorded.
+        """
+        super().__init__(model, spec, encode, decoder, device)
+        self.cached = decoder
+        self._record, self._longest, self._make_speaker = record, longest, make_speaker
+        can_resize = type(spec) is TileSpec and not spec.thumbnail
+        self._resize = resize if can_resize else None
+        self._record_vision: Record = record if records_vision else plain
+        self._sights: dict[tuple[int, ...], _Sight] = {}
+        self._passes: dict[tuple[object, ...], _Pass] = {}
+        self._speeches: dict[int, tuple[Mirror, Mirror, Replay]] = {}
+        self._speaker: Speaker | None = None
+        self._seen: tuple[int, ...] = ()
+
+    def says_rows(self, count: int, rows: int) -> bool:
+        """See `Engine.says_rows`."""
+        return rows == 1 or (self._make_speaker is not None and count <= FEW_SENTENCES)
+
+    def look(self, images: Sequence[NDArray[np.uint8]], clock: StageClock) -> int:
+        """See `Engine.look`; returns before the GPU is done."""
+        if self._resize is None:
+            images = [self._spec.cut(image) for image in images]
+        key = (len(images), *images[0].shape)
+        if any(image.shape != images[0].shape for image in images):
+            raise ValueError(f"expected images of one size in a batch, got {[image.shape for image in images]}")
+        sight = self._sights.get(key) or self._see(key)
+        for place, image in zip(sight.images.array, images):
+            np.copyto(place, image)
+        sight.resize()
+        clock.mark("preprocess")
+        sight.encode()
+        clock.mark("vision")
+        self._seen = key
+        return sight.features.shape[1]
+
+    def _see(self, key: tuple[int, ...]) -> _Sight:
+        images, change = Mirror(key, torch.uint8, self.device), self._resize
+        tiles = images.there if change is None else change(images.there, self._spec).clone()
+        features = self._encode(tiles).to(self._output_weight.dtype).clone()
+
+        def resize() -> None:
+            images.upload()
+            if change is not None:
+                tiles.copy_(change(images.there, self._spec))
+
+        def encode() -> None:
+            features.copy_(self._encode(tiles))
+
+        sight = _Sight(images, features, self._record(resize), self._record_vision(encode))
+        self._sights[key] = sight
+        return sight
+
+    def begin(self, moment: Moment, places: int) -> None:
+        """See `Engine.begin`."""
+        self._moment = moment
+        # One place more is spare.
+        places = -(-(places + 1) // PLACES_STEP) * PLACES_STEP
+        before = (self.cached.rows, self.cached.places)
+        self.cached.reserve(len(moment.speeds), places)
+        if (self.cached.rows, self.cached.places) != before:
+            self._passes.clear()
+            self._speeches.clear()
+            self._speaker = None
+
+    def run(self, spans: Sequence[Span]) -> list[Outcome]:
+        """See `Engine.run`."""
+        rows, longest = len(self._moment.speeds), max(len(span.inputs) for span in spans)
+        new = next((bucket for bucket in BUCKETS if bucket >= longest), longest)
+        # A whole draft, one token too many, and what follows it.
+        checks = self._longest + 2 if any(span.num_checked for span in spans) else 0
+        with_features = any(span.start == 0 for span in spans)
+        key = (self._seen if with_features else (), rows, new, checks)
+        recorded = self._passes.get(key)
+        if recorded is None:
+            features = self._sights[self._seen].features if with_features else None
+            recorded = self._passes[key] = self._record_pass(rows, new, checks, features)
+        self._fill(recorded, spans, new)
+        recorded.replay()
+        self._wait()
+        found = recorded.answers.array
+        return [
+            Outcome(found[span.row, : span.num_checked].astype(np.int64).tolist(), found[span.row, checks:].copy())
+            for span in spans
+        ]
+
+    def _fill(self, recorded: _Pass, spans: Sequence[Span], new: int) -> None:
+        """Write codes, places, checked inputs and the first query of each row where the pass looks for them."""
+        table = recorded.inputs.array
+        spare = self.cached.places - 1
+        table[:, :new] = 0
+        table[:, new:] = 0
+        table[:, new : 2 * new] = spare
+        for span in spans:
+            row, count = table[span.row], len(span.inputs)
+            row[:count] = span.inputs
+            row[new : new + count] = np.arange(span.start, span.start + count)
+            row[2 * new] = count - self._num_queries if span.with_queries else 0
+            row[2 * new + 1 : 2 * new + 1 + span.num_checked] = np.arange(
+                span.first_checked, span.first_checked + span.num_checked
+            )
+        moment = self._moment
+        numbers = recorded.numbers.array
+        numbers[:, 0], numbers[:, 1:5], numbers[:, 5] = moment.speeds, moment.points.reshape(-1, 4), moment.told
+
+    def _record_pass(self, rows: int, new: int, checks: int, features: torch.Tensor | None) -> _Pass:
+        inputs = Mirror((rows, 2 * new + 1 + checks), torch.int64, self.device)
+        inputs.array[:, new : 2 * new] = self.cached.places - 1
+        numbers = Mirror((rows, NUMBERS), torch.float32, self.device)
+        answers = Mirror((rows, checks + ANSWER), torch.float32, self.device)
+        if features is None:
+            features = torch.empty(rows, 0, self._model.backbone.width, device=self.device)
+        batch = torch.arange(rows, device=self.device)[:, None]
+        queries = torch.arange(self._num_queries, device=self.device)
+
+        def run() -> None:
+            inputs.upload()
+            numbers.upload()
+            codes, positions = inputs.there[:, :new], inputs.there[:, new : 2 * new]
+            speeds, points, told = numbers.there[:, 0], numbers.there[:, 1:5].view(rows, 2, 2), numbers.there[:, 5]
+            embedded = self._embed(codes, self._others(speeds, points, told, features))
+            hidden = self.cached.run(embedded, positions.contiguous(), self.cached.places)
+            if checks:
+                checked = hidden[batch, inputs.there[:, 2 * new + 1 :]]
+                # Token ids are below 2^24, so float32 holds them.
+                answers.there[:, :checks] = functional.linear(checked, self._output_weight).argmax(-1)
+            # A pass shorter than the queries has none, and nobody looks at what is computed then.
+            states = hidden[batch, (inputs.there[:, 2 * new, None] + queries).clamp(max=new - 1)]
+            path, waypoints = self._heads(states, speeds)
+            answers.there[:, checks:] = torch.cat([path.flatten(1), waypoints.flatten(1)], 1)
+            answers.download()
+
+        return _Pass(inputs, numbers, answers, self._record(run))
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+
+    def say(self, row: int, token: int, place: int, most: int, end_token: int) -> list[int]:
+        """See `Engine.say`; the whole sentence is made on the device."""
+        if self._make_speaker is None:
+            return super().say(row, token, place, most, end_token)
+        if row not in self._speeches:
+            self._speeches[row] = self._record_speech(row, self._make_speaker, end_token)
+        start, said, replay = self._speeches[row]
+        start.array[:] = token, place, most
+        replay()
+        self._wait()
+        return [int(token) for token in said.array[1 : 1 + said.array[0]]]
+
+    def _record_speech(self, row: int, make: MakeSpeaker, end_token: int) -> tuple[Mirror, Mirror, Replay]:
+        speaker = self._speaker = self._speaker or make(self.cached, end_token)
+        start = Mirror(speaker.start.shape, torch.int32, self.device)
+        said = Mirror(speaker.said.shape, torch.int32, self.device)
+
+        def speak() -> None:
+            start.upload()
+            speaker.start.copy_(start.there)
+            speaker.launch(row)
+            said.there.copy_(speaker.said)
+            said.download()
+
+        return start, said, self._record(speak)
+
+    def act(self, states: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `Engine.act`."""
+        found = np.stack(list(states))
+        split = 2 * NUM_PATH_POINTS
+        return found[:, :split].reshape(-1, NUM_PATH_POINTS, 2), found[:, split:].reshape(-1, NUM_SPEED_WAYPOINTS, 2)
