@@ -38,6 +38,8 @@ COLLECTION_ZONES = {
     "Mini03": Zone(y=(-60.0, np.inf)),
 }
 _ALL_TOWNS = tuple(EVALUATION_ZONES)
+#: Most times that a set with repeats goes through all places of a type again.
+MOST_REPEATS = 40
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class RouteSet:
             where the towns have no more room.
         longest: Longest route, metres.
         pool: Places looked at per town for each route wanted; None looks at all of them.
+        repeats: Whether a type that runs out of places may use them again, with other parameters or in other weather.
     """
 
     name: str
@@ -70,6 +73,7 @@ class RouteSet:
     apart_from: tuple[str, ...] = ()
     longest: int = 330
     pool: int | None = 12
+    repeats: bool = False
 
 
 _DEMO_TYPES = ("ParkedObstacle", "DynamicObjectCrossing", "HardBreakRoute", "SignalizedJunctionLeftTurn", "")
@@ -120,6 +124,7 @@ SETS: dict[str, RouteSet] = {
             seed=7,
             stretch=0.25,
             zones=COLLECTION_ZONES,
+            repeats=True,
         ),
     )
 }
@@ -181,29 +186,51 @@ class Builder:
         pools: list[list[Candidate]] = []
         for apart, spacing in itertools.product(APART, (*PREFERRED_SPACING, 0.0)):
             if spacing == PREFERRED_SPACING[0]:
-                pools = list(self._pools(spec, name, count, rank, forbidden, apart))
-            for row in (row for turn in itertools.zip_longest(*pools) for row in turn if row is not None):
-                if len(found) < count and row not in found and is_apart(row, [*chosen, *found], spacing):
+                pools = list(self._pools(spec, name, count, (rank,), forbidden, apart))
+            for row in _in_turn(pools):
+                is_new = row.drive not in {other.drive for other in found}
+                if len(found) < count and is_new and is_apart(row, [*chosen, *found], spacing):
                     found.append(row)
             if len(found) == count:
                 return found
+        if spec.repeats and found:
+            return self._repeated(spec, name, count, rank, forbidden, found)
         raise ValueError(
             f"set {spec.name}: {count} routes of type {name or 'plain'} wanted, {', '.join(spec.towns)} offer "
             f"{len(found)} places; add a town or ask for fewer"
         )
 
+    def _repeated(
+        self, spec: RouteSet, name: str, count: int, rank: int, forbidden: list[Candidate], found: list[Candidate]
+    ) -> list[Candidate]:
+        """The same places with other parameters; a type without parameters drives them again in other weather."""
+        drives = {row.drive: row for row in found}
+        for repeat in range(1, MOST_REPEATS + 1):
+            before = len(drives)
+            for row in _in_turn(list(self._pools(spec, name, count, (rank, repeat), forbidden, APART[-1]))):
+                drives.setdefault(row.drive, row)
+            if len(drives) >= count or len(drives) == before:
+                break
+        return list(itertools.islice(itertools.cycle(drives.values()), count))
+
     def _pools(
-        self, spec: RouteSet, name: str, count: int, rank: int, forbidden: list[Candidate], apart: float
+        self, spec: RouteSet, name: str, count: int, draw: tuple[int, ...], forbidden: list[Candidate], apart: float
     ) -> Iterator[list[Candidate]]:
+        """Places of one type in each town that may have it, shuffled; `draw` names this search among those of the set."""
         wanted = recipe(name)
         for number, town in enumerate(spec.towns):
             if wanted.towns and town not in wanted.towns:
                 continue
-            rng = np.random.default_rng((spec.seed, rank, number))
+            rng = np.random.default_rng((spec.seed, draw[0], number, *draw[1:]))
             found = candidates(self.town(town), wanted, rng, spec.stretch, spec.zones.get(town, EVERYWHERE))
             fitting = (row for row in found if len(row.path) <= spec.longest and is_apart(row, forbidden, apart))
             pool = list(itertools.islice(fitting, None if spec.pool is None else spec.pool * count))
             yield [pool[int(index)] for index in rng.permutation(len(pool))]
+
+
+def _in_turn(pools: list[list[Candidate]]) -> Iterator[Candidate]:
+    """The first of each town, then the second of each, and so on."""
+    return (row for turn in itertools.zip_longest(*pools) for row in turn if row is not None)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -39,6 +39,11 @@ class Candidate:
         """Heading at the trigger, degrees."""
         return yaw_of(self.path.waypoints[self.trigger])
 
+    @property
+    def drive(self) -> tuple[str, str, bytes, int, str]:
+        """What tells one drive from another: town, type, path, trigger and parameters."""
+        return self.town, self.type, self.path.points.tobytes(), self.trigger, str(self.parameters)
+
 
 @dataclass(frozen=True)
 class Zone:

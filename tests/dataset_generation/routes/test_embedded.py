@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
@@ -146,6 +147,15 @@ def test_collection_offers_every_type_of_the_benchmark(builder):
         if next(options, None) is None:
             missing.append(row.type)
     assert not missing
+
+
+def test_a_type_with_few_places_gets_other_parameters_there(builder):
+    few = dataclasses.replace(SETS["collection"], counts={"MergerIntoSlowTraffic": 26})
+    rows = builder.places(few)
+    assert len(rows) == 26
+    assert len({row.drive for row in rows}) == 26
+    with pytest.raises(ValueError, match=r"26 routes of type MergerIntoSlowTraffic wanted, .* offer \d places"):
+        Builder(TOWNS, builder.towns).places(dataclasses.replace(few, repeats=False))
 
 
 def test_turns_are_what_they_are_called(builder):
