@@ -3,6 +3,7 @@
 import carla
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 from shapely.geometry import Polygon
 
 from driving.geometry import box_corners_2d
@@ -34,6 +35,22 @@ def test_flat_boxes_agree_with_shapely():
         assert got == expected
         hits += expected
     assert 50 < hits < 350
+
+
+def test_tilted_boxes_overlap_where_they_share_a_point():
+    rng = np.random.default_rng(2)
+    hits = 0
+    for _ in range(150):
+        centers, extents = rng.uniform(-2, 2, (2, 3)), rng.uniform(0.3, 1.5, (2, 3))
+        axes = axes_from_angles(*rng.uniform(-3, 3, (3, 2)))
+        # A point x lies in a box when |axes (x - center)| <= extent.
+        sides = np.concatenate([sign * axes[k] for k in range(2) for sign in (1, -1)])
+        limits = np.concatenate([sign * axes[k] @ centers[k] + extents[k] for k in range(2) for sign in (1, -1)])
+        expected = linprog(np.zeros(3), A_ub=sides, b_ub=limits, bounds=(None, None)).status == 0
+        pair = (part for k in range(2) for part in (centers[k : k + 1], extents[k : k + 1], axes[k : k + 1]))
+        assert boxes_overlap(*pair)[0] == expected
+        hits += expected
+    assert 30 < hits < 120
 
 
 def test_height_separates_a_bridge_from_the_road():
