@@ -17,7 +17,7 @@ from simlingo_training.inference.kernels import (
     gate,
     place,
 )
-from simlingo_training.inference.vision import FastVision
+from simlingo_training.inference.vision import PatchVision
 from simlingo_training.models.backbone import InternVLBackbone
 
 
@@ -43,31 +43,25 @@ PIECE = 8
 """Columns of a matrix are a multiple of it, or the product is slow."""
 
 
-class FusedVision(FastVision):
-    """A `FastVision` for GPUs."""
+class FusedVision(PatchVision):
+    """A `PatchVision` for GPUs."""
 
     def __init__(self, backbone: InternVLBackbone) -> None:
-        """See `FastVision`."""
+        """See `PatchVision`."""
         super().__init__(backbone)
-        embeddings = self.tower.embeddings
-        projection = embeddings.patch_embeddings.projection
-        self._patch = int(projection.kernel_size[0])
         # Patches come row by row with the colours inside, and padded.
-        flat = projection.weight.detach().permute(0, 2, 3, 1).flatten(1)
+        flat = self._projection.weight.detach().permute(0, 2, 3, 1).flatten(1)
         self._patches = functional.pad(flat, (0, -flat.shape[1] % PIECE)).contiguous()
-        self._bias = projection.bias.detach()
-        places = embeddings.position_embeddings[0].detach()
-        self._class_place = embeddings.cls_token[0, 0].detach() + places[0]
-        self._places = places[1:]
+        self._bias = self._projection.bias.detach()
 
     @staticmethod
     def supports(backbone: torch.nn.Module) -> bool:
         """Whether a backbone has such a tower."""
-        if not isinstance(backbone, InternVLBackbone) or not FastVision.supports(backbone):
+        if not isinstance(backbone, InternVLBackbone) or not PatchVision.supports(backbone):
             return False
         config: Any = backbone.vlm.model.vision_tower.config
         size = config.hidden_size // config.num_attention_heads
-        return bool(config.use_absolute_position_embeddings) and size & (size - 1) == 0
+        return bool(size & (size - 1) == 0)
 
     def encode(self, tiles: torch.Tensor) -> torch.Tensor:
         """Tiles (B, T, S, S, 3) uint8 to visual tokens (B, T * P, D)."""
@@ -88,8 +82,4 @@ class FusedVision(FastVision):
         """See `FastVision.embed`."""
         cut = cut_patches(tiles.flatten(0, 1), self._patch, self._patches.shape[1], self._patches.dtype)
         count, width = tiles.shape[0] * tiles.shape[1], len(self._patches)
-        embedded = functional.linear(cut, self._patches, self._bias).view(count, -1, width)
-        hidden = torch.empty(count, 1 + embedded.shape[1], width, dtype=cut.dtype, device=cut.device)
-        hidden[:, 0] = self._class_place
-        torch.add(embedded, self._places, out=hidden[:, 1:])
-        return hidden
+        return self._placed(functional.linear(cut, self._patches, self._bias).view(count, -1, width))

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from simlingo_training.data.images import IMAGENET_MEAN, IMAGENET_STD
 from simlingo_training.inference.decoder import CachedDecoder, LayerWeights
-from simlingo_training.inference.vision import FastVision, VisionLayer
+from simlingo_training.inference.vision import PatchVision, VisionLayer
 from simlingo_training.models.backbone import InternVLBackbone
 from simlingo_training.models.rotary import turn
 
@@ -169,47 +169,42 @@ class VisionSteps:
         )
 
 
-class ProcessorVision(FastVision):
-    """A `FastVision` for float32 on a CPU."""
+class ProcessorVision(PatchVision):
+    """A `PatchVision` for float32 on a CPU."""
 
     def __init__(self, backbone: InternVLBackbone) -> None:
-        """See `FastVision`."""
+        """See `PatchVision`."""
         super().__init__(backbone)
         self._steps = [VisionSteps.of(layer) for layer in self.layers]
-        embeddings = self.tower.embeddings
-        projection = embeddings.patch_embeddings.projection
-        self._patch = int(projection.kernel_size[0])
-        self._patches = normalising_patches(projection.weight, projection.bias)
-        places = embeddings.position_embeddings[0].detach()
-        self._class_place = places[0] + embeddings.cls_token[0, 0].detach()
-        self._places = places[1:]
+        self._patches = normalising_patches(self._projection.weight, self._projection.bias)
 
     @staticmethod
     def supports(backbone: torch.nn.Module) -> bool:
         """Whether a backbone has such a tower, in float32 on a CPU."""
-        if not isinstance(backbone, InternVLBackbone) or not FastVision.supports(backbone):
+        if not isinstance(backbone, InternVLBackbone) or not PatchVision.supports(backbone):
             return False
-        config: Any = backbone.vlm.model.vision_tower.config
         weight = next(backbone.vision_modules()[0].parameters())
-        plain = config.hidden_act == "gelu" and config.use_absolute_position_embeddings
+        plain = backbone.vlm.model.vision_tower.config.hidden_act == "gelu"
         return plain and weight.device.type == "cpu" and weight.dtype == torch.float32
 
     def encode(self, tiles: torch.Tensor) -> torch.Tensor:
         """Tiles (B, T, S, S, 3) uint8 to visual tokens (B, T * P, D)."""
-        count, side, patch = tiles.shape[0] * tiles.shape[1], tiles.shape[2], self._patch
-        grid = side // patch
-        cut = tiles.reshape(count, grid, patch, grid, patch, 3).transpose(2, 3)
-        pixels = cut.to(torch.float32, memory_format=torch.contiguous_format).reshape(count * grid * grid, -1)
-        width = self._places.shape[1]
-        hidden = torch.empty(count, 1 + grid * grid, width)
-        hidden[:, 0] = self._class_place
-        torch.add(self._patches(pixels).view(count, -1, width), self._places, out=hidden[:, 1:])
-        flat = hidden.view(-1, width)
+        embedded = self.embed(tiles)
+        count, _, width = embedded.shape
+        flat = embedded.view(-1, width)
         for layer, steps in zip(self.layers, self._steps):
             flat = steps.output(self._mix(steps, layer.norms[0](flat), count), flat)
             flat = steps.narrow(steps.widen(layer.norms[1](flat)), flat)
         patches = self.tower.layernorm(flat).view(count, -1, width)[:, 1:]
         return self.backbone.project(patches).reshape(len(tiles), -1, self.backbone.width)
+
+    def embed(self, tiles: torch.Tensor) -> torch.Tensor:
+        """See `FastVision.embed`."""
+        count, side, patch = tiles.shape[0] * tiles.shape[1], tiles.shape[2], self._patch
+        grid = side // patch
+        cut = tiles.reshape(count, grid, patch, grid, patch, 3).transpose(2, 3)
+        pixels = cut.to(torch.float32, memory_format=torch.contiguous_format).reshape(count * grid * grid, -1)
+        return self._placed(self._patches(pixels).view(count, grid * grid, -1))
 
     def _mix(self, steps: VisionSteps, normed: torch.Tensor, count: int) -> torch.Tensor:
         """Attention within each tile, before the output product: (count * places, width)."""

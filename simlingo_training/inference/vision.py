@@ -76,3 +76,32 @@ class FastVision:
         mixed = functional.scaled_dot_product_attention(query, key, value)
         result: torch.Tensor = layer.output(mixed.transpose(1, 2).reshape(count, places, width))
         return result
+
+
+class PatchVision(FastVision):
+    """A `FastVision` that adds positions and the class token itself, for passes that have a patch product of their own."""
+
+    def __init__(self, backbone: InternVLBackbone) -> None:
+        """See `FastVision`."""
+        super().__init__(backbone)
+        embeddings = self.tower.embeddings
+        self._projection = embeddings.patch_embeddings.projection
+        self._patch = int(self._projection.kernel_size[0])
+        places = embeddings.position_embeddings[0].detach()
+        self._class_place = places[0] + embeddings.cls_token[0, 0].detach()
+        self._places = places[1:]
+
+    @staticmethod
+    def supports(backbone: nn.Module) -> bool:
+        """Whether a backbone has such a tower, with learnt positions."""
+        if not isinstance(backbone, InternVLBackbone) or not FastVision.supports(backbone):
+            return False
+        return bool(backbone.vlm.model.vision_tower.config.use_absolute_position_embeddings)
+
+    def _placed(self, patches: torch.Tensor) -> torch.Tensor:
+        """Embedded patches (n, places - 1, C) with positions, the class token first: (n, places, C)."""
+        count, places, width = patches.shape
+        hidden = torch.empty(count, 1 + places, width, dtype=patches.dtype, device=patches.device)
+        hidden[:, 0] = self._class_place
+        torch.add(patches, self._places, out=hidden[:, 1:])
+        return hidden
