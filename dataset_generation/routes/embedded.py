@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from dataset_generation.routes.document import Route, routes_text
 from dataset_generation.routes.network import Town
 from dataset_generation.routes.recipes import COLLECTION_ONLY, RECIPES, recipe
-from dataset_generation.routes.search import EVERYWHERE, Candidate, Zone, candidates, is_apart
+from dataset_generation.routes.search import EVERYWHERE, Candidate, Drive, Zone, candidates, is_apart
 from dataset_generation.routes.weather import WEATHERS
 from driving.arguments import positive
 from driving.files import write_text
@@ -182,17 +182,17 @@ class Builder:
         self, spec: RouteSet, name: str, count: int, rank: int, chosen: list[Candidate], forbidden: list[Candidate]
     ) -> list[Candidate]:
         """Places for one type, taken from the towns in turn and as far apart as they allow."""
-        found: list[Candidate] = []
+        found: dict[Drive, Candidate] = {}
         pools: list[list[Candidate]] = []
         for apart, spacing in itertools.product(APART, (*PREFERRED_SPACING, 0.0)):
             if spacing == PREFERRED_SPACING[0]:
                 pools = list(self._pools(spec, name, count, (rank,), forbidden, apart))
             for row in _in_turn(pools):
-                is_new = row.drive not in {other.drive for other in found}
-                if len(found) < count and is_new and is_apart(row, [*chosen, *found], spacing):
-                    found.append(row)
+                drive = row.drive
+                if len(found) < count and drive not in found and is_apart(row, [*chosen, *found.values()], spacing):
+                    found[drive] = row
             if len(found) == count:
-                return found
+                return list(found.values())
         if spec.repeats and found:
             return self._repeated(spec, name, count, rank, forbidden, found)
         raise ValueError(
@@ -201,10 +201,16 @@ class Builder:
         )
 
     def _repeated(
-        self, spec: RouteSet, name: str, count: int, rank: int, forbidden: list[Candidate], found: list[Candidate]
+        self,
+        spec: RouteSet,
+        name: str,
+        count: int,
+        rank: int,
+        forbidden: list[Candidate],
+        found: Mapping[Drive, Candidate],
     ) -> list[Candidate]:
         """The same places with other parameters; a type without parameters drives them again in other weather."""
-        drives = {row.drive: row for row in found}
+        drives = dict(found)
         for repeat in range(1, MOST_REPEATS + 1):
             before = len(drives)
             for row in _in_turn(list(self._pools(spec, name, count, (rank, repeat), forbidden, APART[-1]))):

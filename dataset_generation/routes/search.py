@@ -18,6 +18,9 @@ START_SPACING = 5.0
 #: Shortest and longest routes, metres.
 SHORTEST, LONGEST = 75, 330
 
+Drive = tuple[str, str, bytes, int, str]
+"""Town, type, path, trigger and parameters of a candidate."""
+
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
@@ -40,8 +43,8 @@ class Candidate:
         return yaw_of(self.path.waypoints[self.trigger])
 
     @property
-    def drive(self) -> tuple[str, str, bytes, int, str]:
-        """What tells one drive from another: town, type, path, trigger and parameters."""
+    def drive(self) -> Drive:
+        """What tells one drive from another."""
         return self.town, self.type, self.path.points.tobytes(), self.trigger, str(self.parameters)
 
 
