@@ -370,7 +370,7 @@ class Server:
                 for number, call in enumerate(calls, start=1):
                     writer.write(rpc.pack([rpc.REQUEST, number, *call]))
                 await asyncio.sleep(KEEP_OPEN_S)
-        except OSError as error:
+        except (OSError, asyncio.TimeoutError) as error:  # Two classes before Python 3.11.
             log.warning("the Traffic Manager at %s:%d does not answer: %s", address, port, error)
 
     def delay(self, call: rpc.Call, session: Session) -> float | None:
