@@ -63,7 +63,13 @@ class LiveView:
             lines = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
             writer.write(f"{lines}Cache-Control: no-store\r\nConnection: close\r\n\r\n".encode("latin-1") + body)
             await writer.drain()
-        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError) as error:
+        except (
+            OSError,
+            ValueError,
+            asyncio.IncompleteReadError,
+            asyncio.LimitOverrunError,
+            asyncio.TimeoutError,
+        ) as error:
             log.info("live view: a request failed: %s", error)
         finally:
             writer.close()
