@@ -188,7 +188,7 @@ def test_a_broken_copy_of_the_route_costs_the_index_only_scenario_and_weather(co
 
 def test_clean_moves_failed_and_worse_runs_aside_and_back(copy, capsys):
     good, other = find_runs(copy)
-    again = RunFolder(good.root, good.relative.with_name(good.name[:-8] + "23_59_59"))
+    again = RunFolder(good.root, good.relative.with_name(good.name[:-14] + "12_31_23_59_60"))
     shutil.copytree(good.path, again.path)
     values = json.loads(gzip.decompress(other.results_path.read_bytes()))
     values["scores"] |= {"score_route": 50.0, "score_composed": 50.0}
@@ -204,7 +204,7 @@ def test_clean_moves_failed_and_worse_runs_aside_and_back(copy, capsys):
 
 def test_a_good_old_run_beats_a_bad_new_one(copy):
     good = find_runs(copy)[0]
-    newer = RunFolder(good.root, good.relative.with_name(good.name[:-8] + "23_59_59"))
+    newer = RunFolder(good.root, good.relative.with_name(good.name[:-14] + "12_31_23_59_60"))
     shutil.copytree(good.path, newer.path)
     newer.results_path.unlink()
     assert same_drive(good) == same_drive(newer)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.programs import run_program
 
 COMMANDS = {
     "dataset_generation.verify": ["{root}"],
@@ -28,7 +28,6 @@ COMMANDS = {
 @pytest.mark.parametrize("module", COMMANDS)
 def test_without_a_run_every_command_ends_with_one_message(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     module: str,
     folders: tuple[str, ...],
@@ -37,10 +36,8 @@ def test_without_a_run_every_command_ends_with_one_message(
         (tmp_path / folder).mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
     arguments = [argument.format(root=tmp_path) for argument in COMMANDS[module]]
-    monkeypatch.setattr(sys, "argv", [module, *arguments])
-    monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module(module, run_name="__main__")
+        run_program(module, *arguments)
     assert ended.value.code == 2
     message = capsys.readouterr().err
     assert "error: " in message

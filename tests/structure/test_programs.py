@@ -7,13 +7,12 @@ import contextlib
 import importlib.util
 import io
 import re
-import runpy
-import sys
 from collections.abc import Iterator
 from functools import cache
 
 import pytest
 
+from tests.programs import run_program
 from tests.structure.test_structure import FOLDERS, ROOT
 
 NOT_OURS = {"pip", "pytest", "venv"}
@@ -39,15 +38,9 @@ def programs() -> Iterator[str]:
 @cache
 def help_of(*words: str) -> str:
     """What `python -m WORDS… --help` prints."""
-    printed, argv, known = io.StringIO(), sys.argv, sys.modules.pop(words[0], None)
-    sys.argv = [*words, "--help"]
-    try:
-        with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as ended:
-            runpy.run_module(words[0], run_name="__main__")
-    finally:
-        sys.argv = argv
-        if known is not None:
-            sys.modules[words[0]] = known
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as ended:
+        run_program(*words, "--help")
     assert ended.value.code == 0
     return printed.getvalue()
 
