@@ -3,6 +3,7 @@
 Start it and point agents at it (``start_eval.py policy_server=true`` does both)::
 
     python -m team_code.policy_server --checkpoint outputs/simlingo_tiny/checkpoints/last --port 27500
+    python -m team_code.policy_server --checkpoint outputs/simlingo/checkpoints/last --kernels   # on a GPU
     python start_eval.py agent=simlingo +agent_options.policy_server=127.0.0.1:27500
 
 On the wire a message is a four-byte big-endian length and a MessagePack map. A request holds the observation, the answer the
@@ -341,15 +342,26 @@ class RemotePolicy:
         return bytes(parts)
 
 
-def load_batch_policy(checkpoint: str, device: str, dropout: bool, text_every: int) -> BatchPolicy:
-    """Load a checkpoint of either model.
+def load_batch_policy(
+    checkpoint: str, device: str, dropout: bool = False, text_every: int = 1, kernels: bool = False, most_cars: int = 1
+) -> BatchPolicy:
+    """Load a checkpoint of either model; the options are those of `Policy`.
 
     Raises:
         simlingo_training.models.checkpoint.CheckpointError: If it is neither a SimLingo nor a SimLingo-Base checkpoint.
+        ValueError: If kernels are asked for where none can run.
     """
-    if checkpoints.read_config(checkpoint)["kind"] == BASE_KIND:
+    is_base = checkpoints.read_config(checkpoint)["kind"] == BASE_KIND
+    if kernels and is_base:
+        raise ValueError(f"--kernels runs kernels for SimLingo, and {checkpoint} is a SimLingo-Base; leave it away")
+    if kernels and not (choose_device(device).type == "cuda" and torch.cuda.is_available()):
+        found = "no GPU here" if device == "auto" or not torch.cuda.is_available() else f"--device is {device}"
+        raise ValueError(f"--kernels runs GPU kernels, and there is {found}; leave it away, the answers stay the same")
+    if is_base:
         return BasePolicy.load(checkpoint, device)
-    return Policy.load(checkpoint, device=device, dropout=dropout, text_every=text_every)
+    return Policy.load(
+        checkpoint, device=device, dropout=dropout, text_every=text_every, kernels=kernels, most_cars=most_cars
+    )
 
 
 def main() -> int:
@@ -365,6 +377,9 @@ def main() -> int:
     parser.add_argument(
         "--dropout", action="store_true", help="leave the adapters' dropout on, as the published agent does"
     )
+    parser.add_argument(
+        "--kernels", action="store_true", help="run the product's own GPU kernels instead of compiled ones"
+    )
     parser.add_argument("--max-batch", type=int, help=f"most cars answered together (default: {MAX_BATCH})")
     parser.add_argument(
         "--patience-ms", type=float, default=4.0, help="longest wait for more cars (default: %(default)s)"
@@ -374,8 +389,10 @@ def main() -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:
-        policy = load_batch_policy(arguments.checkpoint, arguments.device, arguments.dropout, arguments.text_every)
         most = arguments.max_batch or MAX_BATCH[choose_device(arguments.device).type]
+        policy = load_batch_policy(
+            arguments.checkpoint, arguments.device, arguments.dropout, arguments.text_every, arguments.kernels, most
+        )
         server = BatchingServer(policy, most, arguments.patience_ms / 1e3)
         asyncio.run(server.serve(arguments.host, arguments.port))
     except (OSError, ValueError) as error:

@@ -95,6 +95,7 @@ class Policy:
         graphs: bool | None = None,
         autotune: bool = False,
         kernels: bool = False,
+        most_cars: int = 1,
     ) -> None:
         """Prepare a checkpoint for inference.
 
@@ -111,6 +112,7 @@ class Policy:
             autotune: Let the compiler try several kernels for each matrix product; starts minutes later.
             kernels: Instead of compiling, run kernels written for this network, whole sentences in one; starts in
                 seconds. Without a GPU the same passes run unrecorded.
+            most_cars: Cars that recorded passes make room for at once; more are answered too, after recording again.
 
         Raises:
             ValueError: If ``text_every`` is below 1.
@@ -128,7 +130,9 @@ class Policy:
         self.model.backbone.to(dtype)
         graphs = self.device.type == "cuda" if graphs is None else graphs
         self.engine = (
-            self._make_recorded_engine() if kernels and not dropout else self._make_engine(dropout, graphs, autotune)
+            self._make_recorded_engine(most_cars)
+            if kernels and not dropout
+            else self._make_engine(dropout, graphs, autotune)
         )
         self.codes = Codes(self.model.heads.num_queries)
         self.short_answer = (*self.tokenizer.encode(WAYPOINTS_ANSWER), self.tokenizer.end_token)
@@ -160,12 +164,12 @@ class Policy:
                 return vision(self.model.backbone).encode  # type: ignore[arg-type]
         return self.model.backbone.encode_tiles
 
-    def _make_recorded_engine(self) -> Engine:
+    def _make_recorded_engine(self, most_cars: int) -> Engine:
         backbone, spec, longest = self.model.backbone, self.settings.tiles, self.settings.max_new_tokens
         parts = backbone.decoder(), backbone.output_layer().weight.detach()
         if self.device.type != "cuda":
-            decoder = CachedDecoder(*parts)
-            return RecordedEngine(self.model, spec, self._encoder(), decoder, self.device, plain, longest)
+            decoder, encode = CachedDecoder(*parts), self._encoder()
+            return RecordedEngine(self.model, spec, encode, decoder, self.device, plain, longest, most_rows=most_cars)
         # These need Triton, which CUDA builds of torch bring.
         from simlingo_training.inference.fused import FusedDecoder, FusedVision
         from simlingo_training.inference.kernels import resize_tiles
@@ -183,6 +187,7 @@ class Policy:
             lambda cached, end_token: SentenceKernel(cached, longest, end_token),
             resize_tiles,
             records_vision,
+            most_cars,
         )
 
     def _prompt_codes(self, prompt: str, visual_tokens: int) -> tuple[tuple[int, ...], bool]:

@@ -3,8 +3,8 @@
 A pass consists of hundreds of small kernels, and launching one costs a host more than running it costs the GPU. A recorded
 graph launches them together, transfers included: inputs wait in page-locked memory, and tokens, path and waypoints come back
 in one piece, the only thing that the host waits for. While the GPU looks at the images, the host prepares the prompt. Shapes
-must be fixed, so the number of new inputs is rounded up to a bucket; the surplus is written into a spare cache place that
-nothing looks at. Without a GPU the same passes run unrecorded, for tests.
+must be fixed, so the numbers of new inputs and of rows are rounded up to those of a few; the surplus is written into a spare
+cache place that nothing looks at. Without a GPU the same passes run unrecorded, for tests.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ Record = Callable[[Replay], Replay]
 BUCKETS = (1, 32, 64, 128, 256, 512, 544, 576, 592, 608, 624, 640, 672, 704, 768, 1024, 1536, 2048)
 """Numbers of new inputs that passes are recorded for."""
 
-PLACES_STEP = 64
-"""Cache places are a multiple of it."""
+ROWS = (1, 2, 4, 8, 16)
+"""Numbers of rows that passes are recorded for: cars that come and go leave these few shapes."""
+
+PLACES_STEP = 256
+"""Cache places are a multiple of it, so that prompts hardly ever outgrow a cache."""
 
 FEW_SENTENCES = 2
 """Up to so many rows it is faster to end their sentences one after the other than to decode them together."""
@@ -43,6 +46,11 @@ NUMBERS = 1 + 4 + 1
 
 ANSWER = 2 * (NUM_PATH_POINTS + NUM_SPEED_WAYPOINTS)
 """Numbers of path and waypoints."""
+
+
+def _rounded(number: int, sizes: Sequence[int]) -> int:
+    """The smallest of some sizes that holds a number; beyond them all the number itself."""
+    return next((size for size in sizes if size >= number), number)
 
 
 def plain(function: Replay) -> Replay:
@@ -143,6 +151,7 @@ class RecordedEngine(Engine):
         make_speaker: MakeSpeaker | None = None,
         resize: Resize | None = None,
         records_vision: bool = True,
+        most_rows: int = 1,
     ) -> None:
         """Prepare; passes are recorded when a shape first comes up.
 
@@ -153,6 +162,7 @@ class RecordedEngine(Engine):
             make_speaker: Makes what ends sentences on the device.
             resize: Resizes on the device; by default the host does.
             records_vision: Whether ``encode`` can be recorded.
+            most_rows: Rows to make room for at once; more make the cache move, and passes have to be recorded again.
         """
         super().__init__(model, spec, encode, decoder, device)
         self.cached = decoder
@@ -165,6 +175,7 @@ class RecordedEngine(Engine):
         self._speeches: dict[int, tuple[Mirror, Mirror, Replay]] = {}
         self._speaker: Speaker | None = None
         self._seen: tuple[int, ...] = ()
+        self._rows, self._most_rows = 0, most_rows
 
     def says_rows(self, count: int, rows: int) -> bool:
         """See `Engine.says_rows`."""
@@ -174,7 +185,7 @@ class RecordedEngine(Engine):
         """See `Engine.look`; returns before the GPU is done."""
         if self._resize is None:
             images = [self._spec.cut(image) for image in images]
-        key = (len(images), *images[0].shape)
+        key = (_rounded(len(images), ROWS), *images[0].shape)
         if any(image.shape != images[0].shape for image in images):
             raise ValueError(f"expected images of one size in a batch, got {[image.shape for image in images]}")
         sight = self._sights.get(key) or self._see(key)
@@ -206,11 +217,11 @@ class RecordedEngine(Engine):
 
     def begin(self, moment: Moment, places: int) -> None:
         """See `Engine.begin`."""
-        self._moment = moment
+        self._moment, self._rows = moment, _rounded(len(moment.speeds), ROWS)
         # One place more is spare.
         places = -(-(places + 1) // PLACES_STEP) * PLACES_STEP
         before = (self.cached.rows, self.cached.places)
-        self.cached.reserve(len(moment.speeds), places)
+        self.cached.reserve(max(self._rows, self._most_rows), places)
         if (self.cached.rows, self.cached.places) != before:
             self._passes.clear()
             self._speeches.clear()
@@ -218,10 +229,9 @@ class RecordedEngine(Engine):
 
     def run(self, spans: Sequence[Span]) -> list[Outcome]:
         """See `Engine.run`."""
-        rows, longest = len(self._moment.speeds), max(len(span.inputs) for span in spans)
-        new = next((bucket for bucket in BUCKETS if bucket >= longest), longest)
+        rows, new = self._rows, _rounded(max(len(span.inputs) for span in spans), BUCKETS)
         # A whole draft, one token too many, and what follows it.
-        checks = self._longest + 2 if any(span.num_checked for span in spans) else 0
+        checks = min(self._longest + 2, new) if any(span.num_checked for span in spans) else 0
         with_features = any(span.start == 0 for span in spans)
         key = (self._seen if with_features else (), rows, new, checks)
         recorded = self._passes.get(key)
@@ -253,7 +263,7 @@ class RecordedEngine(Engine):
                 span.first_checked, span.first_checked + span.num_checked
             )
         moment = self._moment
-        numbers = recorded.numbers.array
+        numbers = recorded.numbers.array[: len(moment.speeds)]
         numbers[:, 0], numbers[:, 1:5], numbers[:, 5] = moment.speeds, moment.points.reshape(-1, 4), moment.told
 
     def _record_pass(self, rows: int, new: int, checks: int, features: torch.Tensor | None) -> _Pass:

@@ -155,6 +155,21 @@ def test_recorded_passes_give_the_same(checkpoint, moments, expected) -> None:
         check(policy.act(moments[0], Session(draft=drafts[0])), expected[0])
 
 
+def test_cars_that_come_and_go_get_the_same_and_record_nothing_anew(checkpoint, moments, expected) -> None:
+    """Three cars run as four rows; what was recorded for a number of rows serves until the end."""
+    policy, recorded = Policy(checkpoint, "cpu", kernels=True, most_cars=4), []
+    policy.engine._record = policy.engine._record_vision = lambda function: recorded.append(function) or function
+    before = 0
+    for turn in range(2):
+        for cars in ([0], [1, 2, 3], [3, 0], [2, 1, 0, 3], [1, 0, 2]):
+            predictions = policy.act_batch([moments[car] for car in cars], [Session() for _ in cars])
+            for car, prediction in zip(cars, predictions, strict=True):
+                check(prediction, expected[car])
+        assert len(recorded) == before or turn == 0
+        before = len(recorded)
+    assert before > 0
+
+
 class CountingSpeaker:
     """Ends sentences as the GPU's kernel does, with the plain decoder."""
 

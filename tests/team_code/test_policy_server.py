@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from simlingo_training.inference import Observation, Prediction, Session
-from team_code import policy_server
+from team_code import policy_benchmark, policy_server
 from team_code.policy_server import BatchingServer, PolicyServerError, RemotePolicy
 
 
@@ -193,3 +194,15 @@ def test_damaged_request_is_refused() -> None:
     del message["prompt"]
     with pytest.raises(ValueError, match="prompt"):
         policy_server.unpack_observation(message)
+
+
+@pytest.mark.parametrize("program", [policy_server.main, policy_benchmark.main])
+def test_kernels_without_a_gpu_are_refused_in_one_line(program, monkeypatch, capsys) -> None:
+    shipped = Path(__file__).parents[2] / "data/checkpoints/simlingo_tiny"
+    monkeypatch.setattr("sys.argv", ["program", "--checkpoint", str(shipped), "--device", "cpu", "--kernels"])
+    try:
+        code = program()
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    assert "--kernels runs GPU kernels, and there is" in capsys.readouterr().err.splitlines()[-1]
