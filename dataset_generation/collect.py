@@ -26,7 +26,7 @@ from jobs.fleet import Fleet, FleetConfig, RouteTask, record_of
 from jobs.journal import JournalBusy
 from jobs.live import LiveView
 from jobs.results import Outcome, RouteResult
-from jobs.servers import ServerError, ServerSpec
+from jobs.servers import CLIENT_PATIENCE_S, ServerError, ServerSpec
 
 AGENT = Path(__file__).resolve().parents[1] / "team_code" / "data_agent.py"
 SPLITS = ("routes_training", "routes_validation")
@@ -144,9 +144,12 @@ class Client:
             *("--routes", first.routes_file, "--routes-subset", ",".join(task.route_id for task in tasks)),
             *("--agent", str(AGENT), "--agent-config", first.routes_file, "--track", "MAP"),
             *("--rules", "collection", "--checkpoint", str(results), "--resume"),
+            *("--wait-for-server", str(CLIENT_PATIENCE_S)),
         ]
         if options.no_traffic:
             arguments.append("--no-traffic")
+        if options.no_lidar:
+            environment["LIDAR_FILES"] = "0"
         if options.extra_pictures:
             environment["SAVE_TF_LABELS"] = "1"
         settings = [f"{name}={value}" for name, value in environment.items()]
@@ -238,6 +241,7 @@ def collect(options: argparse.Namespace) -> int:
         attempts=options.attempts,
         routes_per_job=options.routes_per_job,
         server=server,
+        client_waits=True,
         environment={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
     )
     client = Client(out, {str(file.path): file.folder for file in files}, options)
@@ -273,7 +277,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--profile", choices=EXPERT_PROFILES, default=EXPERT_PROFILES[0], help="of the expert (default: %(default)s)")
     add("--simulator", choices=("embedded", "carla"), default="embedded", help="(default: %(default)s)")
     add("--attempts", type=positive, default=3, help="starts of a route before a crash stands (default: %(default)s)")
-    add("--routes-per-job", type=positive, default=10, help="routes that share one simulator (default: %(default)s)")
+    add(
+        "--routes-per-job",
+        type=positive,
+        help="most routes that share one simulator, fewer towards the end (default: 40, CARLA: 10)",
+    )
     add(
         "--timeout",
         type=float,
@@ -281,6 +289,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="wall seconds the evaluator waits for a tick (default: %(default)s)",
     )
     add("--no-traffic", action="store_true", help="leave out background traffic")
+    add("--no-lidar", action="store_true", help="keep no LiDAR sweeps, which no training here reads: half of the disk")
     add("--extra-pictures", action="store_true", help="also record classes, depth and the road from above")
     add("--executor", choices=("local", "slurm"), default="local", help="(default: %(default)s)")
     add("--slurm", action="append", default=[], metavar="NAME=VALUE", help="submitit option; may be given again")

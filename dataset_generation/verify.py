@@ -1,8 +1,9 @@
 """Check every file of a dataset and say what is broken.
 
-Per run: all frames have all files, frames are numbered without a gap, every JSON file parses and has its keys, pictures have
-the size of the camera and decode, LiDAR files decode, the ego moves between frames as its speed says, the result is
-readable. Runs without a result (the recording was cut off) are listed but are no fault: their frames must be whole.
+Per run: all frames have all files (LiDAR only where the recorder kept it), frames are numbered without a gap, every JSON
+file parses and has its keys, pictures have the size of the camera and decode, LiDAR files decode, the ego moves between
+frames as its speed says, the result is readable. Runs without a result (the recording was cut off) are listed but are no
+fault: their frames must be whole.
 """
 
 from __future__ import annotations
@@ -118,6 +119,16 @@ def _numbers(folder: Path, ending: str) -> set[int]:
     return {int(name[: -len(ending)]) for name in names if name.endswith(ending) and name[: -len(ending)].isdigit()}
 
 
+def recorded_folders(run: RunFolder) -> dict[str, str]:
+    """The folders that a run must have, and what their files end in: all, unless it says that it keeps no LiDAR sweeps.
+
+    Raises:
+        ValueError: If it cannot be read what the run says of itself.
+    """
+    says = read_json(run.settings_path) if run.settings_path.is_file() else {}
+    return {name: ending for name, ending in FOLDERS.items() if name != "lidar" or says.get("lidar_files", True)}
+
+
 def _completeness(run: RunFolder, present: dict[str, set[int]], is_finished: bool) -> Iterable[Fault]:
     """Missing frames. The last frame of a recording that was cut off may lack files."""
     everything = set().union(*present.values())
@@ -125,12 +136,12 @@ def _completeness(run: RunFolder, present: dict[str, set[int]], is_finished: boo
         yield Fault(run.path, "expected recorded frames, there is none")
         return
     last = max(everything)
-    for name, ending in FOLDERS.items():
+    for name in present:
         missing = set(range(last + 1)) - present[name]
         if not is_finished:
             missing -= set(range(last - 12, last + 1))
         for frame in sorted(missing)[:5]:
-            yield Fault(run.path / name / f"{frame_name(frame)}{ending}", "missing")
+            yield Fault(run.path / name / f"{frame_name(frame)}{FOLDERS[name]}", "missing")
         if len(missing) > 5:
             yield Fault(run.path / name, f"{len(missing)} frames are missing in all")
 
@@ -161,10 +172,15 @@ def verify_run(run: RunFolder, quick: bool = False) -> RunReport:
     is_finished = run.results_path.is_file()
     if is_finished and (problem := check_json(read_result)(run.results_path)):
         faults.append(Fault(run.results_path, problem))
-    present = {name: _numbers(run.path / name, ending) for name, ending in FOLDERS.items()}
+    try:
+        folders = recorded_folders(run)
+    except ValueError as error:
+        faults.append(Fault(run.settings_path, str(error).removeprefix(f"{run.settings_path}: ")))
+        folders = FOLDERS
+    present = {name: _numbers(run.path / name, ending) for name, ending in folders.items()}
     faults += _completeness(run, present, is_finished)
     num_files = 0
-    for name, ending in FOLDERS.items():
+    for name, ending in folders.items():
         if quick and name in HEAVY:
             continue
         for frame in sorted(present[name]):

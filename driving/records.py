@@ -878,6 +878,11 @@ class RunFolder:
         """``route.xml``: our recorder's copy of the driven route; absent in the published data."""
         return self.path / "route.xml"
 
+    @property
+    def settings_path(self) -> Path:
+        """``run.json``: how our recorder was set; absent in the published data."""
+        return self.path / "run.json"
+
     def label_folder(self, kind: LabelKind) -> Path:
         """Folder of the run's labels of one kind."""
         return self.root / kind.tree / self.relative / kind.leaf

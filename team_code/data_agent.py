@@ -4,7 +4,8 @@ Environment: ``SAVE_PATH`` is the folder that run folders go to (default `databa
 ``REPETITION`` name them, ``EXPERT_SEED`` draws the augmented camera. ``LIDAR_SWEEP`` is `half` (as published: every tick
 gives half a revolution) or `full` (one revolution per recorded tick, for simulators that measure per tick). A run folder is
 complete when it holds ``results.json.gz``; until then every file in it is whole, so a crash leaves a readable, unfinished
-route. ``SAVE_TF_LABELS=1`` adds pictures of classes, depth and the road from above, see `team_code.recording.optional`.
+route. ``LIDAR_FILES=0`` keeps no LiDAR sweeps; boxes count their points all the same. ``SAVE_TF_LABELS=1`` adds pictures of
+classes, depth and the road from above, see `team_code.recording.optional`.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ class DataAgent(AutoPilot):
         self.run = run_folder(self._town(), name)
         self.run.path.mkdir(parents=True)
         self._full_sweep = os.environ.get("LIDAR_SWEEP", "half") == "full"
+        self._keeps_lidar = os.environ.get("LIDAR_FILES", "1") == "1"
         self._joiner = SweepJoiner()
         self._boxes: BoxRecorder | None = None
         self._painter: BevPainter | None = None
@@ -147,7 +149,8 @@ class DataAgent(AutoPilot):
         submit(partial(write_boxes, run.boxes_path(frame), boxes))
         submit(partial(write_jpeg, run.rgb_path(frame), input_data["rgb"][1]))
         submit(partial(write_jpeg, run.rgb_augmented_path(frame), input_data["rgb_augmented"][1]))
-        submit(partial(write_laz, run.lidar_path(frame), points))
+        if self._keeps_lidar:
+            submit(partial(write_laz, run.lidar_path(frame), points))
         if self._extra_pictures:
             self._write_extra_pictures(frame, input_data, scene, boxes)
 
@@ -237,7 +240,7 @@ class DataAgent(AutoPilot):
             document.append(self._driven.element)
             write_text(self.run.route_path, ElementTree.tostring(document, encoding="unicode"))
         write_json(
-            self.run.path / "run.json",
+            self.run.settings_path,
             {
                 "profile": self.config.profile,
                 "seed": self.seed,
@@ -246,6 +249,7 @@ class DataAgent(AutoPilot):
                 "carla": version("carla"),
                 "simlingo": version("simlingo"),
                 "sensors": self.sensors(),
+                "lidar_files": self._keeps_lidar,
             },
         )
 

@@ -166,6 +166,17 @@ def test_verify_names_every_broken_file(copy, name):
     assert [fault.path for fault in report.faults] == [target]
 
 
+def test_verify_asks_for_lidar_unless_the_run_says_that_it_keeps_none(copy):
+    run = find_runs(copy)[0]
+    shutil.rmtree(run.path / "lidar")
+    assert {fault.path.parent.name for fault in verify.verify_run(run).faults} >= {"lidar"}
+    says = json.loads(run.settings_path.read_text())
+    run.settings_path.write_text(json.dumps({**says, "lidar_files": False}))
+    assert verify.verify_run(run).faults == ()
+    run.settings_path.write_text("{")
+    assert run.settings_path in [fault.path for fault in verify.verify_run(run).faults]
+
+
 def test_an_unreadable_measurement_is_counted_and_skipped_by_the_index(copy):
     path = find_runs(copy)[0].measurement_path(5)
     path.write_bytes(path.read_bytes()[:50])

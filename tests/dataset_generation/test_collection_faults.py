@@ -146,7 +146,7 @@ def test_every_process_may_be_killed(collect: Callable[..., Collection]) -> None
 
 @pytest.mark.usefixtures("slurm_cluster")
 def test_job_array_with_a_killed_job(collect: Callable[..., Collection]) -> None:
-    options = ["--executor", "slurm", "--slurm", "time=10", "--slurm", "cpus_per_task=1"]
+    options = ["--executor", "slurm", "--slurm", "time=10", "--slurm", "cpus_per_task=1", "--no-lidar"]
     collection = collect("--jobs", "2", "--routes-per-job", "1", *options)
     first = collection.until(lambda: collection.journal("submitted"))
     collection.until(collection.frames)
@@ -157,3 +157,4 @@ def test_job_array_with_a_killed_job(collect: Callable[..., Collection]) -> None
     assert len(array) == 1
     assert len(collection.journal("submitted")) >= 3
     assert_clean(collection.out)
+    assert not any((run.path / "lidar").exists() for run in finished_runs(collection.out))
