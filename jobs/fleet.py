@@ -48,7 +48,8 @@ class FleetConfig:
         out: Output folder; holds journal, job folders and results. Running again with the same folder resumes.
         workers: Jobs at a time. A number in the file `workers` inside ``out`` overrides it while running.
         attempts: How often a route may be started before a crash or time-out stands.
-        routes_per_job: Most routes that share one server and one client process.
+        routes_per_job: Most routes that share one server and one client process; None for as many as suit the server.
+        client_waits: Whether clients wait for a server that is not up yet; then both start at the same time.
         server: How simulators are launched; None when the client brings its own.
         hang_timeout_s: Wall time without progress after which a job is killed.
         wall_timeout_s: Wall time limit of one job.
@@ -59,8 +60,9 @@ class FleetConfig:
     out: Path
     workers: int = 2
     attempts: int = 3
-    routes_per_job: int = 10
+    routes_per_job: int | None = None
     server: ServerSpec | None = field(default_factory=ServerSpec)
+    client_waits: bool = False
     hang_timeout_s: float = 180.0
     wall_timeout_s: float = 24 * 3600.0
     environment: dict[str, str] = field(default_factory=dict)
@@ -79,6 +81,16 @@ class RunningJob:
     tasks: list[RouteTask]
     handle: Handle
     started: float
+    records_seen: tuple[int, int] = (0, 0)
+
+    @property
+    def records_version(self) -> tuple[int, int]:
+        """Changes whenever the client replaces its results file."""
+        try:
+            state = results_path(self.folder).stat()
+        except FileNotFoundError:
+            return (0, 0)
+        return (state.st_ino, state.st_mtime_ns)
 
     @property
     def progress(self) -> dict[str, Any] | None:
@@ -185,6 +197,8 @@ class Fleet:
         for job in [job for job in self.running if job.handle.done()]:
             self.running.remove(job)
             self._harvest(job.folder, job.tasks)
+        for job in self.running:
+            self._settle_verdicts(job)
         self._start_jobs()
         return bool(self.running or self.pending)
 
@@ -252,6 +266,7 @@ class Fleet:
             wall_timeout_s=self.config.wall_timeout_s,
             gpu=int(name) % self.config.gpus,
             environment=self.config.environment,
+            client_waits=self.config.client_waits,
         )
         write_json_atomically(folder / "job.json", spec.to_json())
         self._journal.append("job", job=name, keys=[task.key for task in tasks])
@@ -272,9 +287,26 @@ class Fleet:
             and not self.attempts.get(task.key, 0)
         ]
         share = math.ceil(len(self.pending) / max(1, self._workers()))
-        return alike[: max(1, min(self.config.routes_per_job, share))]
+        return alike[: max(1, min(self._most_routes(), share))]
+
+    def _most_routes(self) -> int:
+        """Most routes of one job."""
+        return self.config.routes_per_job or (self.config.server or ServerSpec()).routes_per_start
 
     # -- outcomes --------------------------------------------------------------------------------------------------------
+
+    def _settle_verdicts(self, job: RunningJob) -> None:
+        """Settle what a job has driven to a verdict while it goes on. Anything else can be judged when it has ended."""
+        version = job.records_version
+        if version == job.records_seen:
+            return
+        job.records_seen = version
+        records = read_records(results_path(job.folder))
+        for task in job.tasks:
+            if task.key not in self.results and task.route_id in records:
+                outcome, reason = judge_record(records[task.route_id])
+                if outcome.is_verdict:
+                    self._settle(task, outcome, reason, job=job.folder.name)
 
     def _harvest(self, folder: Path, tasks: Sequence[RouteTask], was_submitted: bool = True) -> None:
         """Settle what a job that has ended left behind. One that was never seen to be submitted costs no route an attempt."""

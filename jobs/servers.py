@@ -22,6 +22,10 @@ class ServerError(RuntimeError):
     """The simulator did not start or did not stay."""
 
 
+CLIENT_PATIENCE_S = 600.0
+"""How long a client that starts together with its server should wait for it: longer than whoever started both."""
+
+
 @dataclass(frozen=True)
 class ServerSpec:
     """How a simulator is launched.
@@ -32,6 +36,8 @@ class ServerSpec:
         ready_timeout_s: Wall time within which it must answer on its RPC port.
         settle_s: Wall time to wait after the port answers (CARLA loads its map after opening the port).
         environment: Further environment variables.
+        routes_per_start: Routes that one process should serve at most. A start costs about as much as a third of a route; the
+            embedded server stays as it is however much it serves, CARLA grows and crashes.
     """
 
     kind: str = "embedded"
@@ -39,11 +45,12 @@ class ServerSpec:
     ready_timeout_s: float = 120.0
     settle_s: float = 0.0
     environment: dict[str, str] = field(default_factory=dict)
+    routes_per_start: int = 40
 
     @classmethod
     def carla(cls, command: tuple[str, ...] = CARLA_COMMAND, ready_timeout_s: float = 180.0) -> ServerSpec:
         """A real CARLA server, found through the environment variable CARLA_ROOT."""
-        return cls("carla", command, ready_timeout_s, settle_s=5.0)
+        return cls("carla", command, ready_timeout_s, settle_s=5.0, routes_per_start=10)
 
     def fill(self, port: int, town: str, seed: int, gpu: int = 0) -> list[str]:
         """The command with its placeholders filled.
@@ -68,26 +75,34 @@ def port_answers(port: int, timeout_s: float = 0.5) -> bool:
         return False
 
 
-def launch(
+def start(
     spec: ServerSpec, port: int, town: str, seed: int, log: Path, token: str, gpu: int = 0
 ) -> subprocess.Popen[bytes]:
-    """Start a server and wait until it answers on its RPC port.
+    """Start a server; `wait_until_ready` tells when it answers.
+
+    Raises:
+        ServerError: If its program cannot be run.
+    """
+    command = spec.fill(port, town, seed, gpu)
+    try:
+        return processes.start(command, log, token, spec.environment)
+    except OSError as error:
+        raise ServerError(f"cannot start the simulator `{' '.join(command)}`: {error}") from error
+
+
+def wait_until_ready(spec: ServerSpec, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Wait until a server answers on its RPC port.
 
     Raises:
         ServerError: If it exits early or stays silent; the message ends with the last lines of its log. The process is gone
             in both cases.
     """
-    command = spec.fill(port, town, seed, gpu)
-    try:
-        process = processes.start(command, log, token, spec.environment)
-    except OSError as error:
-        raise ServerError(f"cannot start the simulator `{' '.join(command)}`: {error}") from error
     answered = processes.wait_until(
         lambda: process.poll() is not None or port_answers(port), spec.ready_timeout_s, interval_s=0.05
     )
     if answered and process.poll() is None:
         time.sleep(spec.settle_s)
-        return process
+        return
     reason = (
         f"ended with {processes.describe_exit(process.returncode)}"
         if process.poll() is not None
@@ -95,3 +110,16 @@ def launch(
     )
     processes.stop(process)
     raise ServerError(f"the simulator {reason}. Its log {log} ends:\n{processes.tail(log)}")
+
+
+def launch(
+    spec: ServerSpec, port: int, town: str, seed: int, log: Path, token: str, gpu: int = 0
+) -> subprocess.Popen[bytes]:
+    """Start a server and wait until it answers on its RPC port.
+
+    Raises:
+        ServerError: As `start` and `wait_until_ready`.
+    """
+    process = start(spec, port, town, seed, log, token, gpu)
+    wait_until_ready(spec, process, port, log)
+    return process

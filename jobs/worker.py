@@ -51,6 +51,8 @@ class JobSpec:
         wall_timeout_s: Wall time after which the job is killed.
         gpu: Index of the graphics card for a server that wants one.
         environment: Further environment variables of the client, with the same placeholders.
+        client_waits: Whether the client waits for a server that is not up yet. It then starts together with the server, if that
+            is ready as soon as it answers.
     """
 
     folder: str
@@ -63,6 +65,7 @@ class JobSpec:
     wall_timeout_s: float = 24 * 3600.0
     gpu: int = 0
     environment: dict[str, str] = field(default_factory=dict)
+    client_waits: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON value; undone by `from_json`."""
@@ -129,14 +132,23 @@ def _run(
     server = None
     if spec.server is not None:
         log = folder / "server.log"
-        server = servers.launch(spec.server, lease.rpc, spec.town, spec.seed, log, token, spec.gpu)
+        server = servers.start(spec.server, lease.rpc, spec.town, spec.seed, log, token, spec.gpu)
         children.append(server)
+        if not _start_together(spec):
+            servers.wait_until_ready(spec.server, server, lease.rpc, log)
     values = {"port": str(lease.rpc), "tm_port": str(lease.traffic_manager), "folder": str(folder.resolve())}
     command = [part.format(**values) for part in spec.client]
     environment = {**KEEP_FREED_MEMORY, **{name: value.format(**values) for name, value in spec.environment.items()}}
     client = processes.start(command, folder / "client.log", token, environment)
     children.append(client)
+    if spec.server is not None and server is not None and _start_together(spec):
+        servers.wait_until_ready(spec.server, server, lease.rpc, log)
     return watch(client, server, spec, folder)
+
+
+def _start_together(spec: JobSpec) -> bool:
+    """Whether the client starts while the server does: it waits by itself, and an answer means that the server is ready."""
+    return spec.client_waits and spec.server is not None and spec.server.settle_s == 0.0
 
 
 def watch(

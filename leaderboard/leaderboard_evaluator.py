@@ -65,6 +65,7 @@ from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 LOG = logging.getLogger(__name__)
 
 LARGE_MAP_DISTANCE_M = 650.0
+SERVER_POLL_S = 0.05
 EXIT_CRASHED = 255
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -94,6 +95,7 @@ class Options:
     record: str
     max_attempts: int
     traffic: bool
+    wait_for_server: float
 
 
 def parse_bool(text: str) -> bool:
@@ -143,6 +145,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="with --resume: how often a route that crashes is begun (default: %(default)s)",
     )
     add("--timeout", type=float, help="seconds of wall clock for any single step; default: 300, Bench2Drive 600")
+    add(
+        "--wait-for-server",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long the server may take to answer at first, for one started at the same time (default: %(default)g)",
+    )
     add("--debug", type=int, default=0, help="1: draw the route; 2: also write live results")
     add("--record", default="", help="folder on the server's machine for CARLA recordings")
     add("--rules", default="leaderboard_2_0", choices=list(RULES_BY_NAME), help="benchmark (default: %(default)s)")
@@ -238,7 +247,10 @@ class LeaderboardEvaluator:
     def _connect(self) -> carla.Client:
         host, port = self.options.host, self.options.port
         advice = f"start one with: python -m carla_server --port {port} --town {self.runs[0].town}"
-        if not server_answers(host, port):
+        waited_until = time.monotonic() + self.options.wait_for_server
+        while not (answers := server_answers(host, port)) and time.monotonic() < waited_until:
+            time.sleep(SERVER_POLL_S)
+        if not answers:
             raise RuntimeError(f"no carla_server or CARLA at {host}:{port}; {advice}")
         client = carla.Client(host, port)
         client.set_timeout(self.options.timeout)

@@ -29,7 +29,7 @@ from typing import Any
 import psutil
 
 from jobs.fleet import PROGRESS_SUFFIX
-from jobs.servers import ServerSpec
+from jobs.servers import CLIENT_PATIENCE_S, ServerSpec
 from jobs.worker import Exit, JobOutcome, JobSpec, run_job
 from leaderboard.benchmark import AGENT, SENSORS
 from leaderboard.utils.route_indexer import index_runs
@@ -186,6 +186,7 @@ def job(driver: Driver, options: argparse.Namespace, folder: Path, route_ids: Se
         *("--traffic-manager-port", "{tm_port}", "--traffic-manager-seed", str(options.seed)),
         *("--routes", str(options.routes), "--routes-subset", ",".join(route_ids), "--track", driver.track),
         *("--agent", str(agent), "--rules", driver.rules, "--checkpoint", str(results)),
+        *("--wait-for-server", str(CLIENT_PATIENCE_S)),
     ]
     if driver.records:
         command += ["--agent-config", str(options.routes)]
@@ -199,7 +200,7 @@ def job(driver: Driver, options: argparse.Namespace, folder: Path, route_ids: Se
     )  # fmt: skip
     environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "EXPERT_SEED": str(options.seed)}
     environment |= {"SAVE_PATH": str(folder / "data" / "simlingo"), "LIDAR_SWEEP": "full"}
-    return replace(spec, environment=environment)
+    return replace(spec, environment=environment, client_waits=True)
 
 
 def stages(routes: Sequence[dict[str, Any]], ticks: int) -> dict[str, float]:

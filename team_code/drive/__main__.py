@@ -99,9 +99,17 @@ def evaluator_command(arguments: argparse.Namespace, lease: ports.PortLease, con
         "--checkpoint": folder / "results.json",
         "--rules": "bench2drive",
         "--timeout": PATIENCE_S,
+        "--wait-for-server": servers.CLIENT_PATIENCE_S,
     }
     pairs = [str(text) for pair in options.items() for text in pair]
     return [sys.executable, "-m", "leaderboard.leaderboard_evaluator", *pairs]
+
+
+def start_driver(
+    arguments: argparse.Namespace, lease: ports.PortLease, config: Path, folder: Path, token: str
+) -> subprocess.Popen[bytes]:
+    """Start the evaluator with the live agent."""
+    return processes.start(evaluator_command(arguments, lease, config, folder), folder / "evaluator.log", token)
 
 
 def wait_for_page(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -130,7 +138,10 @@ def drive(arguments: argparse.Namespace, folder: Path) -> None:
         spec = servers.ServerSpec(command=(*servers.EMBEDDED_COMMAND, "--view", str(view)))
         try:
             print("Starting the simulator …", flush=True)
-            children.append(servers.launch(spec, lease.rpc, towns[0], arguments.seed, folder / "simulator.log", token))
+            log = folder / "simulator.log"
+            children.append(servers.start(spec, lease.rpc, towns[0], arguments.seed, log, token))
+            children.append(start_driver(arguments, lease, config, folder, token))
+            servers.wait_until_ready(spec, children[0], lease.rpc, log)
             _drive_on(arguments, lease, config, folder, token, children)
         finally:
             for child in reversed(children):
@@ -146,12 +157,10 @@ def _drive_on(
     token: str,
     children: list[subprocess.Popen[bytes]],
 ) -> None:
-    """Drive all routes, and again, for ever."""
-    log, quick_ends, opened = folder / "evaluator.log", 0, False
-    while quick_ends <= MOST_QUICK_ENDS:
-        started = time.monotonic()
-        driver = processes.start(evaluator_command(arguments, lease, config, folder), log, token)
-        children[1:] = [driver]
+    """Drive all routes, and again, for ever; the first round has begun."""
+    log, quick_ends, opened, started = folder / "evaluator.log", 0, False, time.monotonic()
+    while True:
+        driver = children[1]
         wait_for_page(arguments.port, driver, log)
         if not opened:
             opened = True
@@ -166,7 +175,10 @@ def _drive_on(
                 f"the simulator ended with {processes.describe_exit(children[0].returncode)}; its log ends:\n"
                 + processes.tail(folder / "simulator.log")
             )
-    raise RuntimeError(f"the drive ends again and again; its log {log} ends:\n{processes.tail(log)}")
+        if quick_ends > MOST_QUICK_ENDS:
+            raise RuntimeError(f"the drive ends again and again; its log {log} ends:\n{processes.tail(log)}")
+        started = time.monotonic()
+        children[1:] = [start_driver(arguments, lease, config, folder, token)]
 
 
 def main() -> int:

@@ -48,7 +48,7 @@ class EvalConfig:
         gpus: Graphics cards that the jobs are spread over.
         attempts: How often a route may be started before a crash stands.
         retry: Drive routes again that crashed or timed out in an earlier run in the same folder.
-        routes_per_job: Most routes that share one simulator process.
+        routes_per_job: Most routes that share one simulator process; null for 40, or 10 of CARLA's.
         hang_timeout_s: Wall time without a tick after which a job is killed.
         wall_timeout_s: Wall time limit of one job.
         cluster: `local` processes or `slurm` jobs.
@@ -74,7 +74,7 @@ class EvalConfig:
     gpus: int = 1
     attempts: int = 3
     retry: bool = False
-    routes_per_job: int = 10
+    routes_per_job: int | None = None
     hang_timeout_s: float = 180.0
     wall_timeout_s: float = 86400.0
     cluster: str = "local"
@@ -97,7 +97,7 @@ class EvalConfig:
             ("attempts", self.attempts),
             ("routes_per_job", self.routes_per_job),
         ):
-            if number < 1:
+            if number is not None and number < 1:
                 raise ValueError(f"{name} is at least 1; got {number}")
         if self.policy_server and self.cluster == "slurm":
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -13,7 +14,7 @@ from driving.files import write_text
 from jobs.executors import Executor, LocalExecutor, SlurmExecutor
 from jobs.fleet import ClientCommand, Fleet, FleetConfig, RouteTask
 from jobs.processes import usable_cores
-from jobs.servers import ServerSpec
+from jobs.servers import CLIENT_PATIENCE_S, ServerSpec
 from leaderboard.utils.route_parser import RouteParser
 from team_code.agent_config import AgentConfig
 from team_code.evaluation.config import EvalConfig
@@ -75,6 +76,7 @@ def client_command(config: EvalConfig) -> ClientCommand:
             "--agent-config": argument,
             "--checkpoint": str(results),
             "--rules": config.rules,
+            "--wait-for-server": str(CLIENT_PATIENCE_S),
         }
         pairs = [text for name, value in options.items() for text in (name, value)]
         return (sys.executable, "-m", "leaderboard.leaderboard_evaluator", *pairs)
@@ -87,7 +89,7 @@ def server_spec(config: EvalConfig) -> ServerSpec:
     spec = ServerSpec() if config.simulator == "embedded" else ServerSpec.carla()
     if not config.launch:
         return spec
-    return ServerSpec(spec.kind, tuple(config.launch), spec.ready_timeout_s, spec.settle_s)
+    return replace(spec, command=tuple(config.launch))
 
 
 def executor(config: EvalConfig) -> Executor:
@@ -107,6 +109,7 @@ def make_fleet(config: EvalConfig) -> Fleet:
         attempts=config.attempts,
         routes_per_job=config.routes_per_job,
         server=server_spec(config),
+        client_waits=True,
         hang_timeout_s=config.hang_timeout_s,
         wall_timeout_s=config.wall_timeout_s,
         environment={"SAVE_PATH": "{folder}/drive", "OMP_NUM_THREADS": str(threads)},

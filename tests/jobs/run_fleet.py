@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jobs.executors import Executor, LocalExecutor
 from jobs.fleet import Fleet, FleetConfig, RouteTask
@@ -29,7 +30,7 @@ def make_fleet(
     hang_timeout_s: float = 20.0,
     executor: Executor | None = None,
     policy: str = "",
-    **changes: int,
+    **changes: int | None,
 ) -> Fleet:
     plan = json.dumps(behaviours).replace("{", "{{").replace("}", "}}")
 
@@ -38,7 +39,7 @@ def make_fleet(
         return (sys.executable, FAKES, "client", str(results), ids, plan, "{port}", policy)
 
     tasks = [RouteTask(f"seed1/{index}", str(index), "routes.xml", "Mini01", 1) for index in range(routes)]
-    spread = {"workers": 2, "attempts": 2, "routes_per_job": 4, **changes}
+    spread: dict[str, Any] = {"workers": 2, "attempts": 2, "routes_per_job": 4, **changes}
     config = FleetConfig(out, server=server, hang_timeout_s=hang_timeout_s, **spread)
     return Fleet(config, tasks, client, executor or LocalExecutor())
 

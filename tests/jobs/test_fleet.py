@@ -8,18 +8,22 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from jobs import processes
-from jobs.executors import LocalExecutor
+from jobs.executors import Handle, LocalExecutor
 from jobs.fleet import Fleet, FleetConfig, RouteTask, record_of
 from jobs.journal import Journal, JournalBusy
 from jobs.kept import KeptService, ServiceError
 from jobs.ports import PortLease, is_free, lease_ports
 from jobs.results import Outcome, RouteResult
+from jobs.servers import ServerSpec
+from jobs.worker import Exit, JobSpec, run_job
 from tests.jobs.fakes import Asker
 from tests.jobs.run_fleet import make_fleet, policy_service, server_spec
 
@@ -57,6 +61,70 @@ def test_verdicts_and_crashes_are_kept_apart(tmp_path: Path) -> None:
     assert attempts["seed1/4"] == 2
     assert attempts["seed1/0"] == attempts["seed1/3"] == 1
     assert "SIGSEGV" in next(result.reason for result in results if result.key == "seed1/1")
+
+
+def test_verdicts_count_while_their_job_goes_on(tmp_path: Path) -> None:
+    fleet = make_fleet(tmp_path, 3, {"1": "once", "2": "long"}, server_spec("good"), workers=1)
+    seen: set[tuple[str, int]] = set()
+
+    def watch(fleet: Fleet) -> None:
+        seen.update((job.folder.name, len(fleet.results)) for job in fleet.running)
+
+    results = fleet.run(watch, interval_s=0.02)
+    assert ("0000", 1) in seen, "the first route counts before the job that drives it has ended"
+    assert {result.outcome for result in results} == {Outcome.FINISHED}
+    assert {result.key: result.attempts for result in results} == {"seed1/0": 1, "seed1/1": 2, "seed1/2": 1}
+    events = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    assert Counter(event["key"] for event in events if event["event"] == "outcome") == dict.fromkeys(
+        outcomes(results), 1
+    )
+
+
+class Waiting:
+    """An executor whose jobs never begin."""
+
+    def submit(self, folders: Sequence[Path]) -> list[Handle]:
+        return [self for _ in folders]
+
+    def attach(self, folder: Path, reference: str) -> Handle | None:
+        return self
+
+    def done(self) -> bool:
+        return False
+
+    def cancel(self) -> None:
+        pass
+
+    def reference(self) -> str:
+        return "waiting"
+
+
+@pytest.mark.parametrize(
+    ("server", "routes", "sizes"),
+    [
+        (ServerSpec(), 200, [40, 40, 40]),
+        (ServerSpec(), 30, [10, 10, 10]),
+        (ServerSpec(), 2, [1, 1]),
+        (ServerSpec.carla(), 200, [10, 10, 10]),
+    ],
+)
+def test_jobs_are_as_large_as_suits_the_server_and_leave_work_for_all(
+    tmp_path: Path, server: ServerSpec, routes: int, sizes: list[int]
+) -> None:
+    fleet = make_fleet(tmp_path, routes, {}, server, executor=Waiting(), workers=3, routes_per_job=None)
+    fleet.step()
+    assert [len(job.tasks) for job in fleet.running] == sizes
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_client_that_waits_starts_with_its_server_and_ends_with_it(tmp_path: Path, waits: bool) -> None:
+    started = tmp_path / "started"
+    client = (sys.executable, "-c", f"import time; open({str(started)!r}, 'w'); time.sleep(60)")
+    server = replace(server_spec("never", 3.0), settle_s=0.0)
+    spec = JobSpec(str(tmp_path), server, client, "Mini01", 1, str(tmp_path / "progress"), client_waits=waits)
+    assert run_job(spec).exit is Exit.SERVER_FAILED
+    assert started.exists() == waits
+    assert leftovers(tmp_path) == []
 
 
 def test_a_route_given_twice_is_refused_by_name(tmp_path: Path) -> None:
