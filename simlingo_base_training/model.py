@@ -112,8 +112,9 @@ class SimLingoBase(nn.Module):
         """Predict path and waypoints; ``token_losses`` of the result is empty."""
         tokens = self.input_tokens(tiles, speed, target_points)
         hidden = self.decoder(inputs_embeds=tokens, use_cache=False).last_hidden_state
-        path, waypoints = self.heads(hidden[:, -self.heads.num_queries :], speed.reshape(-1))
-        return ModelOutput(path, waypoints, hidden.new_zeros(0), hidden)
+        states = hidden[:, -self.heads.num_queries :]
+        path, waypoints = self.heads(states, speed.reshape(-1))
+        return ModelOutput(path, waypoints, hidden.new_zeros(0), states, hidden.new_zeros(0, hidden.shape[2]))
 
 
 def without_padding(features: torch.Tensor) -> torch.Tensor:

@@ -123,7 +123,7 @@ def prepared_model(arguments: argparse.Namespace) -> Checkpoint:
     if arguments.fused:
         fuse(backbone, arguments.shared_dropout)
     if arguments.compile:
-        backbone.compile_layers(arguments.memory_budget, arguments.recompute_pointwise)
+        backbone.compile_layers(arguments.memory_budget, arguments.recompute_pointwise, arguments.keep_activations)
     return checkpoint
 
 
@@ -173,6 +173,8 @@ TRAIN_SETTINGS = (
     "precision",
     "kernel",
     "memory_budget",
+    "recompute_pointwise",
+    "keep_activations",
 )
 
 
@@ -202,6 +204,7 @@ VARIANTS = (
     "--compile --fused --recompute-pointwise",
     "--compile --fused --recompute-pointwise --kernel cudnn",
     "--compile --fused --recompute-pointwise --shared-dropout --kernel cudnn",
+    "--compile --fused --recompute-pointwise --keep-activations --shared-dropout --kernel cudnn",
 )
 """Ways to train that are compared by ``sweep``."""
 
@@ -339,6 +342,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--recompute-pointwise", action="store_true", help="compiled vision layers compute norms and activations again"
     )
+    parser.add_argument("--keep-activations", action="store_true", help="of these keep results of activation functions")
     parser.add_argument("--shared-dropout", action="store_true", help="one dropout mask for adapters of one input")
     parser.add_argument("--length-window", type=int, default=1, help="batches filled by length together, for loader")
     parser.add_argument("--pad-multiple", type=int, default=1, help="rows are padded to a multiple of it, for loader")

@@ -377,7 +377,7 @@ def prepare(backbone: Backbone, settings: TrainSettings) -> None:
     if trainer.fused_layers:
         fuse(backbone, settings.model.lora.shared_dropout)
     if trainer.compile:
-        backbone.compile_layers(trainer.memory_budget, trainer.recompute_pointwise)
+        backbone.compile_layers(trainer.memory_budget, trainer.recompute_pointwise, trainer.keep_activations)
     if trainer.checkpoint_activations:
         backbone.checkpoint_activations()
 

@@ -118,8 +118,8 @@ def said_tokens(model: Any, output: ModelOutput, batch: Batch, row: int) -> list
     """Most likely tokens of one row, each after the true ones before it."""
     if not output.token_losses.numel():
         return []
-    mine = batch.inputs.supervised[:, batch.inputs.supervised[0] == row]
-    return model.token_scores(output.hidden, mine).argmax(-1).tolist()
+    mine = output.token_states[batch.inputs.supervised[0] == row]
+    return model.backbone.output_layer()(mine).argmax(-1).tolist()
 
 
 class DrawPredictions(pl.Callback):

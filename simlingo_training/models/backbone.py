@@ -7,6 +7,7 @@ model, V vocabulary rows, S tile side in pixels.
 from __future__ import annotations
 
 import json
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 import torch._functorch.config as functorch_config
 from torch import nn
+from torch.utils.checkpoint import CheckpointPolicy
 from transformers import AutoConfig, InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -75,22 +77,36 @@ class Backbone(nn.Module, ABC):
         output = self.decoder()(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
         return output.last_hidden_state
 
+    def decode_at(self, embeddings: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """What `decode` makes of embeddings (B, N, D), but only at places (m,) of its flattened rows: (m, D). Fused layers
+        leave out of the last layer what nobody reads."""
+        decoder = self.decoder()
+        if getattr(decoder, "reads_places", False):
+            return decoder(inputs_embeds=embeddings, places=places).last_hidden_state
+        return self.decode(embeddings).flatten(0, 1).index_select(0, places)
+
     def checkpoint_activations(self) -> None:
         """Recompute activations of the vision tower in the backward pass instead of keeping them."""
         self.vision_modules()[0].gradient_checkpointing_enable()  # type: ignore[operator]
 
-    def compile_layers(self, memory_budget: float = 1.0, recompute_pointwise: bool = False) -> None:
+    def compile_layers(
+        self, memory_budget: float = 1.0, recompute_pointwise: bool = False, keep_activations: bool = False
+    ) -> None:
         """Compile every layer of vision tower and decoder on its own: they are alike, so the compiler works once.
 
         Args:
             memory_budget: Share of the activations that may be kept for the backward pass.
             recompute_pointwise: Compute norms and activation functions of the vision tower again there, although a matrix
                 product needs their result; the compiler would keep it.
+            keep_activations: Of these keep what the activation functions of fused layers return.
         """
         tower, projector = self.vision_modules()
         for module in (tower, projector, self.decoder()):
             is_vision = module is not self.decoder()
-            backend = partial(_compiled, budget=memory_budget, keep=not (recompute_pointwise and is_vision))
+            recomputes = recompute_pointwise and is_vision
+            backend = partial(
+                _compiled, budget=memory_budget, keep=not recomputes, keep_activations=recomputes and keep_activations
+            )
             layers: list[nn.Module] = [p for p in module.modules() if isinstance(p, GradientCheckpointingLayer)]
             for part in (layers or [module]) + self.other_parts(module):
                 part.compile(backend=backend)
@@ -117,12 +133,22 @@ class Backbone(nn.Module, ABC):
         return next(self.vision_modules()[0].parameters()).dtype
 
 
-def _compiled(graph: Any, inputs: Any, budget: float, keep: bool) -> Any:
+def _compiled(graph: Any, inputs: Any, budget: float, keep: bool, keep_activations: bool) -> Any:
     """Compile a graph by Inductor; see `Backbone.compile_layers`."""
     from torch._inductor.compile_fx import compile_fx
 
+    if keep_activations:
+        for node in graph.graph.nodes:
+            if node.target == "to" and _is_function(node.args[0]):
+                node.meta["recompute"] = CheckpointPolicy.MUST_SAVE
     with functorch_config.patch(activation_memory_budget=budget, ban_recompute_materialized_backward=keep):
         return compile_fx(graph, inputs)
+
+
+def _is_function(node: Any) -> bool:
+    """Whether a node of a graph is the result of an autograd function; its conversion ends `models.fused.gelu`."""
+    source = node.args[0] if node.target is operator.getitem else node
+    return "autograd_function_apply" in str(source.target)
 
 
 class InternVLBackbone(Backbone):

@@ -9,6 +9,8 @@ The parameters stay where they are; only the order of the arithmetic changes:
   matrices in one product;
 * compiled layers drop out by a hash of the place, several times as fast as by torch's random numbers, and take an approximation
   of the error function for GELU of narrow numbers that is far more exact than these;
+* keys without a constant, and that of the values in the output's: attention is the same, with two gradients less to sum up;
+* the last decoder layer ends at the places that somebody reads;
 * the per-channel scale of a vision branch multiplies the small weight matrix instead of the large activation, which then need
   not be kept for the scale's gradient;
 * what a vision branch adds is added where the next one reads it;
@@ -54,7 +56,9 @@ def fuse(backbone: Backbone, shared_dropout: bool) -> int:
             layer.forward = MethodType(_decoder_layer, layer)
             changed += 1
     if changed and changed == len(backbone.decoder().layers):  # type: ignore[arg-type]
-        backbone.decoder().forward = MethodType(_decoder, backbone.decoder())
+        decoder: Any = backbone.decoder()
+        decoder.forward = MethodType(_decoder, decoder)
+        decoder.reads_places = True
     tower: Any = backbone.vision_modules()[0]
     if isinstance(backbone, InternVLBackbone) and not tower.config.use_qk_norm:
         patches = tower.embeddings.patch_embeddings
@@ -96,19 +100,34 @@ def vision_layer(
     count, places, width = hidden.shape
     if update is not None:
         hidden = hidden + update
-    parts = linears((attention.q_proj, attention.k_proj, attention.v_proj), layer.layernorm_before(hidden))
+    parts, bias = _query_key_value(attention, layer.layernorm_before(hidden))
     query, key, value = (part.view(count, places, attention.num_heads, -1).transpose(1, 2) for part in parts)
     mixed = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(count, places, width)
-    hidden = hidden + scaled_linear(attention.projection_layer, layer.lambda_1, mixed)
+    hidden = hidden + scaled_linear(attention.projection_layer.weight, bias, layer.lambda_1, mixed)
     inner = layer.mlp.fc1(layer.layernorm_after(hidden))
     is_gelu = layer.mlp.config.hidden_act == "gelu" and inner.dtype != torch.float32
     inner = gelu(inner) if is_gelu and torch.compiler.is_compiling() else layer.mlp.activation_fn(inner)
-    return hidden, scaled_linear(layer.mlp.fc2, layer.lambda_2, inner)
+    return hidden, scaled_linear(layer.mlp.fc2.weight, layer.mlp.fc2.bias, layer.lambda_2, inner)
+
+
+def _query_key_value(attention: Any, inputs: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+    """Query, key and value of a vision layer, and the bias of the output behind them.
+
+    The shares of an attention sum to one, so what is added to all values comes out as it is and passes the output matrix; what
+    is added to all keys raises all scores of a query alike, which changes no share. Sums of gradients over all places, which
+    the biases of both would need, become a product with one row, and zero.
+    """
+    layers = (attention.q_proj, attention.k_proj, attention.v_proj)
+    output, biases = attention.projection_layer, [layer.bias for layer in layers]
+    if biases[0] is None or torch.is_autocast_enabled(inputs.device.type):
+        return linears(layers, inputs), output.bias
+    parts = _apply_linears(inputs, [layer.weight for layer in layers], [biases[0], None, None], 0)
+    return parts, output.bias + functional.linear(biases[2], output.weight) + 0 * biases[1]
 
 
 def gelu(inputs: torch.Tensor) -> torch.Tensor:
     """``x * normal distribution function of x`` of narrow numbers, computed in float32."""
-    result: torch.Tensor = _Gelu.apply(inputs)
+    result: torch.Tensor = _Gelu.apply(inputs).to(inputs.dtype)
     return result
 
 
@@ -118,14 +137,14 @@ class _Gelu(torch.autograd.Function):
         ctx.save_for_backward(inputs)
         wide = inputs.float()
         beyond, _ = _normal(wide)
-        return (wide.relu() - wide.abs() * beyond).to(inputs.dtype)
+        return wide.relu() - wide.abs() * beyond
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         (inputs,) = ctx.saved_tensors
         wide = inputs.float()
         beyond, density = _normal(wide)
-        return (gradient.float() * (torch.where(wide > 0, 1 - beyond, beyond) + wide * density)).to(inputs.dtype)
+        return (gradient * (torch.where(wide > 0, 1 - beyond, beyond) + wide * density)).to(inputs.dtype)
 
 
 def _normal(wide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -141,21 +160,27 @@ def _normal(wide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return 0.5 * series * falls, falls / math.sqrt(2 * math.pi)
 
 
-def scaled_linear(linear: nn.Linear, scale: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+def scaled_linear(weight: torch.Tensor, bias: torch.Tensor, scale: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
     """``scale * linear(inputs)`` with the scale (D,) on the weights."""
-    bias = None if linear.bias is None else scale * linear.bias
-    return functional.linear(inputs, scale[:, None] * linear.weight, bias)
+    return functional.linear(inputs, scale[:, None] * weight, scale * bias)
 
 
-def _decoder(decoder: Any, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any) -> Any:
-    """Layers and norm of a decoder; with a mask, a cache or anything else its own pass, which looks at the values of the
-    positions and so has the processor wait for the GPU."""
+def _decoder(
+    decoder: Any,
+    *args: Any,
+    inputs_embeds: torch.Tensor | None = None,
+    places: torch.Tensor | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Layers and norm of a decoder, of all places or of some, see `Backbone.decode_at`; with a mask, a cache or anything else
+    its own pass, which looks at the values of the positions and so has the processor wait for the GPU."""
     if inputs_embeds is None or args or any(value is not None and value is not False for value in kwargs.values()):
         return type(decoder).forward(decoder, *args, inputs_embeds=inputs_embeds, **kwargs)
     angles = decoder.rotary_emb(inputs_embeds, torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)[None])
     hidden = inputs_embeds
-    for layer in decoder.layers:
+    for layer in decoder.layers[:-1]:
         hidden = layer(hidden, position_embeddings=angles)
+    hidden = decoder.layers[-1](hidden, position_embeddings=angles, places=places)
     return BaseModelOutputWithPast(last_hidden_state=decoder.norm(hidden))
 
 
@@ -165,18 +190,23 @@ def _decoder_layer(
     attention_mask: torch.Tensor | None = None,
     past_key_values: Any = None,
     position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+    places: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> torch.Tensor:
     """One decoder layer; with a mask or a cache its own pass."""
     if attention_mask is None and past_key_values is None and position_embeddings is not None:
-        return decoder_layer(layer, hidden_states, position_embeddings, layer.shares_dropout)
+        return decoder_layer(layer, hidden_states, position_embeddings, layer.shares_dropout, places)
     kwargs |= {"past_key_values": past_key_values, "position_embeddings": position_embeddings}
     result: torch.Tensor = type(layer).forward(layer, hidden_states, attention_mask=attention_mask, **kwargs)
     return result
 
 
 def decoder_layer(
-    layer: Any, hidden: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor], shared_dropout: bool
+    layer: Any,
+    hidden: torch.Tensor,
+    angles: tuple[torch.Tensor, torch.Tensor],
+    shared_dropout: bool,
+    read: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """One causal decoder layer.
 
@@ -185,9 +215,10 @@ def decoder_layer(
         hidden: (B, N, D).
         angles: Cosine and sine (B or 1, N, head size) of the rotary positions.
         shared_dropout: See `fuse`.
+        read: (m,) places of the flattened rows whose result is wanted; None for all.
 
     Returns:
-        (B, N, D).
+        (B, N, D), or (m, D).
     """
     attention, mlp = layer.self_attn, layer.mlp
     count, places, _ = hidden.shape
@@ -198,7 +229,10 @@ def decoder_layer(
     mixed = functional.scaled_dot_product_attention(
         turn(query, cos, sin), turn(key, cos, sin), value, is_causal=True, enable_gqa=query.shape[1] != key.shape[1]
     )
-    (output,) = adapted((attention.o_proj,), mixed.transpose(1, 2).reshape(count, places, -1), shared_dropout)
+    mixed = mixed.transpose(1, 2).reshape(count, places, -1)
+    if read is not None:
+        mixed, hidden = (part.flatten(0, 1).index_select(0, read) for part in (mixed, hidden))
+    (output,) = adapted((attention.o_proj,), mixed, shared_dropout)
     hidden = hidden + output
     gate, up = adapted((mlp.gate_proj, mlp.up_proj), layer.post_attention_layernorm(hidden), shared_dropout)
     (output,) = adapted((mlp.down_proj,), mlp.act_fn(gate) * up, shared_dropout)

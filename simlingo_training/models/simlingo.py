@@ -51,13 +51,15 @@ class ModelOutput:
         path: (B, 20, 2) metres, None without path queries.
         speed_waypoints: (B, 10, 2) metres.
         token_losses: (n,) cross-entropy at the supervised positions, float32; empty where there is no text.
-        hidden: (B, L + Q, D) after the final norm, in row layout.
+        query_states: (B, Q, D) hidden states of the queries, after the final norm.
+        token_states: (n, D) those at the supervised positions.
     """
 
     path: torch.Tensor | None
     speed_waypoints: torch.Tensor
     token_losses: torch.Tensor
-    hidden: torch.Tensor
+    query_states: torch.Tensor
+    token_states: torch.Tensor
 
 
 class SimLingo(nn.Module):
@@ -127,24 +129,25 @@ class SimLingo(nn.Module):
         order = row_order(lengths, text.shape[1], queries.shape[1])
         return rows.gather(1, order[..., None].expand(-1, -1, rows.shape[2]))
 
-    def query_states(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Hidden states (B, L + Q, D) to those of the queries (B, Q, D)."""
-        places = lengths[:, None] + torch.arange(self.heads.num_queries, device=hidden.device)
-        return hidden.gather(1, places[..., None].expand(-1, -1, hidden.shape[2]))
+    def read_places(self, batch: ModelInput) -> torch.Tensor:
+        """Where hidden states are read: places (B * Q + n,) in flattened rows (B, L + Q), those of the queries first."""
+        queries = torch.arange(self.heads.num_queries, device=batch.lengths.device)
+        length = batch.ids.shape[1] + len(queries)
+        starts = length * torch.arange(len(batch.ids), device=batch.lengths.device)
+        row, position = batch.supervised
+        return torch.cat([((starts + batch.lengths)[:, None] + queries).flatten(), length * row + position])
 
     def forward(self, batch: ModelInput) -> ModelOutput:
         """Teacher-forced pass."""
         text = self.embed_text(batch.ids, batch.tiles, batch.target_points)
         queries = self.queries(batch.ids, batch.speed, batch.target_points)
-        hidden = self.backbone.decode(self.append_queries(text, batch.lengths, queries))
-        path, speed_waypoints = self.heads(self.query_states(hidden, batch.lengths), batch.speed)
-        states = hidden[batch.supervised[0], batch.supervised[1]]
-        losses = token_losses(states, self.backbone.output_layer(), batch.targets)
-        return ModelOutput(path, speed_waypoints, losses, hidden)
-
-    def token_scores(self, hidden: torch.Tensor, supervised: torch.Tensor) -> torch.Tensor:
-        """Scores (n, V) of the tokens behind the positions ``supervised`` (2, n) of hidden states (B, L + Q, D)."""
-        return self.backbone.output_layer()(hidden[supervised[0], supervised[1]])
+        rows = self.append_queries(text, batch.lengths, queries)
+        read = self.backbone.decode_at(rows, self.read_places(batch))
+        count = queries.shape[0] * queries.shape[1]
+        query_states, token_states = read[:count].view(*queries.shape[:2], -1), read[count:]
+        path, speed_waypoints = self.heads(query_states, batch.speed)
+        losses = token_losses(token_states, self.backbone.output_layer(), batch.targets)
+        return ModelOutput(path, speed_waypoints, losses, query_states, token_states)
 
 
 def fill(embeddings: torch.Tensor, places: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -71,7 +71,7 @@ def test_features_tokens_states_and_predictions(model, recorded, inputs):
         close(model.encode_tiles(inputs[0])[0], recorded["pooled_features_sample0"])
         close(model.input_tokens(*inputs), recorded["llm_inputs"])
         output = model(*inputs)
-    close(output.hidden, recorded["final_hidden"])
+    close(output.query_states, recorded["final_hidden"][:, -model.heads.num_queries :])
     close(output.path, recorded["route_prediction"])
     close(output.speed_waypoints, recorded["speed_wps_prediction"])
 

@@ -1,11 +1,13 @@
 """Other backbones, other packings of decoders, and the fused way to compute layers: against transformers and the plain way."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch._dynamo.backends.debugging import aot_eager_decomp_partition
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
 from simlingo_training.config import LoraSettings, ModelSettings
@@ -30,10 +32,10 @@ def smolvlm(**changes):
 
 
 def shake(model):
-    """Adapters begin without effect; give them one."""
+    """Adapters and biases begin without effect; give them one."""
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
-        if "lora_B" in name or "lambda_" in name:
+        if "lora_B" in name or "lambda_" in name or name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.2)
 
 
@@ -248,6 +250,37 @@ def test_fused_layers_give_the_same_losses_and_gradients(lora, shared):
     assert set(found) == set(expected)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_compiled_vision_keeps_what_it_is_told_to_keep_and_gives_the_same_gradients(monkeypatch):
+    """Norms and activations again, norms alone, nothing: what a layer keeps for its gradient grows, the gradient stays."""
+    # Dividing the graph is tested; what is made of the parts is the compiler's affair, and takes half a minute.
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", aot_eager_decomp_partition)
+    kept, norms = {}, {}
+    for choice in ((True, False), (True, True), (False, False)):
+        torch._dynamo.reset()
+        torch.manual_seed(0)
+        backbone = checkpoints.build(small_model(lora=LoraSettings(enabled=False))).model.train().backbone.bfloat16()
+        shake(backbone)
+        fuse(backbone, False)
+        backbone.compile_layers(1.0, *choice)
+        (layer, *_) = backbone.vision_modules()[0].encoder.layer
+        hidden = torch.randn(2, 17, len(layer.layernorm_before.weight), dtype=torch.bfloat16)
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(partial(noted, sizes), lambda tensor: tensor):
+            parts = layer(hidden, hidden)
+        sum(part.float().square().sum() for part in parts).backward()
+        kept[choice] = sum(sizes)
+        norms[choice] = torch.cat([p.grad.float().flatten() for p in layer.parameters()])
+    assert kept[True, True] == kept[True, False] + 2 * 17 * len(layer.mlp.fc1.weight)
+    assert kept[False, False] > kept[True, True] + hidden.numel()
+    for found in norms.values():
+        torch.testing.assert_close(found, norms[False, False], atol=0.1, rtol=0.05)
+
+
+def noted(sizes: list[int], tensor: torch.Tensor) -> torch.Tensor:
+    sizes.append(tensor.numel())
+    return tensor
 
 
 def test_fused_layers_fall_back_where_there_is_a_mask():

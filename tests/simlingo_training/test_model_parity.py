@@ -120,9 +120,10 @@ def test_inputs_and_hidden_states_of_the_decoder(arrays, checkpoint, batch, outp
         rows = checkpoint.model.append_queries(
             text, batch.lengths, checkpoint.model.heads.queries().expand(len(text), -1, -1)
         )
+        hidden = checkpoint.model.backbone.decode(rows)
     close(rows[mask], recorded["llm_inputs"][mask])
-    close(output.hidden[mask], recorded["final_hidden"][mask])
-    close(checkpoint.model.query_states(output.hidden, batch.lengths), recorded["driving_hidden"])
+    close(hidden[mask], recorded["final_hidden"][mask])
+    close(output.query_states, recorded["driving_hidden"])
 
 
 def test_predictions_logits_and_losses(source, arrays, checkpoint, batch, output):
@@ -130,7 +131,7 @@ def test_predictions_logits_and_losses(source, arrays, checkpoint, batch, output
     close(output.path, recorded["route_prediction"])
     close(output.speed_waypoints, recorded["speed_wps_prediction"])
     with torch.no_grad():
-        close(checkpoint.model.token_scores(output.hidden, batch.supervised), recorded["supervised_logits"])
+        close(checkpoint.model.backbone.output_layer()(output.token_states), recorded["supervised_logits"])
     path = point_loss(output.path, torch.from_numpy(collate["label.path"]))
     speed = point_loss(output.speed_waypoints, torch.from_numpy(collate["label.waypoints"]))
     tokens = output.token_losses

@@ -411,9 +411,9 @@ def test_dropout_is_on_in_training_only(data_root, tmp_path):
         if "lora_B" in name:
             torch.nn.init.normal_(parameter)
     with torch.no_grad():
-        assert not torch.equal(model(batch.inputs).hidden, model(batch.inputs).hidden)
+        assert not torch.equal(model(batch.inputs).query_states, model(batch.inputs).query_states)
         model.eval()
-        assert torch.equal(model(batch.inputs).hidden, model(batch.inputs).hidden)
+        assert torch.equal(model(batch.inputs).query_states, model(batch.inputs).query_states)
 
 
 def test_full_size_shape_has_the_published_parameter_count():
