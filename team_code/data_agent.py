@@ -227,7 +227,7 @@ class DataAgent(AutoPilot):
             cutting_in=frozenset(
                 actor.id for actor in cutting if actor.is_alive and actor.get_velocity().length() > 1.0
             ),
-            weather=CarlaDataProvider.get_world().get_weather(),
+            weather=CarlaDataProvider.get_weather(),
         )
 
     def _copy_route(self) -> None:

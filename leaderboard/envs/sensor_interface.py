@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
-from queue import Empty, Queue
+from functools import cache
 from typing import Any
 
 import carla
@@ -81,14 +83,20 @@ def payload(data: carla.SensorData) -> Any:
     Raises:
         TypeError: If the measurement is of a kind that agents may not carry.
     """
-    for kind, convert in PAYLOADS:
-        if isinstance(data, kind):
-            return convert(data)
-    raise TypeError(f"no agent sensor delivers {type(data).__name__}")
+    kind: type[carla.SensorData] = type(data)
+    return _converter(kind)(data)
+
+
+@cache
+def _converter(kind: type[carla.SensorData]) -> Callable[[Any], Any]:
+    for known, convert in PAYLOADS:
+        if issubclass(kind, known):
+            return convert
+    raise TypeError(f"no agent sensor delivers {kind.__name__}")
 
 
 class SensorInterface:
-    """Collects measurements by frame. Client threads deliver, the tick loop waits.
+    """Collects measurements by frame. Client threads deliver, the tick loop waits and is woken once, when all are there.
 
     A sensor may measure on every n-th tick only. Its phase is that of its first measurement; on the other ticks nobody waits
     for it and its id is missing from the data.
@@ -102,7 +110,9 @@ class SensorInterface:
         self._tags: dict[str, Any] = {}
         self._periods: dict[str, int] = {}
         self._first_frames: dict[str, int] = {}
-        self._queue: Queue[tuple[str, int, Any]] = Queue()
+        self._arrival = threading.Condition()
+        self._received: defaultdict[int, SensorData] = defaultdict(dict)
+        self._awaited: int | None = None
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -134,8 +144,12 @@ class SensorInterface:
         """
         if tag not in self._tags:
             raise SensorConfigurationInvalid(f"data came for sensor {tag!r}, which is not registered")
-        self._first_frames.setdefault(tag, frame)
-        self._queue.put((tag, frame, data))
+        with self._arrival:
+            is_first = tag not in self._first_frames
+            self._first_frames.setdefault(tag, frame)
+            self._received[frame][tag] = (frame, data)
+            if (frame == self._awaited or is_first) and self._is_complete():
+                self._arrival.notify()
 
     def _due(self, frame: int) -> set[str]:
         """Sensors that measure in a frame; one that never delivered is due until its phase is known."""
@@ -143,25 +157,29 @@ class SensorInterface:
             tag for tag, period in self._periods.items() if (frame - self._first_frames.get(tag, frame)) % period == 0
         }
 
+    def _is_complete(self) -> bool:
+        """Whether all data of the awaited frame are there."""
+        frame = self._awaited
+        return frame is not None and self._due(frame) <= self._received[frame].keys()
+
     def get_data(self, frame: int) -> SensorData:
-        """Wait until every due sensor has delivered the data of ``frame``; data of other frames are dropped.
+        """Wait until every due sensor has delivered the data of ``frame``; data of earlier frames are dropped.
 
         Raises:
             SensorReceivedNoData: If that takes longer than ``wait_s``; the message names the missing sensors.
         """
-        received: SensorData = {}
         started = time.monotonic()
-        deadline = started + self.wait_s
-        while not self._due(frame) <= received.keys():
-            try:
-                tag, data_frame, data = self._queue.get(timeout=max(deadline - time.monotonic(), 0.001))
-            except Empty:
-                missing = sorted(self._due(frame) - received.keys())
+        with self._arrival:
+            self._awaited = frame
+            if not self._arrival.wait_for(self._is_complete, self.wait_s):
+                missing = sorted(self._due(frame) - self._received[frame].keys())
                 raise SensorReceivedNoData(
                     f"no data of frame {frame} from {', '.join(missing)} within {self.wait_s:g} s; is the simulator alive?"
-                ) from None
-            if data_frame == frame:
-                received[tag] = (data_frame, data)
+                )
+            self._awaited = None
+            received = self._received.pop(frame, {})
+            for earlier in [number for number in self._received if number < frame]:
+                del self._received[earlier]
         self.waited_ms = (time.monotonic() - started) * 1e3
         return received
 

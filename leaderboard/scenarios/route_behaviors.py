@@ -5,6 +5,7 @@ Numbers: CARLA scenario_runner, scenariomanager/{scenarioatomics/atomic_behavior
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import carla
@@ -42,8 +43,9 @@ class ScenarioTriggerer(py_trees.behaviour.Behaviour):
     def __init__(self, actor: carla.Vehicle, route: Sequence[carla.Transform]):
         super().__init__("ScenarioTriggerer")
         self._actor = actor
-        self._points = RouteProgress(route, window=0).locations
+        self._points = RouteProgress(route, window=0).points
         self._index = 0
+        self._looked_from = -1
         self._waiting: list[tuple[str, carla.Location]] = []
         self.triggered: list[str] = []
 
@@ -51,20 +53,33 @@ class ScenarioTriggerer(py_trees.behaviour.Behaviour):
         """Watch a scenario; its variable starts as false."""
         blackboard.set(variable, False)
         self._waiting.append((variable, trigger))
+        self._looked_from = -1
 
     def update(self) -> Status:
         location = CarlaDataProvider.get_location(self._actor)
         if location is None:
             return Status.RUNNING
-        points = self._points[self._index : self._index + self.WINDOW + 1]
-        distances = np.linalg.norm(points - (location.x, location.y, location.z), axis=1)
-        self._index += len(distances) - 1 - int(distances[::-1].argmin())
-        here = carla.Location(*(float(value) for value in self._points[self._index]))
+        self._advance(location.x, location.y, location.z)
+        if self._index != self._looked_from:
+            self._trigger(carla.Location(*self._points[self._index]))
+            self._looked_from = self._index
+        return Status.RUNNING
+
+    def _advance(self, ego_x: float, ego_y: float, ego_z: float) -> None:
+        nearest, shortest = self._index, math.inf
+        for i in range(self._index, min(self._index + self.WINDOW + 1, len(self._points))):
+            x, y, z = self._points[i]
+            x, y, z = x - ego_x, y - ego_y, z - ego_z
+            distance = math.sqrt(x * x + y * y + z * z)
+            if distance <= shortest:
+                nearest, shortest = i, distance
+        self._index = nearest
+
+    def _trigger(self, here: carla.Location) -> None:
         for variable, trigger in [row for row in self._waiting if here.distance(row[1]) < self.TRIGGER_M]:
             blackboard.set(variable, True)
             self._waiting.remove((variable, trigger))
             self.triggered.append(variable)
-        return Status.RUNNING
 
 
 def variable_is(variable: str, wanted: bool) -> Until:
@@ -121,7 +136,7 @@ class RouteWeather(py_trees.behaviour.Behaviour):
         if location is not None:
             self._progress.advance(location)
         if self._progress.index != before:
-            CarlaDataProvider.get_world().set_weather(self._weathers[self._progress.index])
+            CarlaDataProvider.set_weather(self._weathers[self._progress.index])
         return Status.RUNNING
 
 
@@ -166,8 +181,10 @@ class RouteLights(py_trees.behaviour.Behaviour):
 
     def update(self) -> Status:
         self._tick += 1
+        if self._tick % self.PERIOD_TICKS:
+            return Status.RUNNING
         location = CarlaDataProvider.get_location(self._actor)
-        if location is None or self._tick % self.PERIOD_TICKS:
+        if location is None:
             return Status.RUNNING
         is_night = is_night_now()
         if is_night:
@@ -223,7 +240,7 @@ class RouteLights(py_trees.behaviour.Behaviour):
 
 def is_night_now() -> bool:
     """`is_night` of the simulator's weather."""
-    return is_night(CarlaDataProvider.get_world().get_weather())
+    return is_night(CarlaDataProvider.get_weather())
 
 
 class RouteTimeout(py_trees.behaviour.Behaviour):

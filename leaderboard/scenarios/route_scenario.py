@@ -33,6 +33,7 @@ from srunner.scenariomanager.route_context import Fidelity, RouteContext
 from srunner.scenariomanager.scenarioatomics import atomic_criteria
 from srunner.scenariomanager.scenarioatomics.atomic_behaviors import Forever
 from srunner.scenariomanager.scenarioatomics.atomic_criteria import Criterion
+from srunner.scenariomanager.ticking import tick
 from srunner.scenariomanager.traffic_events import TrafficEvent
 from srunner.scenarios import registry
 from srunner.traffic.background import BackgroundBehavior
@@ -159,7 +160,7 @@ class RouteScenario:
         self.context = RouteContext(
             client, world, self.ego, self.route, traffic_manager=traffic, seed=seed, fidelity=fidelity
         )
-        world.set_weather(config.weather[0].weather)
+        CarlaDataProvider.set_weather(config.weather[0].weather)
         world.tick()
         CarlaDataProvider.on_carla_tick()
         self._transforms = [transform for transform, _ in self.route]
@@ -236,7 +237,7 @@ class RouteScenario:
         if self._ticks % BUILD_PERIOD_TICKS == 0:
             self._build_due()
             self._watch_height()
-        self.tree.tick_once()
+        tick(self.tree)
         return self.tree.status is Status.RUNNING
 
     def _watch_height(self) -> None:

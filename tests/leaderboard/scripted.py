@@ -108,6 +108,12 @@ class Stage:
     def actors(self) -> list[Any]:
         return self.actor_list
 
+    def vehicles_of(self, role: str) -> list[Any]:
+        return [actor for actor in self.actor_list if actor.attributes["role_name"] == role]
+
+    def waypoint(self, location: carla.Location) -> carla.Waypoint:
+        return self.map.get_waypoint(location)
+
     # what criteria ask the world
     @property
     def world(self) -> Stage:

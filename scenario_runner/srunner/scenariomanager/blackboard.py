@@ -31,7 +31,11 @@ def get(name: str, default: Any = None) -> Any:
 
 def set(name: str, value: Any) -> None:
     """Write ``value`` under ``name``."""
-    py_trees.blackboard.Blackboard.set(name, value)
+    key = f"/{name.lstrip('/')}"
+    if key in py_trees.blackboard.Blackboard.storage:
+        py_trees.blackboard.Blackboard.storage[key] = value
+    else:
+        py_trees.blackboard.Blackboard.set(name, value)
 
 
 def clear() -> None:

@@ -127,6 +127,16 @@ class CarlaDataProvider:
         """The interpolated route."""
         return cls._ego_route
 
+    @classmethod
+    def set_weather(cls, weather: carla.WeatherParameters) -> None:
+        """Set the simulator's weather."""
+        cls.state().set_weather(weather)
+
+    @classmethod
+    def get_weather(cls) -> carla.WeatherParameters:
+        """The simulator's weather; what others set is noticed within two seconds of game time."""
+        return cls.state().weather()
+
     # ---- ticks and actors ---------------------------------------------------------------------------------------
 
     @classmethod

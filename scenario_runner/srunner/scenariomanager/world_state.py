@@ -9,7 +9,6 @@ import logging
 import math
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -41,22 +40,21 @@ class SpawnError(RuntimeError):
     """The simulator refused to create an actor."""
 
 
-@dataclass(frozen=True)
 class Motion:
-    """Pose and velocity of an actor in one tick, world frame."""
+    """Pose and velocity of an actor in one tick, world frame.
 
-    transform: carla.Transform
-    velocity: carla.Vector3D
+    Attributes:
+        transform, velocity: As read; metres and degrees, m/s.
+        location: Position, metres.
+        speed: Horizontal speed, m/s; vertical motion does not count.
+    """
 
-    @property
-    def location(self) -> carla.Location:
-        """Position, metres."""
-        return self.transform.location
+    __slots__ = ("location", "speed", "transform", "velocity")
 
-    @property
-    def speed(self) -> float:
-        """Horizontal speed, m/s; vertical motion does not count."""
-        return math.hypot(self.velocity.x, self.velocity.y)
+    def __init__(self, transform: carla.Transform, velocity: carla.Vector3D) -> None:
+        self.transform, self.velocity = transform, velocity
+        self.location: carla.Location = transform.location
+        self.speed = math.hypot(velocity.x, velocity.y)
 
 
 def _category(model: str, attributes: Mapping[str, Any]) -> str:
@@ -97,6 +95,9 @@ _planners: dict[tuple[str, float], GlobalRoutePlanner] = {}
 """Planners of the towns driven last, by OpenDRIVE text and resolution: every route loads its town afresh."""
 
 KEPT_PLANNERS = 6
+KEPT_WAYPOINTS = 32
+WEATHER_TICKS = 40
+"""So long the answer of the simulator to the question for its weather is kept, if nobody here sets another."""
 
 
 def _planner_of(road_map: Any, resolution: float) -> GlobalRoutePlanner:
@@ -127,7 +128,12 @@ class WorldState:
         self._all_actors: list[Any] | None = None
         self._listed_ids: list[int] = []
         self._vehicles: list[Any] | None = None
+        self._vehicles_of: dict[str, list[Any]] = {}
+        self._roles: dict[int, str] = {}
+        self._waypoints: dict[tuple[float, float, float], Any] = {}
         self._places: Array | None = None
+        self._weather: carla.WeatherParameters | None = None
+        self._weather_age = 0
         self._extents: dict[int, carla.Vector3D] = {}
         self._planners: dict[float, GlobalRoutePlanner] = {}
         self._library = world.get_blueprint_library()
@@ -146,6 +152,7 @@ class WorldState:
         self._motions.clear()
         self._fresh.clear()
         self._places = None
+        self._weather_age += 1
         if self._all_actors is not None and not self._is_list_true():
             self._list_anew()
         for actor_id in [key for key, actor in self._pool.items() if not actor.is_alive]:
@@ -171,7 +178,7 @@ class WorldState:
 
     def location(self, actor: Any) -> carla.Location:
         """Position of an actor in the world frame, metres."""
-        return self.motion(actor).transform.location
+        return self.motion(actor).location
 
     def speed(self, actor: Any) -> float:
         """Horizontal speed of an actor, m/s."""
@@ -204,6 +211,29 @@ class WorldState:
             self._vehicles = [actor for actor in self.actors() if actor.type_id.startswith("vehicle.")]
         return self._vehicles
 
+    def vehicles_of(self, role: str) -> list[Any]:
+        """Vehicles of the simulator with this role, in order of their ids."""
+        found = self._vehicles_of.get(role)
+        if found is None:
+            found = self._vehicles_of[role] = [actor for actor in self.vehicles() if self._role(actor) == role]
+        return found
+
+    def _role(self, actor: Any) -> str:
+        """Role of an actor; asked once, because reading attributes is slow."""
+        number = actor.id
+        if number not in self._roles:
+            self._roles[number] = str(actor.attributes.get("role_name", ""))
+        return self._roles[number]
+
+    def waypoint(self, location: carla.Location) -> Any:
+        """The driving lane at a place, as `carla.Map.get_waypoint` says it; looked up once for all who ask in a row."""
+        place = location.x, location.y, location.z
+        if place not in self._waypoints:
+            if len(self._waypoints) >= KEPT_WAYPOINTS:
+                self._waypoints.clear()
+            self._waypoints[place] = self.map.get_waypoint(location)
+        return self._waypoints[place]
+
     def vehicles_near(self, location: carla.Location, radius: float) -> list[Any]:
         """Vehicles whose origin is at most ``radius`` metres from a place, in order of their ids."""
         vehicles = self.vehicles()
@@ -221,10 +251,22 @@ class WorldState:
 
     def _list_anew(self) -> None:
         self._all_actors = self._vehicles = self._places = None
+        self._vehicles_of.clear()
 
     def hero(self) -> Any | None:
         """The vehicle whose role is ``hero``, if there is one."""
-        return next((actor for actor in self.vehicles() if actor.attributes.get("role_name") == "hero"), None)
+        return next(iter(self.vehicles_of("hero")), None)
+
+    def set_weather(self, weather: carla.WeatherParameters) -> None:
+        """Set the simulator's weather."""
+        self.world.set_weather(weather)
+        self._weather = None
+
+    def weather(self) -> carla.WeatherParameters:
+        """The simulator's weather; what others set is noticed after `WEATHER_TICKS` ticks."""
+        if self._weather is None or self._weather_age >= WEATHER_TICKS:
+            self._weather, self._weather_age = self.world.get_weather(), 0
+        return self._weather
 
     # ---- blueprints ---------------------------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import carla
-import py_trees
 from py_trees.behaviour import Behaviour
 from py_trees.common import Status
 
@@ -28,6 +27,7 @@ from srunner.scenariomanager.scenarioatomics.atomic_criteria import (
     ScenarioTimeoutTest,
     YieldToEmergencyVehicleTest,
 )
+from srunner.scenariomanager.ticking import PlainDecorator
 from srunner.scenariomanager.world_state import SPAWN_LIFT, SpawnError
 from srunner.scenarios.parameters import Parameter, read_parameters
 from srunner.tools.places import PlacementError, copy_transform, nearest_index, shifted
@@ -263,7 +263,7 @@ class Stage:
         return steps.race(clock, steps.Holding("blocked test off", begin, end), name="scenario timeout")
 
 
-class Guard(py_trees.decorators.Decorator):
+class Guard(PlainDecorator):
     """Ends a scenario that fails or raises without ending the route; the reason is kept in `BasicScenario.failure`."""
 
     def __init__(self, scenario: BasicScenario, child: Behaviour) -> None:
@@ -284,10 +284,20 @@ class Guard(py_trees.decorators.Decorator):
         try:
             yield from super().tick()
         except Exception as error:  # one broken scenario must not end a route of many
-            LOG.exception("%s ended early", self._scenario.name)
-            self._scenario.failure = f"{type(error).__name__}: {error}"
-            self.stop(Status.SUCCESS)
+            self._give_up(error)
             yield self
+
+    def tick_plainly(self) -> None:
+        """`tick` without a generator."""
+        try:
+            super().tick_plainly()
+        except Exception as error:  # as above
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        LOG.error("%s ended early", self._scenario.name, exc_info=error)
+        self._scenario.failure = f"{type(error).__name__}: {error}"
+        self.stop(Status.SUCCESS)
 
 
 def stream_name(config: ScenarioConfiguration) -> str:

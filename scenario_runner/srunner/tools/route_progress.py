@@ -26,6 +26,7 @@ class RouteProgress:
     Attributes:
         index: Last passed point, 0 at the start.
         locations: (N, 3) points in the world frame, metres.
+        points: The same as N rows of plain numbers.
         distances: (N,) distance from the start along the route, metres.
     """
 
@@ -33,20 +34,23 @@ class RouteProgress:
         """Args: transforms: Dense route, at least one point. window: Points looked at beyond the current one."""
         self.locations = np.array([(t.location.x, t.location.y, t.location.z) for t in transforms], dtype=np.float64)
         forwards = [t.get_forward_vector() for t in transforms]
-        self._forwards = np.array([(f.x, f.y, f.z) for f in forwards], dtype=np.float64)
+        self._forwards = [(f.x, f.y, f.z) for f in forwards]
         self.distances = accumulated_distance(self.locations)
+        # The few points of a window are looked at one by one, for which plain numbers are far quicker than arrays.
+        self.points: list[tuple[float, float, float]] = [*map(tuple, self.locations.tolist())]
+        self._distances: list[float] = self.distances.tolist()
         self._window = window
         self.index = 0
 
     @property
     def length(self) -> float:
         """Length of the route, metres."""
-        return float(self.distances[-1])
+        return self._distances[-1]
 
     @property
     def distance(self) -> float:
         """Distance from the start to the last passed point, metres."""
-        return float(self.distances[self.index])
+        return self._distances[self.index]
 
     def advance(self, location: carla.Location) -> float:
         """Move on to the last point in the window that ``location`` has passed.
@@ -55,11 +59,9 @@ class RouteProgress:
             How far that moved along the route, metres; 0 if no further point was passed.
         """
         before = self.index
-        end = min(before + self._window + 1, len(self.locations))
-        ego = (location.x, location.y, location.z)
-        for i in range(before + 1, end):
-            point, forward = self.locations[i], self._forwards[i]
-            along = sum((ego[axis] - point[axis]) * forward[axis] for axis in range(3))
-            if along > 0.0:
+        ego_x, ego_y, ego_z = location.x, location.y, location.z
+        for i in range(before + 1, min(before + self._window + 1, len(self.points))):
+            (x, y, z), (forward_x, forward_y, forward_z) = self.points[i], self._forwards[i]
+            if (ego_x - x) * forward_x + (ego_y - y) * forward_y + (ego_z - z) * forward_z > 0.0:
                 self.index = i
-        return float(self.distances[self.index] - self.distances[before])
+        return self._distances[self.index] - self._distances[before]

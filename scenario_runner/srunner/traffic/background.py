@@ -9,7 +9,9 @@ route and lane number instead of by road ids.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from py_trees.behaviour import Behaviour
 from py_trees.common import Status
@@ -94,17 +96,14 @@ class BackgroundTraffic:
 
     def front_cars(self, lane: int) -> list[Car]:
         """Road cars ahead of the ego on a lane, the nearest first."""
-        cars = [
-            car for car in self.fleet.of(Duty.ROAD) if self.frame.lane_number(car.place) == lane and self.gap(car) > 0
-        ]
-        return sorted(cars, key=self.gap)
+        return sorted((car for car in self._road_cars(lane) if self.gap(car) > 0), key=self.gap)
 
     def back_cars(self, lane: int) -> list[Car]:
         """Road cars behind the ego on a lane, the nearest first."""
-        cars = [
-            car for car in self.fleet.of(Duty.ROAD) if self.frame.lane_number(car.place) == lane and self.gap(car) <= 0
-        ]
-        return sorted(cars, key=self.gap, reverse=True)
+        return sorted((car for car in self._road_cars(lane) if self.gap(car) <= 0), key=self.gap, reverse=True)
+
+    def _road_cars(self, lane: int) -> list[Car]:
+        return [car for car in self.fleet.cars if car.duty is Duty.ROAD and car.place.lane == lane]
 
     # ---- life ---------------------------------------------------------------------------------------------------
 
@@ -136,7 +135,7 @@ class BackgroundTraffic:
         state, ego = self.context.state, self.context.ego
         motion = state.motion(ego)
         self.frame.advance(motion.location)
-        self.along = float(self.frame.lengths[self.frame.index])
+        self.along = self.frame.length_at(self.frame.index)
         self.speed = motion.speed
         self.limit_kmh = float(ego.get_speed_limit()) or self.limit_kmh
         self.fleet.refresh()
@@ -159,8 +158,10 @@ class BackgroundTraffic:
 
     def is_removed(self, lane: int) -> bool:
         """Whether some scenario wants no cars on a lane."""
-        places = (self.frame.place(lane.transform.location) for lane in self.context.traffic.removed_lanes)
-        return any(self.frame.lane_number(place) == lane for place in places)
+        return any(self._lane_number(waypoint) == lane for waypoint in self.context.traffic.removed_lanes)
+
+    def _lane_number(self, waypoint: Any) -> int:
+        return self.frame.place(waypoint.transform.location).lane
 
     def _keep_road(self) -> None:
         self._let_strays_go()
@@ -183,7 +184,7 @@ class BackgroundTraffic:
     def _let_strays_go(self) -> None:
         """Road cars that have turned off the route are no longer counted; they stop behind their junction."""
         for car in self.fleet.of(Duty.ROAD):
-            if self.frame.lane_number(car.place) in self.frame.lanes(car.place.index):
+            if car.place.lane in self.frame.lanes(car.place.index):
                 continue
             waypoint = self.fleet.waypoint(car)
             if not waypoint.is_junction and not self.frame.waypoint(car.place.index).is_junction:
@@ -218,7 +219,7 @@ class BackgroundTraffic:
     def _merge_ending_lanes(self) -> None:
         """Cars on a lane that ends soon change to the lane beside it."""
         for car in self.fleet.of(Duty.ROAD):
-            number = self.frame.lane_number(car.place)
+            number = car.place.lane
             index = self.frame.index_at(car.place.along + MERGE_AHEAD)
             ahead = self.frame.lanes(index)
             if (
@@ -273,11 +274,10 @@ class BackgroundTraffic:
 
     def _obey_requests(self) -> None:
         traffic = self.context.traffic
-        for lane in {self.frame.lane_number(self.frame.place(w.transform.location)) for w in traffic.removed_lanes}:
+        for lane in {self._lane_number(waypoint) for waypoint in traffic.removed_lanes}:
             self.fleet.remove_where(self.front_cars(lane) + self.back_cars(lane))
         while traffic.restored_lanes:
-            waypoint = traffic.restored_lanes.pop(0)
-            lane = self.frame.lane_number(self.frame.place(waypoint.transform.location))
+            lane = self._lane_number(traffic.restored_lanes.pop(0))
             if not self.is_removed(lane) and not self.junctions.is_active:
                 self.populate(lane, self.rules.spawn_distance + 2.0 * self.speed, self.speed)
         space = traffic.take_front_space()
@@ -323,46 +323,59 @@ class BackgroundTraffic:
     def road_share(self, car: Car) -> float:
         """Share of the limit at which a road car drives: less the farther it is ahead, more the farther it is behind."""
         near = self.min_radius
-        far = near + self.spacing
-        band, gap = far - near, self.gap(car)
-        if gap > 0:
-            return min(max((far - gap) / band, 0.0), 1.0)
-        return min(1.0 - gap / band, 2.0)
+        return _share_at(self.gap(car), near, near + self.spacing)
 
     @property
     def _cap_kmh(self) -> float:
         return self.context.traffic.speed_cap_kmh or math.inf
 
     def _tell_speeds(self) -> None:
+        share, cap = self._road_shares(), self._cap_kmh
         for car in self.fleet.cars:
-            self.fleet.want(car, min(self.limit_kmh * self._share(car), self._cap_kmh))
+            part = share(car) if car.duty is Duty.ROAD else self.junctions.share(car)
+            self.fleet.want(car, min(self.limit_kmh * part, cap))
         self._tell_brake_lights()
 
-    def _share(self, car: Car) -> float:
-        traffic = self.context.traffic
-        if car.duty is not Duty.ROAD:
-            return self.junctions.share(car)
-        if self.gap(car) > 0:
-            if traffic.front_stopped:
+    def _road_shares(self) -> Callable[[Car], float]:
+        """The share of the limit for a road car; what is the same for all of them in a tick is asked once."""
+        traffic, keep_clear = self.context.traffic, self.rules.keep_clear
+        near = self.min_radius
+        far, cleared_to = near + self.spacing, self.junctions.cleared_to
+        front_stopped, back_stopped = traffic.front_stopped, traffic.back_stopped
+        entry_is_clear = self.junctions.entry_is_clear
+
+        def share_of(car: Car) -> float:
+            gap = self.gap(car)
+            if front_stopped if gap > 0 else back_stopped:
                 return 0.0
-            return 1.0 if self.junctions.must_clear(car) else self.road_share(car)
-        if traffic.back_stopped:
-            return 0.0
-        share = self.road_share(car)
-        if self.junctions.entry_is_clear:  # followers stay behind, so that none spoils the junction
-            share = min(share, max(0.0, (-self.gap(car) - self.rules.keep_clear) / self.rules.keep_clear))
-        return share
+            if gap > 0 and car.place.along < cleared_to:
+                return 1.0
+            share = _share_at(gap, near, far)
+            if gap <= 0 and entry_is_clear:  # followers stay behind, so that none spoils the junction
+                share = min(share, max(0.0, (-gap - keep_clear) / keep_clear))
+            return share
+
+        return share_of
 
     def _tell_brake_lights(self) -> None:
+        front_stopped = self.context.traffic.front_stopped
+        if not front_stopped and not self._braked:
+            return
         stopped = {
-            car.actor.id: car
-            for car in self.fleet.of(Duty.ROAD)
-            if self.context.traffic.front_stopped and self.gap(car) > 0
-        }
+            car.actor.id: car for car in self.fleet.of(Duty.ROAD) if front_stopped and self.gap(car) > 0
+        }  # fmt: skip
         for car in self.fleet.cars:
             if (car.actor.id in stopped) != (car.actor.id in self._braked):
                 self.fleet.brake_lights(car, car.actor.id in stopped)
         self._braked = set(stopped)
+
+
+def _share_at(gap: float, near: float, far: float) -> float:
+    """Share of the limit at an arc length ahead of the ego, metres; see `BackgroundTraffic.road_share`."""
+    band = far - near
+    if gap > 0:
+        return min(max((far - gap) / band, 0.0), 1.0)
+    return min(1.0 - gap / band, 2.0)
 
 
 class BackgroundBehavior(Behaviour):

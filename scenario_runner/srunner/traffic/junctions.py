@@ -78,10 +78,11 @@ class JunctionTraffic:
         """Arc length at which the first active junction ends, metres; infinite without one."""
         return min((active.junction.end for active in self._active), default=float("inf"))
 
-    def must_clear(self, car: Car) -> bool:
-        """Whether a road car ahead is before, in or just behind an active junction, where it must not wait for the ego."""
-        border = self.border
-        return border != float("inf") and car.place.along < border + EXIT_ROOM
+    @property
+    def cleared_to(self) -> float:
+        """Arc length up to which road cars ahead are before, in or just behind an active junction, where they must not wait
+        for the ego, metres; minus infinite without one."""
+        return self.border + EXIT_ROOM if self._active else float("-inf")
 
     def update(self) -> None:
         """Activate and leave junctions, obey requests, follow the cars, add new ones."""
@@ -300,7 +301,7 @@ class JunctionTraffic:
         """Share of the limit at which a car that is not a road car drives."""
         if car.duty is Duty.WAITING:
             return 0.0
-        if car.duty is Duty.ENTRY:
+        if car.duty is Duty.ENTRY and self._prepared:
             for active in self._active:
                 stopped = any(request.stop_entries for _, request in self._requests_for(active.junction))
                 if stopped and car.source in active.sources:

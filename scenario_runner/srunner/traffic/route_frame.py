@@ -33,10 +33,13 @@ SEARCH_BEHIND, SEARCH_AHEAD = 120, 200
 TYPICAL_LANE_WIDTH = 3.5
 """Metres; a step aside of this size is one lane."""
 
+NARROWEST_LANE = 2.5
+"""Lanes are counted as if none were narrower than this, metres."""
+
 CHANGES = {RoadOption.CHANGELANELEFT: -1, RoadOption.CHANGELANERIGHT: 1}
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Place:
     """Where something is, as seen from the route.
 
@@ -44,11 +47,13 @@ class Place:
         along: Arc length, metres; negative before the start.
         right: Distance to the right of the route, metres.
         index: Nearest route point.
+        lane: Number of the lane.
     """
 
     along: float
     right: float
     index: int
+    lane: int
 
 
 @dataclass(frozen=True)
@@ -105,24 +110,33 @@ class RouteFrame:
         self.headings = np.stack([np.cos(yaws), np.sin(yaws)], axis=1)
         steps = np.hypot(*np.diff(self.points, axis=0).T) if len(kept) > 1 else np.empty(0)
         self.lengths = np.concatenate([[0.0], np.cumsum(steps)])
-        self._lengths: list[float] = self.lengths.tolist()
         self.lane_numbers = self._count_lane_changes([option for _, option in kept])
         self.index = 0
         self.waypoint = lru_cache(maxsize=None)(self._waypoint)
         self.lanes = lru_cache(maxsize=None)(self._lanes)
         self.junctions = self._find_junctions()
+        # Whole stretches are searched as arrays, single points read as plain numbers, which is far quicker.
+        self._xs, self._ys = np.ascontiguousarray(self.points[:, 0]), np.ascontiguousarray(self.points[:, 1])
+        self._lengths: list[float] = self.lengths.tolist()
+        widths = [max(self.waypoint(i).lane_width, NARROWEST_LANE) for i in range(len(kept))]
+        columns = self._xs, self._ys, self.headings[:, 0], self.headings[:, 1], self.lengths, self.lane_numbers
+        self._rows = [*zip(*(column.tolist() for column in columns), widths)]
 
     @property
     def length(self) -> float:
         """Length of the route, metres."""
-        return float(self.lengths[-1])
+        return self._lengths[-1]
+
+    def length_at(self, index: int) -> float:
+        """Arc length at a route point, metres."""
+        return self._lengths[index]
 
     def advance(self, location: carla.Location) -> None:
         """Move the ego's index to the last point it has passed within a small window; it never goes back."""
-        end = min(self.index + PASSED_WINDOW + 1, len(self.points))
-        for index in range(self.index + 1, end):
-            offset = np.array([location.x, location.y]) - self.points[index]
-            if offset @ self.headings[index] > 0:
+        here_x, here_y = location.x, location.y
+        for index in range(self.index + 1, min(self.index + PASSED_WINDOW + 1, len(self._rows))):
+            x, y, heading_x, heading_y, *_ = self._rows[index]
+            if (here_x - x) * heading_x + (here_y - y) * heading_y > 0:
                 self.index = index
 
     def place(self, location: carla.Location) -> Place:
@@ -134,23 +148,23 @@ class RouteFrame:
         if not locations:
             return []
         low, high = max(0, self.index - SEARCH_BEHIND), min(len(self.points), self.index + SEARCH_AHEAD)
-        here = np.array([(location.x, location.y) for location in locations])
-        offsets = here[:, None] - self.points[None, low:high]
-        nearest = np.argmin(np.einsum("nij,nij->ni", offsets, offsets), axis=1)
-        index, offset = low + nearest, offsets[np.arange(len(here)), nearest]
-        heading = self.headings[index]
-        along = self.lengths[index] + offset[:, 0] * heading[:, 0] + offset[:, 1] * heading[:, 1]
-        right = heading[:, 0] * offset[:, 1] - heading[:, 1] * offset[:, 0]
-        return [Place(*row) for row in zip(along.tolist(), right.tolist(), index.tolist())]
+        heres = [(location.x, location.y) for location in locations]
+        columns = np.array(heres)
+        squared, across = columns[:, :1] - self._xs[low:high], columns[:, 1:] - self._ys[low:high]
+        squared *= squared
+        across *= across
+        squared += across
+        return [self._place(x, y, low + near) for (x, y), near in zip(heres, squared.argmin(axis=1).tolist())]
+
+    def _place(self, here_x: float, here_y: float, index: int) -> Place:
+        x, y, heading_x, heading_y, length, number, width = self._rows[index]
+        x, y = here_x - x, here_y - y
+        right = heading_x * y - heading_y * x
+        return Place(length + x * heading_x + y * heading_y, right, index, number + round(right / width))
 
     def index_at(self, along: float) -> int:
         """The route point at an arc length, clipped to the route."""
         return min(bisect_left(self._lengths, along), len(self._lengths) - 1)
-
-    def lane_number(self, place: Place) -> int:
-        """Number of the lane in which a place lies."""
-        width = max(self.waypoint(place.index).lane_width, 2.5)
-        return int(self.lane_numbers[place.index]) + round(place.right / width)
 
     def lane_at(self, number: int, along: float) -> Any | None:
         """The driving lane of the ego's direction with this number at an arc length; None where there is none.
@@ -161,7 +175,7 @@ class RouteFrame:
         if lane is None:
             return None
         index = self.index_at(along)
-        beyond = along - float(self.lengths[index])
+        beyond = along - self._lengths[index]
         if along < 0:
             return next(iter(lane.previous(-along)), None)
         if along > self.length:

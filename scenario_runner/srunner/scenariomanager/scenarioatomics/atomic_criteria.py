@@ -6,12 +6,12 @@ which benchmarks differ are arguments.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 import carla
-import numpy as np
 import py_trees
 from py_trees.common import Status
 
@@ -121,7 +121,7 @@ class OutsideRouteLanesTest(Criterion):
 
     def __init__(self, actor: carla.Vehicle, route: Sequence[carla.Transform]):
         super().__init__("OutsideRouteLanesTest", actor, units="%")
-        self._map = CarlaDataProvider.get_map()
+        self._state, self._map = CarlaDataProvider.state(), CarlaDataProvider.get_map()
         self._progress = RouteProgress(route, window=3)
         self._total_m = self._wrong_m = 0.0
         self._lane_before = self._map.get_waypoint(actor.get_location())
@@ -134,7 +134,7 @@ class OutsideRouteLanesTest(Criterion):
         if switch is not None:
             self._direction_counts = bool(switch)
             blackboard.set("AC_SwitchWrongDirectionTest", None)
-        lane = self._map.get_waypoint(location)
+        lane = self._state.waypoint(location)
         self._update_wrong_lane(lane)
         step = self._progress.advance(location)
         if step > 0:
@@ -145,8 +145,10 @@ class OutsideRouteLanesTest(Criterion):
         return Status.RUNNING
 
     def _is_outside(self, location: carla.Location, lane: carla.Waypoint) -> bool:
-        parking = self._map.get_waypoint(location, lane_type=carla.LaneType.Parking)
         distance, width = location.distance(lane.transform.location), lane.lane_width
+        if distance <= self.ALLOWED_OUTSIDE_M:
+            return False  # whatever lane counts: one that is nearer allows at least as much
+        parking = self._map.get_waypoint(location, lane_type=carla.LaneType.Parking)
         if parking is not None and location.distance(parking.transform.location) <= distance:
             distance, width = location.distance(parking.transform.location), parking.lane_width
         return bool(distance > width / 2 + self.ALLOWED_OUTSIDE_M)
@@ -249,23 +251,36 @@ class RunningRedLightTest(Criterion):
     """Red lights whose stop line the ego's tail has crossed."""
 
     NEAR_LIGHT_M = 15.0
+    LOOK_ROUND_M = 20.0
+    """After so much way the lights that may be near are chosen anew."""
 
     def __init__(self, actor: carla.Vehicle):
         super().__init__("RunningRedLightTest", actor)
         self._map = CarlaDataProvider.get_map()
         lights = CarlaDataProvider.get_world().get_actors().filter("traffic.traffic_light*")
         self._lights = [TrafficLightLines(light, self._map) for light in sorted(lights, key=lambda light: light.id)]
-        centers = [(row.center.x, row.center.y, row.center.z) for row in self._lights]
-        self._centers = np.array(centers, dtype=np.float64).reshape(-1, 3)
+        self._around: list[tuple[TrafficLightLines, float, float, float]] = []
+        self._looked_from: carla.Location | None = None
         self._half_length = actor.bounding_box.extent.x
         self._last_id: int | None = None
 
+    def _near(self, location: carla.Location) -> list[TrafficLightLines]:
+        """Lights whose boxes' centres are at most `NEAR_LIGHT_M` away, in the order of their ids."""
+        if self._looked_from is None or location.distance(self._looked_from) > self.LOOK_ROUND_M:
+            self._looked_from = carla.Location(location.x, location.y, location.z)
+            reach = self.NEAR_LIGHT_M + self.LOOK_ROUND_M + 1.0
+            around = [row for row in self._lights if row.center.distance(location) <= reach]
+            self._around = [(row, row.center.x, row.center.y, row.center.z) for row in around]
+        ego_x, ego_y, ego_z = location.x, location.y, location.z
+        squared = self.NEAR_LIGHT_M**2
+        return [
+            row
+            for row, x, y, z in self._around
+            if (x - ego_x) * (x - ego_x) + (y - ego_y) * (y - ego_y) + (z - ego_z) * (z - ego_z) <= squared
+        ]
+
     def judge(self, location: carla.Location) -> Status:
-        if not self._lights:
-            return Status.RUNNING
-        offset = self._centers - (location.x, location.y, location.z)
-        for i in np.flatnonzero((offset**2).sum(axis=1) <= self.NEAR_LIGHT_M**2):
-            row = self._lights[int(i)]
+        for row in self._near(location):
             if row.light.id == self._last_id or row.light.state != carla.TrafficLightState.Red:
                 continue
             if self._crossed(row):
@@ -281,12 +296,12 @@ class RunningRedLightTest(Criterion):
         forward, location = transform.get_forward_vector(), transform.location
         near = location - 0.8 * self._half_length * forward
         far = location - (self._half_length + 1.0) * forward
-        tail = self._map.get_waypoint(far)
         for line in row.lines:
-            same_lane = (tail.road_id, tail.lane_id) == (line.road_id, line.lane_id)
             along = forward.x * line.forward.x + forward.y * line.forward.y + forward.z * line.forward.z
-            if same_lane and along > 0 and segments_cross((near, far), line.ends):
-                return True
+            if along > 0 and segments_cross((near, far), line.ends):
+                tail = self._map.get_waypoint(far)
+                if (tail.road_id, tail.lane_id) == (line.road_id, line.lane_id):
+                    return True
         return False
 
 
@@ -302,7 +317,7 @@ class RunningStopTest(Criterion):
     def __init__(self, actor: carla.Vehicle, box_min_extent_m: float = 0.0):
         """Args: box_min_extent_m: Smallest half size that trigger boxes are given."""
         super().__init__("RunningStopTest", actor)
-        self._map = CarlaDataProvider.get_map()
+        self._state = CarlaDataProvider.state()
         self._min_extent = box_min_extent_m
         signs = CarlaDataProvider.get_world().get_actors().filter("traffic.stop")
         self._stops = [
@@ -336,7 +351,7 @@ class RunningStopTest(Criterion):
         self._target = None
 
     def _points_ahead(self, location: carla.Location) -> list[carla.Location]:
-        waypoint = self._map.get_waypoint(location)
+        waypoint = self._state.waypoint(location)
         points = [waypoint.transform.location]
         for _ in range(self.LOOK_AHEAD_STEPS):
             following = waypoint.next(self.LOOK_AHEAD_STEP_M)
@@ -347,7 +362,7 @@ class RunningStopTest(Criterion):
         return points
 
     def _find_target(self, location: carla.Location) -> tuple[carla.Actor, carla.Location] | None:
-        lane = self._map.get_waypoint(location)
+        lane = self._state.waypoint(location)
         here = lane.transform.location
         near = [row for row in self._stops if row[1].distance(here) <= self.NEAR_STOP_M]
         if not near or self._moves_against(lane):
@@ -385,20 +400,29 @@ class InRouteTest(Criterion):
         self._far_m = 0.0
 
     def judge(self, location: carla.Location) -> Status:
-        points = self._progress.locations[self._index : self._index + self.WINDOW + 1]
-        distances = np.hypot(points[:, 0] - location.x, points[:, 1] - location.y)
-        nearest = int(distances.argmin())
-        is_lost = bool(distances[nearest] >= self.MAX_DISTANCE_M)
-        if nearest > 0:
+        nearest, distance = self._nearest(location.x, location.y)
+        is_lost = distance >= self.MAX_DISTANCE_M
+        if nearest > self._index:
             run = self._progress.distances
-            if distances[nearest] >= self.FAR_DISTANCE_M:
-                self._far_m += float(run[self._index + nearest] - run[self._index])
-            self._index += nearest
+            if distance >= self.FAR_DISTANCE_M:
+                self._far_m += float(run[nearest] - run[self._index])
+            self._index = nearest
         if is_lost or self._far_m > self.MAX_FAR_SHARE * self._progress.length:
             self.actual_value += 1
             self.record(TrafficEventType.ROUTE_DEVIATION, location)
             return Status.FAILURE
         return Status.RUNNING
+
+    def _nearest(self, ego_x: float, ego_y: float) -> tuple[int, float]:
+        """The first of the nearest points in the window and its distance in the plane, metres."""
+        points = self._progress.points
+        nearest, squared = self._index, math.inf
+        for i in range(self._index, min(self._index + self.WINDOW + 1, len(points))):
+            x, y, _ = points[i]
+            x, y = x - ego_x, y - ego_y
+            if x * x + y * y < squared:
+                nearest, squared = i, x * x + y * y
+        return nearest, math.sqrt(squared)
 
 
 class ActorBlockedTest(Criterion):
@@ -449,10 +473,10 @@ class MinimumSpeedRouteTest(Criterion):
         self._ego_sum = self._traffic_sum = 0.0
         self._samples = 0
         self._has_terminated = False
-        self._traffic = BackgroundSpeeds()
 
     def judge(self, location: carla.Location) -> Status:
-        speeds = self._traffic.read()
+        state = CarlaDataProvider.state()
+        speeds = [state.speed(actor) for actor in state.vehicles_of("background") if actor.is_alive]
         if speeds:
             self._ego_sum += CarlaDataProvider.get_velocity(self.actor)
             self._traffic_sum += sum(speeds) / len(speeds)
@@ -484,27 +508,6 @@ class MinimumSpeedRouteTest(Criterion):
                 self._close_part(location)
         self._has_terminated = True
         super().terminate(new_status)
-
-
-class BackgroundSpeeds:
-    """Speeds of the vehicles with the role ``background``; remembers roles, because reading attributes is slow."""
-
-    def __init__(self) -> None:
-        self._is_background: dict[int, bool] = {}
-
-    def read(self) -> list[float]:
-        """Speeds of this tick, m/s, by ascending id."""
-        found: list[tuple[int, float]] = []
-        for actor in CarlaDataProvider.get_all_actors():
-            number = actor.id
-            known = self._is_background.get(number)
-            if known is None:
-                is_vehicle = actor.type_id.startswith("vehicle.")
-                known = is_vehicle and actor.attributes.get("role_name") == "background"
-                self._is_background[number] = known
-            if known and actor.is_alive:
-                found.append((number, CarlaDataProvider.get_velocity(actor)))
-        return [speed for _, speed in sorted(found)]
 
 
 class YieldToEmergencyVehicleTest(Criterion):
