@@ -121,6 +121,9 @@ class AugmentationSettings:
         colour_probability: Chance of each operator.
         before_tiling: Change the full-resolution image as the published loader does; otherwise the tiles are
             changed, which costs less and allows the tile cache.
+        strong_probability: Chance of each change of `data.augment.STRONG_OPERATORS`, made to the tiles; not published.
+        mirror_probability: Share of the samples without sides in their text whose picture, path, waypoints and target
+            points are mirrored, as if traffic kept to the other side; not published.
     """
 
     shift: bool = True
@@ -128,9 +131,11 @@ class AugmentationSettings:
     colour: bool = True
     colour_probability: float = 0.5
     before_tiling: bool = False
+    strong_probability: float = 0.0
+    mirror_probability: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("shift_probability", "colour_probability"):
+        for name in ("shift_probability", "colour_probability", "strong_probability", "mirror_probability"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"{name} lies in [0, 1]; got {value}")
 
@@ -202,6 +207,8 @@ class DataSettings:
         length_window: Batches that are drawn together and then filled in the order of their rows' lengths, so that rows of a
             batch need little padding; 1 fills them in the order of the draws.
         pad_multiple: Rows are padded to a multiple of that many tokens; compiled models like few lengths.
+        object_cells: Cells per side of a visual token in the maps of what is to be seen where (`data.objects`), which training
+            may predict beside the drive; 0 does without, and boxes are not read.
         hist_len: Frames in; only 1 is supported by the model.
         pred_len: Future frames read; the last one is not used, so 11 gives 10 waypoints.
         skip_first_n_frames: Frames left out at the start of each route.
@@ -232,6 +239,7 @@ class DataSettings:
     num_workers: int = 8
     length_window: int = 1
     pad_multiple: int = 1
+    object_cells: int = 0
     hist_len: int = 1
     pred_len: int = 11
     skip_first_n_frames: int = 10
@@ -252,6 +260,7 @@ class DataSettings:
     def __post_init__(self) -> None:
         require(self.hist_len == 1, f"the model takes one image, so hist_len is 1; got {self.hist_len}")
         needed = NUM_SPEED_WAYPOINTS + 1
+        require(self.object_cells >= 0, f"object_cells counts from 0; got {self.object_cells}")
         require(self.pred_len >= needed, f"pred_len is at least {needed}; got {self.pred_len}")
         known = ("intended", "published")
         require(self.bucket_sampling in known, f"bucket_sampling is one of {known}; got {self.bucket_sampling!r}")
@@ -281,6 +290,7 @@ class OptimSettings:
         gradient_clip: Largest gradient norm.
         fused: Use the fused optimiser kernel where there is one.
         path_weight, speed_weight, language_weight: Factors of the three losses.
+        object_weight: Factor of the loss of the maps of what is to be seen where; counts with ``data.object_cells``.
         turning_point_m: Errors of points up to there count squared, larger ones linearly, metres. Where the future is open,
             squares teach the mean of what may happen (a car that waits at a light creeps), lines the likelier of both.
     """
@@ -297,6 +307,7 @@ class OptimSettings:
     path_weight: float = 1.0
     speed_weight: float = 1.0
     language_weight: float = 1.0
+    object_weight: float = 0.5
     turning_point_m: float = 1.0
 
     def __post_init__(self) -> None:

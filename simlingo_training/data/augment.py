@@ -7,7 +7,7 @@ passed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -172,11 +172,44 @@ OPERATORS = (
 )
 
 
-def augment(image: ImageU8, probability: float, rng: Generator) -> ImageU8:
+def reframe(image: ImageU8, rng: Generator) -> ImageU8:
+    """Scale by 0.9 to 1.1 and move by up to 2 % of the width and 6 % of the height; the edge pixels fill what gets free."""
+    height, width = image.shape[:2]
+    scale = rng.uniform(0.9, 1.1)
+    across, down = rng.uniform(-0.02, 0.02) * width, rng.uniform(-0.06, 0.06) * height
+    matrix = np.array(
+        [[scale, 0, (1 - scale) * width / 2 + across], [0, scale, (1 - scale) * height / 2 + down]], dtype=np.float32
+    )
+    return cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+
+
+def hide(image: ImageU8, rng: Generator) -> ImageU8:
+    """Paint one to four rectangles, 5 to 20 % of the sides long, in one colour each."""
+    out = image.copy()
+    height, width = image.shape[:2]
+    for _ in range(int(rng.integers(1, 5))):
+        rows, columns = (max(1, int(rng.uniform(0.05, 0.2) * side)) for side in (height, width))
+        top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
+        out[top : top + rows, left : left + columns] = rng.integers(0, 256, 3, dtype=np.uint8)
+    return out
+
+
+def relight(image: ImageU8, rng: Generator) -> ImageU8:
+    """Another exposure and another colour of the light: gamma 0.7 to 1.5, channels times 0.8 to 1.25."""
+    gamma = 2 ** rng.uniform(-0.6, 0.6)
+    factors = np.exp(rng.uniform(-0.22, 0.22, 3)).astype(np.float32)
+    return _lookup(image, 255 * np.linspace(0, 1, 256, dtype=np.float32)[:, None] ** np.float32(gamma) * factors)
+
+
+STRONG_OPERATORS = (Operator("reframe", reframe), Operator("hide", hide), Operator("relight", relight))
+"""Changes beyond the published ones, for a model that sees few drives many times and would learn them by heart."""
+
+
+def augment(image: ImageU8, probability: float, rng: Generator, operators: Sequence[Operator] = OPERATORS) -> ImageU8:
     """Apply each operator with ``probability``, in random order. Same generator state, same result."""
-    for number in rng.permutation(len(OPERATORS)):
+    for number in rng.permutation(len(operators)):
         if rng.random() < probability:
-            image = OPERATORS[number].apply(image, rng)
+            image = operators[number].apply(image, rng)
     return image
 
 

@@ -13,7 +13,21 @@ from numpy.typing import NDArray
 
 from simlingo_training.data.chat import ChatRow
 from simlingo_training.data.dataset import EncodedSample
+from simlingo_training.data.objects import ObjectMaps
 from simlingo_training.models.simlingo import ModelInput
+
+
+@dataclass
+class ObjectBatch:
+    """Maps of what is to be seen where, of B samples with T tiles of G by G cells, see `ObjectMaps`.
+
+    Attributes:
+        kinds: (B, T, G, G) uint8.
+        nearness: (B, T, G, G) float32.
+    """
+
+    kinds: torch.Tensor
+    nearness: torch.Tensor
 
 
 @dataclass
@@ -27,6 +41,7 @@ class Batch:
         prompt_lengths: (B,) tokens up to the assistant header.
         tasks, buckets, keys, prompts, answers: Text, one per sample.
         padding_share: Part of the token places that hold no token.
+        objects: What is to be seen where, when training asks for it.
     """
 
     inputs: ModelInput
@@ -39,6 +54,7 @@ class Batch:
     prompts: tuple[str, ...]
     answers: tuple[str, ...]
     padding_share: float = 0.0
+    objects: ObjectBatch | None = None
 
     @property
     def speed(self) -> torch.Tensor:
@@ -132,6 +148,7 @@ class Collate:
             prompts=tuple(sample.conversation.prompt for sample in samples),
             answers=tuple(sample.conversation.answer for sample in samples),
             padding_share=1 - sum(len(row.ids) for row in rows) / (longest * len(rows)),
+            objects=_stack_objects([sample.objects for sample in samples if sample.objects is not None]),
         )
 
 
@@ -163,6 +180,14 @@ def supervised_positions(rows: Sequence[ChatRow]) -> tuple[NDArray[np.int64], ND
     numbers = np.repeat(np.arange(len(rows)), [len(place) for place in places])
     targets = [np.asarray(row.ids[row.first_supervised :], dtype=np.int64) for row in rows]
     return np.stack([numbers, np.concatenate(places)]), np.concatenate(targets)
+
+
+def _stack_objects(maps: Sequence[ObjectMaps]) -> ObjectBatch | None:
+    """All samples have maps, or none has."""
+    if not maps:
+        return None
+    kinds, nearness = (np.stack([getattr(each, name) for each in maps]) for name in ("kinds", "nearness"))
+    return ObjectBatch(torch.from_numpy(kinds), torch.from_numpy(nearness))
 
 
 def _stack(arrays: Sequence[NDArray[np.float64]]) -> torch.Tensor:

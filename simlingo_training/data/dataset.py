@@ -15,15 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from driving.camera import DRIVING_CAMERA, cut_bonnet
 from driving.files import atomic_writer, parse_json
 from driving.label_records import CommentaryLabel, VqaLabel, commentary_label, vqa_label
-from driving.records import COMMENTARY, DREAMER, VQA, RunFolder
+from driving.records import COMMENTARY, DREAMER, VQA, RunFolder, boxes_from_json
 from driving.route import resample_path, shift_view
 from simlingo_training.config import NUM_PATH_POINTS, DataSettings
-from simlingo_training.data.augment import augment, warm_up
+from simlingo_training.data.augment import STRONG_OPERATORS, augment, warm_up
 from simlingo_training.data.chat import ChatRow, ChatTokenizer
 from simlingo_training.data.images import ImageU8, TileSpec, prepare_image
-from simlingo_training.data.prompts import Draws
+from simlingo_training.data.objects import ObjectMaps, draw_objects
+from simlingo_training.data.prompts import TARGET_POINT, Draws
 from simlingo_training.data.shards import Files, PlainFiles, open_files
 from simlingo_training.data.table import REMAKE, FrameTable
 from simlingo_training.data.tasks import (
@@ -73,6 +75,7 @@ class Sample:
         path: (20, 2) by distance, metres.
         speed: m/s.
         key: Run and frame.
+        objects: What is to be seen where, when training asks for it.
     """
 
     conversation: Conversation
@@ -82,6 +85,7 @@ class Sample:
     path: NDArray[np.float64]
     speed: float
     key: str
+    objects: ObjectMaps | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,21 @@ class View:
     waypoints: NDArray[np.float64]
     path: NDArray[np.float64]
     target_points: NDArray[np.float64]
+
+    def mirrored(self) -> View:
+        """The same with left and right exchanged."""
+        sides = np.array([1.0, -1.0])
+        return View(self.waypoints * sides, self.path * sides, self.target_points * sides)
+
+
+def tile_strip(tiles: ImageU8) -> ImageU8:
+    """Tiles (T, S, S, 3) side by side (S, T * S, 3), so that one change covers all alike."""
+    return np.ascontiguousarray(tiles.swapaxes(0, 1).reshape(tiles.shape[1], -1, 3))
+
+
+def strip_tiles(strip: ImageU8, count: int) -> ImageU8:
+    """Undo `tile_strip` of ``count`` tiles."""
+    return np.ascontiguousarray(strip.reshape(len(strip), count, -1, 3).swapaxes(0, 1))
 
 
 def view_of(row: NDArray[np.void], shifted: bool) -> View:
@@ -185,6 +204,13 @@ class TileStore:
         return self._folder / name[:2] / f"{name}.npy"
 
 
+def _picture_shape(cut: bool) -> tuple[int, int]:
+    """Height and width of the camera's picture as it is tiled, pixels; ``cut`` drops the bonnet rows."""
+    whole = np.empty((DRIVING_CAMERA.height, DRIVING_CAMERA.width), np.uint8)
+    height, width = (cut_bonnet(whole) if cut else whole).shape
+    return height, width
+
+
 class LabelFiles:
     """Reads label files and keeps the last few thousand of a small data set; in a large one none comes again soon."""
 
@@ -207,9 +233,15 @@ class LabelFiles:
 class SampleMaker:
     """Turns a table row and a source of random choices into a sample."""
 
-    def __init__(self, table: FrameTable, settings: DataSettings, tiles: TileSpec, training: bool) -> None:
-        """``training`` switches camera shift and picture changes on."""
+    def __init__(
+        self, table: FrameTable, settings: DataSettings, tiles: TileSpec, training: bool, object_side: int = 0
+    ) -> None:
+        """``training`` switches camera shift and picture changes on; ``object_side`` is how many cells per side of a tile the
+        maps of what is to be seen have, 0 for none."""
         self.table = table
+        self.object_side = object_side
+        self._height, width = _picture_shape(settings.cut_bonnet)
+        self._grid = tiles.grid(self._height, width)
         self.settings = settings
         self.training = training
         cache = settings.cache
@@ -243,7 +275,7 @@ class SampleMaker:
             draws,
         )
         image = run.rgb_augmented_path(frame) if shifted else run.rgb_path(frame)
-        return self._sample(row, conversation, view, image, colours)
+        return self._sample(row, conversation, view, image, colours, shifted)
 
     def dreaming(self, row: int, draws: Draws, colours: np.random.Generator | None = None) -> Sample:
         """An instructed alternative of a frame; the expert's drive where there is none that training uses."""
@@ -270,12 +302,22 @@ class SampleMaker:
         return self._sample(row, instructed.conversation, view, run.rgb_path(frame), colours)
 
     def _sample(
-        self, row: int, conversation: Conversation, view: View, image: Path, colours: np.random.Generator | None
+        self,
+        row: int,
+        conversation: Conversation,
+        view: View,
+        image: Path,
+        colours: np.random.Generator | None,
+        shifted: bool = False,
     ) -> Sample:
+        objects = self._objects(self.table.rows[row], shifted) if self.object_side else None
         tiles = self._tiles(image, colours if self.training and self.settings.augmentation.colour else None)
+        if colours is not None and self._is_mirrored(conversation, colours):
+            tiles, view = strip_tiles(tile_strip(tiles)[:, ::-1], len(tiles)), view.mirrored()
+            objects = objects and objects.mirrored(len(tiles))
         speed = float(self.table.rows["speed"][row])
         key = self.table.key(row)
-        return Sample(conversation, tiles, view.target_points, view.waypoints, view.path, speed, key)
+        return Sample(conversation, tiles, view.target_points, view.waypoints, view.path, speed, key, objects)
 
     def _tiles(self, path: Path, colours: np.random.Generator | None) -> ImageU8:
         augmentation = self.settings.augmentation
@@ -284,10 +326,23 @@ class SampleMaker:
         if augmentation.before_tiling:
             return self.store.spec.cut(augment(self.store.image(path), augmentation.colour_probability, colours))
         tiles = self.store.tiles(path)
-        # Side by side, so that one change covers all tiles alike.
-        strip = np.ascontiguousarray(tiles.swapaxes(0, 1).reshape(tiles.shape[1], -1, 3))
-        changed = augment(strip, augmentation.colour_probability, colours)
-        return np.ascontiguousarray(changed.reshape(tiles.shape[1], len(tiles), *tiles.shape[2:]).swapaxes(0, 1))
+        strip = augment(tile_strip(tiles), augmentation.colour_probability, colours)
+        if augmentation.strong_probability:
+            strip = augment(strip, augmentation.strong_probability, colours, STRONG_OPERATORS)
+        return strip_tiles(strip, len(tiles))
+
+    def _is_mirrored(self, conversation: Conversation, colours: np.random.Generator) -> bool:
+        """Draw whether a sample is mirrored; words and commands that name a side keep it as it is."""
+        probability = self.settings.augmentation.mirror_probability
+        if not self.training or not probability or conversation.task != DRIVING:
+            return False
+        return TARGET_POINT in conversation.prompt and colours.random() < probability
+
+    def _objects(self, record: NDArray[np.void], shifted: bool) -> ObjectMaps:
+        run, frame = self._place(record)
+        boxes = self.labels.read(run.boxes_path(frame), boxes_from_json)
+        shift = (float(record["shift_m"]), float(record["shift_deg"])) if shifted else (0.0, 0.0)
+        return draw_objects(boxes, DRIVING_CAMERA.shifted(*shift), self._grid, self.object_side, self._height)
 
     def _place(self, record: NDArray[np.void]) -> tuple[RunFolder, int]:
         return self.table.runs[record["run"]], int(record["frame"])

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +302,8 @@ class SimLingoData(pl.LightningDataModule):
     def dataset(self, training: bool) -> SimLingoDataset:
         """Samples of the table; ``training`` switches augmentation on."""
         assert self._table is not None
-        maker = SampleMaker(self._table, self.settings, self.tiles, training)
+        side = self.settings.object_cells * isqrt(self.tokens_per_tile)
+        maker = SampleMaker(self._table, self.settings, self.tiles, training, side)
         return SimLingoDataset(maker, self.tokenizer, self.tokens_per_tile, self.seed)
 
     def train_dataloader(self) -> Loader:

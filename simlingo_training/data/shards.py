@@ -117,7 +117,7 @@ def files_to_pack(root: Path) -> Iterator[Path]:
     # Two frames less than the loader leaves out at the end of a run are none: every run with a picture is packed.
     table = read_index(root, TableOptions(skip_first=0, pred_len=-2, filter_results=False))
     for run in table.runs:
-        folders = [run.path / name for name in ("rgb", "rgb_augmented")]
+        folders = [run.path / name for name in ("rgb", "rgb_augmented", "boxes")]
         folders += [run.label_folder(kind) for kind in LABEL_KINDS.values()]
         for folder in folders:
             if folder.is_dir():

@@ -11,8 +11,10 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from simlingo_training.data.objects import WEIGHTS
+
 if TYPE_CHECKING:
-    from simlingo_training.data.collate import Batch
+    from simlingo_training.data.collate import Batch, ObjectBatch
     from simlingo_training.models.simlingo import ModelOutput
 
 
@@ -105,7 +107,8 @@ class SampleLosses:
     """Losses of a batch before averaging.
 
     Attributes:
-        points: ``route_loss`` and ``speed_wps_loss`` to (B,), mean over the points of each sample.
+        points: ``route_loss`` and ``speed_wps_loss`` to (B,), mean over the points of each sample; ``object_loss``, mean over
+            the cells, where maps of what is to be seen are predicted.
         tokens: (n,) of every supervised token; empty where there is no text.
         rows: (n,) the sample each of them belongs to.
     """
@@ -120,6 +123,34 @@ class SampleLosses:
         if len(self.tokens):
             terms["language_loss"] = self.tokens.mean()
         return terms
+
+
+class ObjectHead(nn.Module):
+    """Reads maps of what is to be seen where from the visual tokens; trained beside the network and not a part of it."""
+
+    weights: torch.Tensor
+
+    def __init__(self, width: int, cells: int) -> None:
+        """``width`` is the size D of a visual token, ``cells`` how many cells of the maps a token covers on each side."""
+        super().__init__()
+        self.cells = cells
+        self.layer = nn.Linear(width, cells**2 * (len(WEIGHTS) + 1))
+        self.register_buffer("weights", torch.tensor(WEIGHTS), persistent=False)
+
+    def forward(self, visual: torch.Tensor, tiles: int) -> torch.Tensor:
+        """Visual tokens (B, T * P, D) of ``tiles`` T square tiles each to (B, T, G, G, K + 1): scores of the K kinds, 0
+        first, and the nearness."""
+        rows, side = len(visual), math.isqrt(visual.shape[1] // tiles)
+        read = self.layer(visual.to(self.layer.weight.dtype))
+        cells = read.reshape(rows, tiles, side, side, self.cells, self.cells, -1)
+        return cells.transpose(3, 4).reshape(rows, tiles, side * self.cells, side * self.cells, -1).float()
+
+    def losses(self, visual: torch.Tensor, objects: ObjectBatch) -> torch.Tensor:
+        """Cross-entropy of the kinds, weighted, and absolute error of the nearness, their means over the cells: (B,)."""
+        read = self(visual, objects.kinds.shape[1])
+        scores, kinds = read[..., :-1].movedim(-1, 1), objects.kinds.long()
+        wrong = functional.cross_entropy(scores, kinds, weight=self.weights, reduction="none")
+        return (wrong + (read[..., -1] - objects.nearness).abs()).flatten(1).mean(1)
 
 
 def sample_losses(output: ModelOutput, batch: Batch, turning_point_m: float = 1.0) -> SampleLosses:

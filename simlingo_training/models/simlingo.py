@@ -53,6 +53,7 @@ class ModelOutput:
         token_losses: (n,) cross-entropy at the supervised positions, float32; empty where there is no text.
         query_states: (B, Q, D) hidden states of the queries, after the final norm.
         token_states: (n, D) those at the supervised positions.
+        visual: (B, N, D) visual tokens as they enter the decoder; None where a network does not tell them.
     """
 
     path: torch.Tensor | None
@@ -60,6 +61,7 @@ class ModelOutput:
     token_losses: torch.Tensor
     query_states: torch.Tensor
     token_states: torch.Tensor
+    visual: torch.Tensor | None = None
 
 
 class SimLingo(nn.Module):
@@ -139,7 +141,8 @@ class SimLingo(nn.Module):
 
     def forward(self, batch: ModelInput) -> ModelOutput:
         """Teacher-forced pass."""
-        text = self.embed_text(batch.ids, batch.tiles, batch.target_points)
+        visual = self.backbone.encode_tiles(batch.tiles)
+        text = self.place_inputs(batch.ids, visual, batch.target_points)
         queries = self.queries(batch.ids, batch.speed, batch.target_points)
         rows = self.append_queries(text, batch.lengths, queries)
         read = self.backbone.decode_at(rows, self.read_places(batch))
@@ -147,7 +150,7 @@ class SimLingo(nn.Module):
         query_states, token_states = read[:count].view(*queries.shape[:2], -1), read[count:]
         path, speed_waypoints = self.heads(query_states, batch.speed)
         losses = token_losses(token_states, self.backbone.output_layer(), batch.targets)
-        return ModelOutput(path, speed_waypoints, losses, query_states, token_states)
+        return ModelOutput(path, speed_waypoints, losses, query_states, token_states, visual)
 
 
 def fill(embeddings: torch.Tensor, places: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from simlingo_training.data.collate import Batch
 from simlingo_training.evaluation.openloop import OpenLoopReport, table
 from simlingo_training.models.attention import attention_kernel
 from simlingo_training.models.flops import training_flops
-from simlingo_training.models.losses import SampleLosses, sample_losses
+from simlingo_training.models.losses import ObjectHead, SampleLosses, sample_losses
 from simlingo_training.models.master import MasterWeights
 from simlingo_training.models.schedule import RunProgress, make_optimizer, make_scheduler
 from simlingo_training.models.sharding import shard
@@ -37,6 +37,7 @@ class SimLingoTraining(pl.LightningModule):
         self.last_summary: dict[str, dict[str, float]] = {}
         self.progress: RunProgress | None = None
         self.curves = TaskCurves()
+        self.object_head = make_object_head(model, settings)
         self._logged = 0
         self._is_divided = False
         self._spent = 0.0
@@ -56,7 +57,10 @@ class SimLingoTraining(pl.LightningModule):
 
     def losses(self, output: ModelOutput, batch: Batch) -> SampleLosses:
         """Losses of each sample before averaging and weighting."""
-        return sample_losses(output, batch, self.settings.optim.turning_point_m)
+        losses = sample_losses(output, batch, self.settings.optim.turning_point_m)
+        if self.object_head is not None and output.visual is not None and batch.objects is not None:
+            losses.points["object_loss"] = self.object_head.losses(output.visual, batch.objects)
+        return losses
 
     def flops(self, batch: Batch) -> float | None:
         """Operations of a step on a batch, None where they are not counted."""
@@ -69,6 +73,7 @@ class SimLingoTraining(pl.LightningModule):
             "route_loss": optim.path_weight,
             "speed_wps_loss": optim.speed_weight,
             "language_loss": optim.language_weight,
+            "object_loss": optim.object_weight,
         }
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
@@ -147,7 +152,7 @@ class SimLingoTraining(pl.LightningModule):
         optim, trainer = self.settings.optim, self.settings.trainer
         steps = int(self.trainer.estimated_stepping_batches)
         self.progress = RunProgress(steps, trainer.max_minutes, before=self._spent)
-        optimizer = make_optimizer(self.model.named_parameters(), optim)
+        optimizer = make_optimizer(self.named_parameters(), optim)
         scheduler = make_scheduler(optimizer, optim, self.progress)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -164,6 +169,25 @@ class SimLingoTraining(pl.LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_index: int) -> Batch:
         """Move a batch; Lightning does not know its type."""
         return batch.to(device)
+
+
+def make_object_head(model: nn.Module, settings: TrainSettings) -> ObjectHead | None:
+    """What predicts the maps of what is to be seen, None where the settings ask for none.
+
+    Raises:
+        ValueError: For a network without visual tokens on a grid, tiles with a thumbnail, which has no map, and a strategy that
+            divides the network among devices.
+    """
+    cells = settings.data.object_cells
+    if not cells:
+        return None
+    if settings.kind != "simlingo" or settings.trainer.strategy == "fsdp2":
+        raise ValueError(
+            "data.object_cells is for kind=simlingo and not for trainer.strategy=fsdp2; set data.object_cells=0"
+        )
+    if settings.model.tiles.thumbnail:
+        raise ValueError("data.object_cells needs tiles without thumbnail; set model.tiles.thumbnail=false")
+    return ObjectHead(model.backbone.width, cells)  # type: ignore[union-attr,arg-type]
 
 
 class TaskCurves:

@@ -12,7 +12,16 @@ from driving.camera import DRIVING_CAMERA
 from driving.files import write_json
 from driving.geometry import to_ego
 from driving.label_records import CommentaryLabel, KeyObject, QaPair, VqaLabel, write_label
-from driving.records import COMMENTARY, DREAMER, VQA, Measurement, RunFolder, write_measurement
+from driving.records import (
+    COMMENTARY,
+    DREAMER,
+    VQA,
+    Measurement,
+    RunFolder,
+    TrafficWarningBox,
+    write_boxes,
+    write_measurement,
+)
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
@@ -107,6 +116,12 @@ def _write_frame(run, frame, ahead, block, speed, pose, heading, gap) -> None:
         "ego_matrix": matrix.tolist(),
     }  # fmt: skip
     write_measurement(run.measurement_path(frame), Measurement.from_dict(values))
+    # Props are stored with half length and half width exchanged.
+    position = [*block.tolist(), 0.0]
+    red_block = TrafficWarningBox(
+        extent=[1.0, 0.05, 0.8], position=position, distance=float(np.hypot(*block)), num_points=50
+    )
+    write_boxes(run.boxes_path(frame), [red_block])
     sentence = "Slow down because of the red block." if braking else "Follow the road."
     image = f"rgb/{name}.jpg"
     write_label(

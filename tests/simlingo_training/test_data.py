@@ -13,7 +13,7 @@ from driving.records import RunFolder, hash_held_out
 from driving.route import resample_path, shift_view
 from simlingo_training.config import AugmentationSettings, CacheSettings, DataSettings
 from simlingo_training.data import prompts
-from simlingo_training.data.augment import OPERATORS, augment
+from simlingo_training.data.augment import OPERATORS, STRONG_OPERATORS, augment
 from simlingo_training.data.chat import ChatTokenizer
 from simlingo_training.data.collate import Stacks
 from simlingo_training.data.dataset import Draw, TileStore, view_of
@@ -114,7 +114,7 @@ def test_waypoints_are_the_positions_of_the_following_frames(data):
     np.testing.assert_allclose(speeds, run["speed"][1:10], atol=1.01)  # positions lie on a 0.25 m grid
 
 
-@pytest.mark.parametrize("operator", OPERATORS, ids=lambda row: row.name)
+@pytest.mark.parametrize("operator", [*OPERATORS, *STRONG_OPERATORS], ids=lambda row: row.name)
 def test_every_picture_operator_keeps_shape_and_depends_on_its_generator_only(operator):
     image = picture(96, 192)
     first, second = (operator.apply(image, np.random.default_rng(5)) for _ in range(2))
@@ -503,6 +503,18 @@ def test_colour_changes_of_tiles_cover_all_tiles_alike(data):
     changed = maker._tiles(path, np.random.default_rng(0))
     assert changed.shape == maker.store.tiles(path).shape
     assert (changed != maker.store.tiles(path)).mean() > 0.5
+
+
+def test_strong_changes_cover_all_tiles_alike_and_are_off_unless_asked_for(data):
+    plain, strong = (AugmentationSettings(colour_probability=0.0, strong_probability=p) for p in (0.0, 1.0))
+    path = data._table.runs[0].rgb_path(5)
+    unchanged = replace_settings(data, replace(data.settings, augmentation=plain))
+    changed = replace_settings(data, replace(data.settings, augmentation=strong))
+    tiles = unchanged.store.tiles(path)
+    np.testing.assert_array_equal(unchanged._tiles(path, np.random.default_rng(0)), tiles)
+    found = changed._tiles(path, np.random.default_rng(0))
+    assert found.shape == tiles.shape
+    assert (found != tiles).mean() > 0.3
 
 
 def replace_settings(data, settings):
