@@ -34,8 +34,7 @@ from team_code.evaluation.config import RUN_FILES, EvalConfig
 from team_code.evaluation.manifest import claim, write_manifest
 from team_code.evaluation.service import policy_service
 from team_code.evaluation.summary import Table, ability_scores, collect_rows, tabulate
-from team_code.policy_server import PolicyServerError
-from team_code.report.page import write_report
+from team_code.policy_client import PolicyServerError
 
 ConfigStore.instance().store(name="eval_schema", node=EvalConfig)
 
@@ -86,6 +85,8 @@ def load_table(out: Path) -> Table:
 
 def report(config: EvalConfig, table: Table) -> Path:
     """Write the report page."""
+    from team_code.report.page import write_report  # slow to import, and nothing is drawn before the drives are over
+
     out = Path(config.out)
     other = load_table(Path(config.compare)) if config.compare else None
     return write_report(out, table, read_json(out / "manifest.json"), config.videos, other, config.compare)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.signal import savgol_filter
 
 from driving.files import read_json
 from driving.geometry import Array
@@ -116,6 +115,8 @@ def is_smooth(motion: Motion, rule: SmoothnessRule) -> bool:
     Raises:
         ValueError: If there are fewer than 3 frames, too few for the filter.
     """
+    from scipy.signal import savgol_filter  # slow to import, and needed only when all drives are over
+
     window = min(WINDOW_FRAMES, len(motion))
     if window <= POLYNOMIAL_ORDER:
         raise ValueError(f"smoothness needs at least {POLYNOMIAL_ORDER + 1} frames, got {len(motion)}")

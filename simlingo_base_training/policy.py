@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from simlingo_base_training import training
+from simlingo_base_training import checkpoint as base_checkpoints
 from simlingo_training.data.images import camera_to_tiles
 from simlingo_training.inference.clock import StageClock
 from simlingo_training.inference.engine import path_from_waypoints
@@ -25,7 +25,7 @@ class BasePolicy:
 
     sees_bonnet = True
 
-    def __init__(self, checkpoint: training.BaseCheckpoint, device: str = "auto") -> None:
+    def __init__(self, checkpoint: base_checkpoints.BaseCheckpoint, device: str = "auto") -> None:
         """Move a checkpoint to a device; bfloat16 on a GPU."""
         self.device = choose_device(device)
         self.cut_bonnet = checkpoint.cut_bonnet
@@ -36,7 +36,7 @@ class BasePolicy:
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str = "auto") -> BasePolicy:
         """Load a checkpoint directory. Raises CheckpointError if it is no SimLingo-Base checkpoint."""
-        return cls(training.load(folder), device)
+        return cls(base_checkpoints.load(folder), device)
 
     def reset(self) -> None:
         """Nothing is remembered between ticks."""

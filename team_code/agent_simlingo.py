@@ -46,7 +46,7 @@ from team_code.agent_config import PROFILES, AgentConfig
 from team_code.drive_log import DriveFrame, DriveLog
 from team_code.latency import ReactionDelay
 from team_code.localisation import GeoReference, PositionFilter, estimate_reference, heading_from_compass
-from team_code.policy_server import RemotePolicy
+from team_code.policy_client import RemotePolicy
 from team_code.prompting import Instruction, Navigation
 from team_code.route_planner import PlanPoint, RoutePlanner
 

@@ -27,8 +27,9 @@ from jobs.kept import KeptService
 from jobs.processes import usable_cores
 from simlingo_training.data import prompts
 from simlingo_training.inference import Observation
-from simlingo_training.models.checkpoint import read_config
-from team_code.policy_server import READY, RemotePolicy, load_batch_policy
+from simlingo_training.models.folder import read_config
+from team_code.policy_client import READY, RemotePolicy
+from team_code.policy_server import load_batch_policy
 
 START_TIMEOUT_S = 600.0
 PICTURES = 8

@@ -6,8 +6,7 @@ Start it and point agents at it (``start_eval.py policy_server=true`` does both)
     python -m team_code.policy_server --checkpoint outputs/simlingo/checkpoints/last --kernels   # on a GPU
     python start_eval.py agent=simlingo +agent_options.policy_server=127.0.0.1:27500
 
-On the wire a message is a four-byte big-endian length and a MessagePack map. A request holds the observation, the answer the
-prediction or an ``error``. Each connection is one car and has its own memory of what was said before.
+What goes over the wire is in `team_code.policy_client`.
 """
 
 from __future__ import annotations
@@ -15,28 +14,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import socket
-import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgpack
-import numpy as np
 import torch
 
+from simlingo_base_training.checkpoint import KIND as BASE_KIND
 from simlingo_base_training.policy import BasePolicy
-from simlingo_base_training.training import KIND as BASE_KIND
 from simlingo_training.inference import Observation, Policy, Prediction, Session
 from simlingo_training.inference.policy import choose_device
 from simlingo_training.models import checkpoint as checkpoints
+from team_code.policy_client import LENGTH, READY, frame, pack_prediction, unpack_observation
 
-LENGTH = struct.Struct(">I")
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-RECONNECT_PAUSE_S = 0.1
 MAX_BATCH = {"cuda": 16, "cpu": 1}
 """Most cars answered together by default.
 
@@ -44,10 +38,6 @@ A batch of two takes a CPU 1.9 times as long as one, and cars that are answered 
 the model idles; answered one after the other, one car's simulator computes during another's turn. Nor does an answer then
 depend, in its last bits, on who else happens to ask.
 """
-READY = "policy_server ready"
-"""Start of the line that the server prints when it answers."""
-
-T = TypeVar("T")
 
 
 class BatchPolicy(Protocol):
@@ -59,58 +49,6 @@ class BatchPolicy(Protocol):
 
     def act_batch(self, observations: list[Observation], sessions: list[Session]) -> list[Prediction]:
         """Predict for several cars at once."""
-
-
-class PolicyServerError(RuntimeError):
-    """The policy server cannot be reached, went away, or could not answer."""
-
-
-def pack_observation(observation: Observation) -> dict[str, Any]:
-    """A request as a MessagePack map; undone by `unpack_observation`."""
-    return {
-        "image": observation.image.tobytes(),
-        "shape": list(observation.image.shape),
-        "speed": float(observation.speed),
-        "target_points": np.asarray(observation.target_points, dtype=np.float64).tolist(),
-        "prompt": observation.prompt,
-        "is_cut": observation.is_cut,
-    }
-
-
-def unpack_observation(message: dict[str, Any]) -> Observation:
-    """Read what `pack_observation` made.
-
-    Raises:
-        ValueError: If the picture's bytes do not fit its shape, or a field is missing.
-    """
-    try:
-        image = np.frombuffer(message["image"], dtype=np.uint8).reshape(message["shape"])
-        points = np.asarray(message["target_points"], dtype=np.float64).reshape(2, 2)
-        is_cut = bool(message.get("is_cut", False))
-        return Observation(image, float(message["speed"]), points, str(message["prompt"]), is_cut)
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"expected image, shape, speed, target_points and prompt; {error!r} is missing or odd"
-        ) from error
-
-
-def pack_prediction(prediction: Prediction) -> dict[str, Any]:
-    """An answer as a MessagePack map; undone by `unpack_prediction`."""
-    return {
-        "path": np.asarray(prediction.path, dtype=np.float32).tobytes(),
-        "speed_waypoints": np.asarray(prediction.speed_waypoints, dtype=np.float32).tobytes(),
-        "text": prediction.text,
-        "tokens": list(prediction.tokens),
-        "stage_ms": prediction.stage_ms,
-    }
-
-
-def unpack_prediction(message: dict[str, Any]) -> Prediction:
-    """Read what `pack_prediction` made."""
-    path, waypoints = (
-        np.frombuffer(message[name], dtype=np.float32).reshape(-1, 2) for name in ("path", "speed_waypoints")
-    )
-    return Prediction(path, waypoints, message["text"], tuple(message["tokens"]), dict(message["stage_ms"]))
 
 
 @dataclass
@@ -163,9 +101,9 @@ class BatchingServer:
                     session = Session()
                     continue
                 if message.get("status"):
-                    writer.write(_frame(self.status()))
+                    writer.write(frame(self.status()))
                     continue
-                writer.write(_frame(await self._answer(message, session)))
+                writer.write(frame(await self._answer(message, session)))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             return
@@ -228,118 +166,6 @@ class BatchingServer:
             except (asyncio.TimeoutError, asyncio.QueueEmpty):
                 break
         return batch
-
-
-def _frame(message: dict[str, Any]) -> bytes:
-    packed: bytes = msgpack.packb(message)
-    return LENGTH.pack(len(packed)) + packed
-
-
-class RemotePolicy:
-    """A policy that asks a policy server; used like `Policy` with one session.
-
-    A server that goes away in the middle of a drive may come back: the last request is sent again to the new one. Answers do
-    not depend on what the lost session remembered (drafts only save time), unless text is generated on some ticks only.
-
-    Args:
-        address: ``host:port`` of the server.
-        timeout_s: Longest wait for an answer, seconds of wall clock.
-        reconnect_s: How long a server that went away is waited for, seconds of wall clock.
-
-    Raises:
-        PolicyServerError: If nobody answers there.
-    """
-
-    def __init__(self, address: str, timeout_s: float = 120.0, reconnect_s: float = 120.0) -> None:
-        self._address = address
-        self._timeout_s = timeout_s
-        self._reconnect_s = reconnect_s
-        try:
-            self._socket = self._connect()
-        except (OSError, ValueError) as error:
-            raise PolicyServerError(
-                f"no policy server at {address!r} ({error}); start one with `python -m team_code.policy_server --checkpoint …`"
-            ) from error
-
-    def _connect(self) -> socket.socket:
-        host, _, port = self._address.rpartition(":")
-        connection = socket.create_connection((host or "127.0.0.1", int(port)), timeout=self._timeout_s)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
-
-    def reset(self) -> None:
-        """Forget the previous answer; call it when a new route starts.
-
-        Raises:
-            PolicyServerError: If the server went away and did not come back.
-        """
-        self._persist(lambda: self._socket.sendall(_frame({"reset": True})))
-
-    @cached_property
-    def sees_bonnet(self) -> bool:
-        """Whether the server's model looks at the part of the image that shows the bonnet."""
-        return bool(self.status()["sees_bonnet"])
-
-    def status(self) -> dict[str, Any]:
-        """The server's `BatchingServer.status`. Raises PolicyServerError as `act`."""
-        return self._persist(lambda: self._exchange(_frame({"status": True})))
-
-    def act(self, observation: Observation) -> Prediction:
-        """Predict for one tick.
-
-        Raises:
-            PolicyServerError: If the server went away for good, did not answer in time, or could not predict.
-        """
-        started = time.perf_counter()
-        request = _frame(pack_observation(observation))
-        message = self._persist(lambda: self._exchange(request))
-        if "error" in message:
-            raise PolicyServerError(f"the policy server at {self._address} could not answer: {message['error']}")
-        prediction = unpack_prediction(message)
-        elsewhere = sum(prediction.stage_ms.values())
-        prediction.stage_ms["transfer"] = max(0.0, (time.perf_counter() - started) * 1e3 - elsewhere)
-        return prediction
-
-    def _exchange(self, request: bytes) -> dict[str, Any]:
-        self._socket.sendall(request)
-        (length,) = LENGTH.unpack(self._receive(LENGTH.size))
-        message: dict[str, Any] = msgpack.unpackb(self._receive(length))
-        return message
-
-    def _persist(self, attempt: Callable[[], T]) -> T:
-        """Do something over the connection, again over a new one if the server went away."""
-        deadline = time.monotonic() + self._reconnect_s
-        while True:
-            try:
-                return attempt()
-            except TimeoutError as error:
-                raise PolicyServerError(
-                    f"the policy server at {self._address} did not answer within {self._timeout_s:g} s"
-                ) from error
-            except OSError as error:
-                self._socket.close()
-                self._reconnect(deadline, error)
-
-    def _reconnect(self, deadline: float, cause: OSError) -> None:
-        while time.monotonic() < deadline:
-            time.sleep(RECONNECT_PAUSE_S)
-            try:
-                self._socket = self._connect()
-            except OSError:
-                continue
-            return
-        raise PolicyServerError(
-            f"the policy server at {self._address} is gone and did not come back within {self._reconnect_s:g} s: {cause}"
-        ) from cause
-
-    def _receive(self, size: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < size:
-            part = self._socket.recv(size - len(parts))
-            if not part:
-                raise ConnectionError("the connection was closed")
-            parts += part
-        return bytes(parts)
 
 
 def load_batch_policy(

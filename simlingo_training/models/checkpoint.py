@@ -23,17 +23,15 @@ from driving.files import write_json, write_text
 from simlingo_training.config import ModelSettings
 from simlingo_training.data.chat import ChatTokenizer
 from simlingo_training.models.backbone import backbone_values, override
+from simlingo_training.models.folder import WEIGHTS as WEIGHTS
+from simlingo_training.models.folder import CheckpointError as CheckpointError
+from simlingo_training.models.folder import read_config as read_config
 from simlingo_training.models.released import Tensors, compare_keys, from_released
 from simlingo_training.models.simlingo import SimLingo
 
 S = TypeVar("S")
 
-WEIGHTS = "model.safetensors"
 FORMAT = 1
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged, or made for another model."""
 
 
 @dataclass
@@ -107,27 +105,6 @@ def write(
     save_file(tensors, str(partial), metadata={"format": "pt"})
     partial.replace(target / WEIGHTS)
     return target
-
-
-def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read ``config.yaml`` of a checkpoint directory.
-
-    Raises:
-        CheckpointError: If the directory is none, or its configuration does not parse.
-    """
-    path = Path(folder) / "config.yaml"
-    if not path.is_file():
-        raise CheckpointError(
-            f"{folder}: expected a checkpoint directory with config.yaml, {WEIGHTS} and tokenizer.json; a released "
-            "pytorch_model.pt is turned into one by: python -m simlingo_training.convert"
-        )
-    try:
-        record = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise CheckpointError(f"{path}: not readable as YAML: {error}") from error
-    if not isinstance(record, dict) or "model" not in record or "kind" not in record:
-        raise CheckpointError(f"{path}: expected the keys format, kind and model")
-    return record
 
 
 def read_settings(folder: str | os.PathLike[str], kind: str, schema: type[S]) -> tuple[dict[str, Any], S]:

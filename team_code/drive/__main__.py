@@ -25,8 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from jobs import ports, processes, servers
 from leaderboard.utils.route_parser import RouteParser
-from simlingo_training.models.checkpoint import CheckpointError, read_config
-from team_code.drive.agent_live import LiveConfig
+from simlingo_training.models.folder import CheckpointError, read_config
+from team_code.drive.config import LiveConfig
 
 AGENT = Path(__file__).with_name("agent_live.py")
 DEFAULT_ROUTES = Path(__file__).resolve().parents[2] / "data" / "routes" / "demo_eval.xml"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -13,12 +14,15 @@ from pathlib import Path
 from jobs import ports
 from jobs.servers import ServerError
 from leaderboard.utils.towns import TownNotFoundError, find_town
-from simlingo_training.models.checkpoint import CheckpointError, read_config
+from simlingo_training.models.folder import CheckpointError, read_config
 from team_code.evaluation.config import AGENTS, LEARNED_AGENTS, RUN_FILES, EvalConfig
 from team_code.evaluation.plan import agent_settings, read_tasks, server_spec
 
 MEGABYTES_PER_ROUTE = 30
 """Camera images, log and results of one route with the driving model, measured on the demo routes and rounded up."""
+
+DRIVER_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+"""Device files of the graphics drivers that torch works with on Linux: NVIDIA's, AMD's, and that of Windows' subsystem."""
 
 
 @dataclass(frozen=True)
@@ -156,19 +160,27 @@ def _check_cluster(config: EvalConfig) -> tuple[bool, str]:
 
 
 def _check_accelerator(config: EvalConfig) -> tuple[bool, str]:
-    import torch  # slow to import, and only this check needs it
-
-    cards = torch.cuda.device_count()
+    cards, name = _find_cards()
     if config.simulator == "carla" and 0 < cards < config.gpus:
         return False, f"gpus={config.gpus}, but this machine has {cards}"
     if config.agent_options.get("device") == "cuda" and not cards:
         return False, "agent_options.device=cuda, but torch finds no GPU; leave it away or mend the driver (nvidia-smi)"
     if cards:
-        return True, f"{cards} × {torch.cuda.get_device_name()}"
+        return True, f"{cards} × {name}"
     return (
         True,
         "no GPU: the model runs on the CPU (the tiny presets are made for that, the full model takes seconds per tick)",
     )
+
+
+def _find_cards() -> tuple[int, str]:
+    """How many graphics cards torch can use, and the name of the first."""
+    if sys.platform == "linux" and not any(Path(file).exists() for file in DRIVER_FILES):
+        return 0, ""
+    import torch  # slow to import, and without a driver there is nothing to ask it
+
+    cards = torch.cuda.device_count()
+    return cards, torch.cuda.get_device_name() if cards else ""
 
 
 CHECKS: tuple[tuple[str, Callable[[EvalConfig], tuple[bool, str]]], ...] = (

@@ -12,7 +12,7 @@ from jobs.kept import KeptService, ServiceError
 from jobs.processes import usable_cores
 from team_code.evaluation.config import EvalConfig
 from team_code.evaluation.plan import agent_settings
-from team_code.policy_server import READY, PolicyServerError
+from team_code.policy_client import READY, PolicyServerError
 
 START_TIMEOUT_S = 600.0
 """Loading the full model from a slow disk and compiling it takes minutes."""

@@ -20,8 +20,9 @@ from simlingo_training.inference import Observation, Policy, Prediction, Session
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 from team_code import agent_simlingo
 from team_code.drive import agent_live
-from team_code.drive.agent_live import LiveAgent, LiveConfig
+from team_code.drive.agent_live import LiveAgent
 from team_code.drive.cockpit import Cockpit, Kind, Request
+from team_code.drive.config import LiveConfig
 from team_code.drive.page_server import serve
 from tests.team_code.test_agent_simlingo import route_plan, sensors
 

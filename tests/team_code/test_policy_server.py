@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from simlingo_training.inference import Observation, Prediction, Session
-from team_code import policy_benchmark, policy_server
-from team_code.policy_server import BatchingServer, PolicyServerError, RemotePolicy
+from team_code import policy_benchmark, policy_client, policy_server
+from team_code.policy_client import PolicyServerError, RemotePolicy
+from team_code.policy_server import BatchingServer
 
 
 class EchoPolicy:
@@ -58,7 +59,7 @@ def running(capsys: pytest.CaptureFixture[str], port: int = 0) -> Iterator[tuple
     address = ""
     for _ in range(500):
         out = capsys.readouterr().out
-        if policy_server.READY in out:
+        if policy_client.READY in out:
             address = out.split("address=")[1].split()[0]
             break
         time.sleep(0.01)
@@ -188,12 +189,12 @@ def test_missing_server_is_named() -> None:
 
 
 def test_damaged_request_is_refused() -> None:
-    message = policy_server.pack_observation(observation("a"))
+    message = policy_client.pack_observation(observation("a"))
     with pytest.raises(ValueError, match="reshape"):
-        policy_server.unpack_observation({**message, "shape": [5, 5, 3]})
+        policy_client.unpack_observation({**message, "shape": [5, 5, 3]})
     del message["prompt"]
     with pytest.raises(ValueError, match="prompt"):
-        policy_server.unpack_observation(message)
+        policy_client.unpack_observation(message)
 
 
 @pytest.mark.parametrize("program", [policy_server.main, policy_benchmark.main])
