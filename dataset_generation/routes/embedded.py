@@ -117,6 +117,17 @@ SETS: dict[str, RouteSet] = {
             apart_from=("embedded220",),
         ),
         RouteSet(
+            "unseen44",
+            dict.fromkeys(RECIPES, 1),
+            _ALL_TOWNS,
+            first_id=3000,
+            seed=88,
+            stretch=0.25,
+            weathers=(7, 21, 2, 14, 26, 9, 0, 19, 5, 23, 11, 3, 18, 12, 8, 20, 1, 25, 15, 10, 6, 22, 13),
+            zones=EVALUATION_ZONES,
+            apart_from=("heldout44",),
+        ),
+        RouteSet(
             "collection",
             dict.fromkeys(_COLLECTED, 50),
             _ALL_TOWNS,

@@ -29,7 +29,7 @@ def street() -> tuple[list[carla.Location], list[carla.Transform]]:
     raise AssertionError("the town has no such street")
 
 
-@pytest.mark.parametrize("name", ["demo_eval", "demo_collect", "embedded22", "heldout44"])
+@pytest.mark.parametrize("name", ["demo_eval", "demo_collect", "embedded22", "heldout44", "unseen44"])
 def test_shipped_routes_have_no_errors(name: str) -> None:
     count, findings = check_file(REPOSITORY / "data" / "routes" / f"{name}.xml", [])
     assert count > 0

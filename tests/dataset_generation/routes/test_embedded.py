@@ -22,7 +22,7 @@ from dataset_generation.routes.weather import WEATHERS
 
 REPOSITORY = Path(__file__).parents[3]
 TOWNS, ROUTES = REPOSITORY / "data" / "towns", REPOSITORY / "data" / "routes"
-SHIPPED = ("demo_eval", "demo_collect", "embedded220", "embedded22", "heldout44")
+SHIPPED = ("demo_eval", "demo_collect", "embedded220", "embedded22", "heldout44", "unseen44")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_quick_subset_is_part_of_the_whole_set():
     assert all(ET.tostring(route).strip() == whole[route.attrib["id"]].strip() for route in quick)
 
 
-@pytest.mark.parametrize("name", ["embedded220", "heldout44"])
+@pytest.mark.parametrize("name", ["embedded220", "heldout44", "unseen44"])
 def test_evaluation_covers_many_weathers_day_and_night(name):
     seen = [
         (
@@ -101,9 +101,10 @@ def test_triggers_lie_on_the_lane_of_the_route(name, builder):
         assert KDTree(_points(route)[:, :2]).query((x, y))[0] < 10.0
 
 
-def test_held_out_places_and_parameters_differ():
-    known = _routes("embedded220")
-    for route in _routes("heldout44"):
+@pytest.mark.parametrize(("name", "other_set"), [("heldout44", "embedded220"), ("unseen44", "heldout44")])
+def test_held_out_places_and_parameters_differ(name, other_set):
+    known = _routes(other_set)
+    for route in _routes(name):
         for other in known:
             if _type(other) == _type(route) and other.attrib["town"] == route.attrib["town"]:
                 assert np.linalg.norm((_trigger(other) - _trigger(route))[:3]) > 3.9
@@ -121,7 +122,7 @@ def test_collection_keeps_fifty_metres_from_evaluation(builder):
             np.concatenate(
                 [
                     _points(route)[:, :2]
-                    for name in ("embedded220", "heldout44")
+                    for name in ("embedded220", "heldout44", "unseen44")
                     for route in _routes(name)
                     if route.attrib["town"] == town
                 ]
