@@ -24,7 +24,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -60,6 +60,7 @@ class _Record:
 
     _required: ClassVar[frozenset[str]]
     _optional: ClassVar[dict[str, Any]]
+    _names: ClassVar[tuple[str, ...]]
 
     @classmethod
     def _prepare(cls) -> None:
@@ -88,15 +89,15 @@ class _Record:
         record.__dict__["source"] = values
         return record
 
+    @classmethod
+    def _field_names(cls) -> tuple[str, ...]:
+        if "_names" not in cls.__dict__:
+            cls._names = tuple(row.name for row in fields(cls) if row.name != "source")  # type: ignore[arg-type]
+        return cls._names
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of this record, keys in published order."""
-        return {name: getattr(self, name) for name in _names_of(type(self))}
-
-
-@cache
-def _names_of(kind: type[_Record]) -> tuple[str, ...]:
-    """The keys of a class of records, in the order of its fields."""
-    return tuple(row.name for row in fields(kind) if row.name != "source")  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in self._field_names()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +206,7 @@ class Box(_Record):
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of this box, ``class`` first, keys in published order."""
-        names = self.key_order or _names_of(type(self))
+        names = self.key_order or self._field_names()
         return {"class": self.box_class, **{name: getattr(self, name) for name in names}}
 
 

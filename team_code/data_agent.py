@@ -14,7 +14,7 @@ import os
 import re
 import xml.etree.ElementTree as ElementTree
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -66,6 +66,9 @@ in ticks that are not recorded."""
 EXTRA_CAMERAS = {"semantics": "sensor.camera.semantic_segmentation", "depth": "sensor.camera.depth"}
 """Folder to the camera whose pictures it holds, recorded on request."""
 
+MAX_WAITING_FRAMES = 16
+"""Frames of about 5 MB that may wait for the disk."""
+
 SAME_ENDS_M = 20.0
 """A plan begins and ends on lanes near the places of its route in the file, both distances together at most this."""
 CUT_IN_TYPES = ("ParkingCutIn", "StaticCutIn", "HighwayCutIn")
@@ -106,7 +109,7 @@ class DataAgent(AutoPilot):
         self._painter: BevPainter | None = None
         self._extra_pictures = os.environ.get("SAVE_TF_LABELS", "0") == "1"
         self._copy_route()
-        self._writer = BackgroundWriter()
+        self._writer = BackgroundWriter(max_waiting=MAX_WAITING_FRAMES)
         self._is_recording = True
 
     def sensors(self) -> list[dict[str, Any]]:
@@ -144,15 +147,18 @@ class DataAgent(AutoPilot):
         frame = self.step // STEPS_PER_FRAME
         boxes = self._box_recorder().record(CarlaDataProvider.get_all_actors(), self._facts(points, decision))
         measurement = measurement_of(scene, decision, self._shift_m, self._turn_deg, self._ego_matrix())
-        run, submit = self.run, self._writer.submit
-        submit(partial(write_measurement, run.measurement_path(frame), measurement))
-        submit(partial(write_boxes, run.boxes_path(frame), boxes))
-        submit(partial(write_jpeg, run.rgb_path(frame), input_data["rgb"][1]))
-        submit(partial(write_jpeg, run.rgb_augmented_path(frame), input_data["rgb_augmented"][1]))
+        run = self.run
+        jobs = [
+            partial(write_measurement, run.measurement_path(frame), measurement),
+            partial(write_boxes, run.boxes_path(frame), boxes),
+            partial(write_jpeg, run.rgb_path(frame), input_data["rgb"][1]),
+            partial(write_jpeg, run.rgb_augmented_path(frame), input_data["rgb_augmented"][1]),
+        ]
         if self._keeps_lidar:
-            submit(partial(write_laz, run.lidar_path(frame), points))
+            jobs.append(partial(write_laz, run.lidar_path(frame), points))
         if self._extra_pictures:
-            self._write_extra_pictures(frame, input_data, scene, boxes)
+            jobs += self._extra_picture_jobs(frame, input_data, scene, boxes)
+        self._writer.submit(partial(_do_all, jobs))
 
     def destroy(self, results: Any = None) -> None:
         """Wait for the files and write the result of the route; after a setup that failed there is nothing to write."""
@@ -167,7 +173,10 @@ class DataAgent(AutoPilot):
                 write_json(self.run.results_path, _plain(results), indent=2)
             super().destroy(results)
 
-    def _write_extra_pictures(self, frame: int, input_data: SensorData, scene: Scene, boxes: Sequence[Box]) -> None:
+    def _extra_picture_jobs(
+        self, frame: int, input_data: SensorData, scene: Scene, boxes: Sequence[Box]
+    ) -> list[partial[None]]:
+        jobs = []
         if self._painter is None:
             self._painter = BevPainter(CarlaDataProvider.get_map())
         for ending, shift_m, turn_deg in (("", 0.0, 0.0), ("_augmented", self._shift_m, self._turn_deg)):
@@ -178,7 +187,8 @@ class DataAgent(AutoPilot):
                 f"bev_semantics{ending}": seen,
             }
             for name, picture in pictures.items():
-                self._writer.submit(partial(write_png, self.run.path / name / f"{frame_name(frame)}.png", picture))
+                jobs.append(partial(write_png, self.run.path / name / f"{frame_name(frame)}.png", picture))
+        return jobs
 
     # ---- parts ------------------------------------------------------------------------------------------------
 
@@ -369,16 +379,22 @@ def measurement_of(
     )
 
 
+def _do_all(jobs: Sequence[Callable[[], None]]) -> None:
+    """The files of a frame are one job: every job wakes a thread, which costs as much as writing a small file."""
+    for job in jobs:
+        job()
+
+
 def write_jpeg(path: Path, bgra: NDArray[np.uint8]) -> None:
     """Write a camera picture (H, W, 4) as JPEG of OpenCV's default quality, atomically.
 
     Raises:
         OSError: If it cannot be encoded or written.
     """
-    good, content = cv2.imencode(".jpg", cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR))
+    good, content = cv2.imencode(".jpg", bgra)  # the encoder skips the fourth channel itself
     if not good:
         raise OSError(f"{path}: the camera picture of shape {bgra.shape} could not be encoded as JPEG")
-    write_bytes(path, content.tobytes())
+    write_bytes(path, content.data)
 
 
 def write_laz(path: Path, points: NDArray[np.float64]) -> None:

@@ -52,7 +52,8 @@ class Decision:
         position: Route index, next light and sign, speed limit.
         navigation: Target points and commands.
         keep_driving: Whether the oncoming lane is in use.
-        junction: Whether the ego is in a junction.
+        place: Where the ego was.
+        road_map: Of the town.
         angle: Heading error in units of 90 degrees.
         aim: (2,) world point steered at, metres.
         route, route_original: (n, 2) up to 40 world points, 2.5 m ahead and then every metre.
@@ -72,7 +73,8 @@ class Decision:
     position: RoutePosition
     navigation: Navigation
     keep_driving: bool
-    junction: bool
+    place: carla.Location
+    road_map: carla.Map
     angle: float
     aim: Array
     route: Array
@@ -81,6 +83,12 @@ class Decision:
     stop_cleared: bool
     applied: carla.VehicleControl
     is_unblocking: bool
+
+    @property
+    def junction(self) -> bool:
+        """Whether the ego was in a junction; looked up when it is asked for, since only recorded ticks do."""
+        waypoint = self.road_map.get_waypoint(self.place)
+        return bool(waypoint is not None and waypoint.is_junction)
 
 
 class Expert:
@@ -140,7 +148,8 @@ class Expert:
         if self._lanes is not None:
             self._lanes.lead_to(info.places["sink"].location for info in infos if "sink" in info.places)
         self.speed.look(scene)
-        road_speed = max(self._road_speed(position), self.speed.keep_up_speed(scene.ego))
+        road_speed = self._road_speed(position)
+        road_speed = max(road_speed, self.speed.keep_up_speed(scene.ego, road_speed))
         target, brake, cause, hazards, keep_driving = self._target_speed(scene, position, road_speed, infos)
         self._nudge(scene, cause)
         throttle, control_brake = self._longitudinal(brake, target, ego.speed)
@@ -149,7 +158,6 @@ class Expert:
         aim = ahead[self.lateral.lookahead_index(ego.speed, len(ahead)), :2].copy()
         steer = round(self.lateral.step(ahead, x, y, ego.yaw, ego.speed), 3)
         applied, is_unblocking = self._apply(steer, throttle, brake or control_brake, ego.speed, cause.rule)
-        waypoint = self._map.get_waypoint(carla.Location(*map(float, ego.xyz)))
         return Decision(
             steer=steer,
             throttle=throttle,
@@ -161,7 +169,8 @@ class Expert:
             position=position,
             navigation=self._commands.step(ego.xyz[:2]),
             keep_driving=keep_driving,
-            junction=bool(waypoint is not None and waypoint.is_junction),
+            place=carla.Location(*map(float, ego.xyz)),
+            road_map=self._map,
             angle=angle,
             aim=aim,
             route=_saved_points(ahead),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,9 @@ Array = NDArray[np.float64]
 
 YIELD_REACTION_S, YIELD_DECELERATION = 0.7, 4.0
 """How others let the ego in: reaction time, seconds, and deceleration, m/s²."""
+
+ROUNDING_M = 1.0
+"""Farther than this beyond what is possible nobody is, whatever the rounding of either side."""
 
 SAME_DIRECTION_COSINE = 0.77
 """Vehicles whose heading differs from the ego's by less than 40 degrees drive in its direction."""
@@ -171,6 +175,57 @@ def forecast_on_lanes(
         extents[:, i] = vehicles.extent[i]
         extents[:, i, 0] += margins[i] * speed
     return BoxTracks(centers, extents, axes)
+
+
+def who_may_touch(
+    track: BoxTracks,
+    vehicles: ActorBatch,
+    paths: Sequence[tuple[LanePath, float, float] | None],
+    config: ExpertConfig,
+    gained: Array | None = None,
+) -> NDArray[np.bool_]:
+    """(N,) which vehicles could come near the ego's forecast (T, 1) at all: the others need not be forecast.
+
+    A bound on the forecasts of `forecast_vehicles` and `forecast_on_lanes`, whoever waits for whom: nobody gets farther than
+    with its highest speed, in whatever direction, and no box is larger than at that speed.
+    """
+    f, horizon = config.forecast, len(track.centers) * config.bicycle.dt
+    fastest = vehicles.speed + horizon * config.bicycle.throttle_acceleration * np.maximum(vehicles.control[:, 1], 0.0)
+    if gained is not None:
+        fastest = fastest + gained
+    growth = max(1.0, f.length_factor, f.length_factor_lane_change, f.final_length_factor, f.final_width_factor)
+    margin = max(f.bicycle_margin, f.lane_margin + f.start_margin, f.committed_margin + f.start_margin)
+    boxes = growth * np.linalg.norm(vehicles.extent, axis=1) + np.linalg.norm(vehicles.box_offset, axis=1)
+    spare = _distance_from(track, vehicles.xy) - (horizon + margin) * fastest - boxes
+    near = spare <= 0.0
+    for i in np.flatnonzero(~near).tolist():
+        found = paths[i]
+        near[i] = found is not None and float(spare[i]) <= _distance_to_path(vehicles.xy[i], *found)
+    return near
+
+
+def which_walkers_may_touch(
+    track: BoxTracks, walkers: ActorBatch, config: ForecastConfig, horizon: float
+) -> NDArray[np.bool_]:
+    """(N,) which walkers could come near the ego's forecast (T, 1) within ``horizon`` seconds: see `forecast_walkers`."""
+    pace = np.maximum(walkers.speed, config.min_walker_speed) * np.linalg.norm(walkers.control, axis=1)
+    extent = np.maximum(walkers.extent, config.min_walker_extent)
+    boxes = np.linalg.norm(extent, axis=1) + np.linalg.norm(walkers.box_offset, axis=1)
+    return _distance_from(track, walkers.xy) <= horizon * pace + boxes
+
+
+def _distance_from(track: BoxTracks, xy: Array) -> Array:
+    """(N,) metres that places (N, 2) keep at least from the boxes of a forecast (T, 1), whatever their headings."""
+    places = track.centers[:, 0, :2]
+    beside = np.maximum(np.maximum(places.min(axis=0) - xy, xy - places.max(axis=0)), 0.0)
+    return np.hypot(beside[:, 0], beside[:, 1]) - np.linalg.norm(track.extents[0, 0]) - ROUNDING_M
+
+
+def _distance_to_path(xy: Array, path: LanePath, along: float, offset: float) -> float:
+    """Metres by which a forecast on a path may be off from where the vehicle is, at most."""
+    k = min(int(np.searchsorted(path.along, along)), len(path.along) - 1)
+    point = path.points[k]
+    return math.hypot(xy[0] - point[0], xy[1] - point[1]) + abs(along - float(path.along[k])) + 2 * abs(offset)
 
 
 def forecast_walkers(walkers: ActorBatch, steps: int, config: ForecastConfig, dt: float) -> BoxTracks:

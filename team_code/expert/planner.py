@@ -16,7 +16,7 @@ from team_code.expert.scene import ActorBatch
 
 Array = NDArray[np.float64]
 
-LANE_CHANGES = (RoadOption.CHANGELANELEFT, RoadOption.CHANGELANERIGHT)
+LANE_CHANGES = (int(RoadOption.CHANGELANELEFT), int(RoadOption.CHANGELANERIGHT))
 MAX_SIDE_LANES = 3
 LEADING_REACH = 2.5
 HIDDEN_M = 50.0
@@ -166,13 +166,13 @@ class RoutePlanner:
     def lane_change_between(self, before: int, after: int) -> bool:
         """Whether a lane-change command stands within ``before`` points behind and ``after`` points ahead."""
         commands = self.route.commands[max(0, self.index - before) : self.index + after]
-        return bool(np.isin(commands, LANE_CHANGES).any())
+        return any(bool((commands == change).any()) for change in LANE_CHANGES)
 
     def deviates_between(self, before: int, after: int) -> bool:
         """Whether the route leaves the plan, other than by a detour, from ``before`` points behind to ``after`` points ahead."""
         span = slice(max(0, self.index - before), self.index + after)
-        is_off = np.any(self.route.points[span] != self.route.original_points[span], axis=1)
-        return bool(np.any(is_off & ~self._gap_checked[span]))
+        is_off = self.route.points[span] != self.route.original_points[span]
+        return bool(is_off.any()) and bool(np.any(is_off.any(axis=1) & ~self._gap_checked[span]))
 
     def leading(self, vehicles: ActorBatch, half_width: float) -> NDArray[np.bool_]:
         """Which of N vehicles drive on the route ahead of an ego of this half width, metres, (N,)."""
@@ -206,7 +206,8 @@ class RoutePlanner:
         points, yaws = self.route.points[begin:end:10, :2], self.route.yaws[begin:end:10]
         if len(points) == 0 or len(xy) == 0:
             return np.full(len(xy), np.inf), np.full(len(xy), np.inf)
-        squared = np.sum((xy[:, None] - points[None]) ** 2, axis=-1)
+        dx, dy = xy[:, :1] - points[:, 0], xy[:, 1:2] - points[:, 1]
+        squared = dx * dx + dy * dy
         nearest = np.argmin(squared, axis=1)
         turned = np.abs(wrap_angle(yaw - yaws[nearest]))
         return np.sqrt(squared[np.arange(len(xy)), nearest]), turned

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import carla
@@ -80,7 +81,7 @@ class ActorBatch:
         """(N,) headings, radians."""
         return self.angles[:, 1]
 
-    @property
+    @cached_property
     def speed(self) -> Array:
         """(N,) length of the velocity, m/s."""
         return np.linalg.norm(self.velocity, axis=1)
@@ -134,7 +135,24 @@ class Scene:
     ego: EgoState
     vehicles: ActorBatch
     walkers: ActorBatch
-    lights: dict[int, LightView]
+    lights: Mapping[int, LightView]
+
+
+class _LightsNow(Mapping[int, LightView]):
+    """The traffic lights of the current tick; one is asked for its state when somebody looks at it."""
+
+    def __init__(self, lights: dict[int, carla.TrafficLight]) -> None:
+        self._lights = lights
+
+    def __getitem__(self, light_id: int) -> LightView:
+        light = self._lights[light_id]
+        return LightView(light_id, light.type_id, light.state)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._lights)
+
+    def __len__(self) -> int:
+        return len(self._lights)
 
 
 @dataclass(frozen=True)
@@ -142,6 +160,24 @@ class _Shape:
     extent: tuple[float, float, float]
     offset: tuple[float, float, float]
     is_bicycle: bool
+
+
+class _Kind:
+    """The actors of one kind, as long as none comes or goes: what never changes about them, in arrays.
+
+    Args:
+        actors: N actors.
+        shapes: Of each.
+    """
+
+    def __init__(self, actors: list[Any], shapes: list[_Shape]) -> None:
+        self.actors = actors
+        self.ids = np.array([actor.id for actor in actors], dtype=np.int64)
+        self.extent = np.array([shape.extent for shape in shapes], dtype=np.float64).reshape(-1, 3)
+        self.box_offset = np.array([shape.offset for shape in shapes], dtype=np.float64).reshape(-1, 3)
+        self.is_bicycle = np.array([shape.is_bicycle for shape in shapes], dtype=bool)
+        for array in (self.ids, self.extent, self.box_offset, self.is_bicycle):
+            array.setflags(write=False)
 
 
 class SceneReader:
@@ -156,6 +192,9 @@ class SceneReader:
         self._world, self._ego = world, ego
         self._shapes: dict[int, _Shape] = {}
         self._lights = list(world.get_actors().filter("*traffic_light*"))
+        self._lights_now = _LightsNow({light.id: light for light in self._lights})
+        self._everyone: tuple[Sequence[carla.Actor], int] | None = None
+        self._vehicles, self._walkers = _Kind([], []), _Kind([], [])
 
     @property
     def lights(self) -> list[carla.TrafficLight]:
@@ -167,9 +206,16 @@ class SceneReader:
 
         Args:
             compass: Heading from the IMU, radians; None takes the actor's yaw.
-            actors: All actors of the world if the caller has them already.
+            actors: All actors of the world if the caller has them already; the same list as long as they are the same.
         """
         everyone = self._world.get_actors() if actors is None else actors
+        if self._everyone is None or self._everyone[0] is not everyone or self._everyone[1] != len(everyone):
+            self._sort(everyone)
+        vehicles, walkers = _batch(self._vehicles, _pedals), _batch(self._walkers, _direction)
+        return Scene(self._read_ego(compass), vehicles, walkers, self._lights_now)
+
+    def _sort(self, everyone: Sequence[carla.Actor]) -> None:
+        """Note who is a vehicle and who a walker."""
         vehicles, walkers = [], []
         for actor in everyone:
             kind = actor.type_id
@@ -178,8 +224,9 @@ class SceneReader:
                     vehicles.append(actor)
             elif kind.startswith("walker."):
                 walkers.append(actor)
-        lights = {light.id: LightView(light.id, light.type_id, light.state) for light in self._lights}
-        return Scene(self._read_ego(compass), self._batch(vehicles, _pedals), self._batch(walkers, _direction), lights)
+        self._everyone = everyone, len(everyone)
+        self._vehicles = _Kind(vehicles, [self._shape(actor) for actor in vehicles])
+        self._walkers = _Kind(walkers, [self._shape(actor) for actor in walkers])
 
     def _read_ego(self, compass: float | None) -> EgoState:
         transform, velocity = self._ego.get_transform(), self._ego.get_velocity()
@@ -208,28 +255,39 @@ class SceneReader:
             self._shapes[actor.id] = shape
         return shape
 
-    def _batch(self, actors: list[Any], control) -> ActorBatch:
-        rows = np.empty((len(actors), 18))
-        bicycles = np.zeros(len(actors), dtype=bool)
-        for i, actor in enumerate(actors):
-            transform, velocity, shape = actor.get_transform(), actor.get_velocity(), self._shape(actor)
-            place, turn = transform.location, transform.rotation
-            rows[i] = (
-                place.x, place.y, place.z, turn.pitch, turn.yaw, turn.roll, velocity.x, velocity.y, velocity.z,
-                *shape.extent, *shape.offset, *control(actor),
-            )  # fmt: skip
-            bicycles[i] = shape.is_bicycle
-        return ActorBatch(
-            actors=actors,
-            ids=np.array([actor.id for actor in actors], dtype=np.int64),
-            xyz=rows[:, 0:3],
-            angles=np.radians(rows[:, 3:6]),
-            velocity=rows[:, 6:9],
-            extent=rows[:, 9:12],
-            box_offset=rows[:, 12:15],
-            control=rows[:, 15:18],
-            is_bicycle=bicycles,
+
+def _batch(kind: _Kind, control: Callable[[Any], tuple[float, float, float]]) -> ActorBatch:
+    """The actors of a kind in the current tick."""
+    rows = []
+    for actor in kind.actors:
+        transform, velocity = actor.get_transform(), actor.get_velocity()
+        place, turn = transform.location, transform.rotation
+        rows.append(
+            (
+                place.x,
+                place.y,
+                place.z,
+                turn.pitch,
+                turn.yaw,
+                turn.roll,
+                velocity.x,
+                velocity.y,
+                velocity.z,
+                *control(actor),
+            )
         )
+    table = np.array(rows, dtype=np.float64).reshape(-1, 12)
+    return ActorBatch(
+        actors=kind.actors,
+        ids=kind.ids,
+        xyz=table[:, 0:3],
+        angles=np.radians(table[:, 3:6]),
+        velocity=table[:, 6:9],
+        extent=kind.extent,
+        box_offset=kind.box_offset,
+        control=table[:, 9:12],
+        is_bicycle=kind.is_bicycle,
+    )
 
 
 def _pedals(vehicle: carla.Vehicle) -> tuple[float, float, float]:

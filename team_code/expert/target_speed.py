@@ -18,6 +18,8 @@ from team_code.expert.forecast import (
     forecast_on_lanes,
     forecast_vehicles,
     forecast_walkers,
+    which_walkers_may_touch,
+    who_may_touch,
 )
 from team_code.expert.idm import IntelligentDriver, Obstacle
 from team_code.expert.lanes import MOVING_MPS, LaneFollowers, LanePath
@@ -262,23 +264,31 @@ class SpeedPlanner:
             self._paths = self._lanes.paths(self._vehicles)
         self._gained = self._accelerations.update(self._vehicles) if f.gained_speed else None
 
-    def keep_up_speed(self, ego: EgoState) -> float:
-        """Speed, m/s, of the fastest vehicle whose way the ego is about to share, up to the speed limit; 0 if there is none."""
+    def keep_up_speed(self, ego: EgoState, above: float = 0.0) -> float:
+        """Speed, m/s, of the fastest vehicle whose way the ego is about to share, up to the speed limit; 0 if there is none
+        that is faster than ``above``, m/s."""
         horizon, vehicles = self._config.keep_up_time, self._vehicles
-        if horizon == 0.0 or vehicles is None or len(vehicles) == 0:
+        if horizon == 0.0 or vehicles is None or not (vehicles.speed > above).any():
             return 0.0
         behind = (ego.xyz[:2] - vehicles.xy) @ ego.forward - ego.extent[0] - vehicles.extent[:, 0]
         closing = vehicles.speed - ego.speed
         sharing = self._planner.trailing(vehicles.xy, vehicles.yaw) & (behind < horizon * closing)
-        for i, found in enumerate(self._paths):
-            if found is not None and self._planner.junction_within(self._config.forecast.junction_points):
-                path, along, offset = found
-                places, yaws = path.place(along + vehicles.speed[i] * np.arange(1.0, horizon + 1.0), offset)
-                sharing[i] |= bool(self._planner.joining(places, yaws).any())
+        if self._near_junction():
+            for i in np.flatnonzero((vehicles.speed > above) & ~sharing).tolist():
+                sharing[i] = self._joins(i, horizon)
         sharing &= ~self._planner.leading(vehicles, float(ego.extent[1]))
         limits = self._planner.route.speed_limits
         limit = float(limits[self._planner.index : self._planner.index + KEEP_UP_POINTS].max())
         return min(limit, float(vehicles.speed[sharing].max())) if sharing.any() else 0.0
+
+    def _joins(self, i: int, horizon: float) -> bool:
+        """Whether a vehicle that follows a lane will be on the route in one of the next seconds."""
+        found, vehicles = self._paths[i], self._vehicles
+        if found is None or vehicles is None:
+            return False
+        path, along, offset = found
+        places, yaws = path.place(along + vehicles.speed[i] * np.arange(1.0, horizon + 1.0), offset)
+        return bool(self._planner.joining(places, yaws).any())
 
     def _actor_terms(
         self, scene: Scene, cruise: float, near_lane_change: bool, causes: list[Cause], hazards: Hazards
@@ -295,23 +305,44 @@ class SpeedPlanner:
                 causes.append(_cause(target, "leading", vehicles, i, distance))
         if len(vehicles) == 0 and len(walkers) == 0:
             return
-        track = forecast_ego(
-            ego,
-            self._planner,
-            self._lateral,
-            self._longitudinal,
-            self._road_speed,
-            self._steps(near_lane_change),
-            config,
-        )
-        self._vehicle_terms(ego, cruise, near_lane_change, track, leading, causes, hazards)
-        steps = self._held_steps(near_lane_change)
-        walker_distance = np.linalg.norm(walkers.xyz - ego.xyz, axis=1)
-        walker_tracks = forecast_walkers(walkers, steps, f, config.bicycle.dt)
-        for i in np.flatnonzero(first_overlaps(track.head(steps), walker_tracks) >= 0).tolist():
+        steps = self._steps(near_lane_change)
+        on_route = leading | self._planner.trailing(vehicles.xy, vehicles.yaw)
+        relevant = ~self._is_past(ego)
+        if not near_lane_change:
+            relevant &= ~on_route
+        if steps == self._held_steps(near_lane_change):
+            relevant &= distance < f.radius
+        if len(walkers) == 0 and not relevant.any():
+            self._yielded_to = frozenset()
+            return
+        track = forecast_ego(ego, self._planner, self._lateral, self._longitudinal, self._road_speed, steps, config)
+        relevant &= who_may_touch(track, vehicles, self._paths, config, self._gained)
+        self._look_at_only(relevant)
+        self._vehicle_terms(ego, cruise, near_lane_change, track, on_route[relevant], causes, hazards)
+        self._walker_terms(ego, cruise, track.head(self._held_steps(near_lane_change)), walkers, causes)
+
+    def _walker_terms(
+        self, ego: EgoState, cruise: float, track: BoxTracks, walkers: ActorBatch, causes: list[Cause]
+    ) -> None:
+        """Terms of the walkers that the ego would meet if it went on."""
+        config, steps = self._config, len(track.centers)
+        dt = config.bicycle.dt
+        walkers = walkers.select(which_walkers_may_touch(track, walkers, config.forecast, steps * dt))
+        if len(walkers) == 0:
+            return
+        distance = np.linalg.norm(walkers.xyz - ego.xyz, axis=1)
+        hits = first_overlaps(track, forecast_walkers(walkers, steps, config.forecast, dt)) >= 0
+        for i in np.flatnonzero(hits).tolist():
             length = 0.5 + float(ego.extent[0])
-            target = self._follow(cruise, ego.speed, float(walker_distance[i]), length, 0.0, config.walker)
-            causes.append(_cause(target, "walker", walkers, i, walker_distance))
+            target = self._follow(cruise, ego.speed, float(distance[i]), length, 0.0, config.walker)
+            causes.append(_cause(target, "walker", walkers, i, distance))
+
+    def _look_at_only(self, mask: NDArray[np.bool_]) -> None:
+        """Forget, for the rest of this tick, the vehicles where ``mask`` (N,) does not hold."""
+        assert self._vehicles is not None
+        self._paths = [self._paths[i] for i in np.flatnonzero(mask).tolist()]
+        self._vehicles = self._vehicles.select(mask)
+        self._gained = None if self._gained is None else self._gained[mask]
 
     def _near_junction(self) -> bool:
         return self._planner.junction_within(self._config.forecast.junction_points)
@@ -334,21 +365,23 @@ class SpeedPlanner:
         cruise: float,
         near_lane_change: bool,
         track: BoxTracks,
-        leading: NDArray[np.bool_],
+        on_route: NDArray[np.bool_],
         causes: list[Cause],
         hazards: Hazards,
     ) -> None:
         """Terms of the vehicles that the ego would meet if it went on."""
         config, vehicles = self._config, self._vehicles
         assert vehicles is not None
+        if len(vehicles) == 0:
+            self._yielded_to = frozenset()
+            return
         distance = np.linalg.norm(vehicles.xyz - ego.xyz, axis=1)
         follows = vehicles.is_bicycle.copy()
         if config.conflict is not None:  # a bicycle that crosses, or comes from behind, is no leader
             follows &= np.cos(vehicles.yaw - ego.yaw) > SAME_DIRECTION_COSINE
             follows &= (vehicles.xy - ego.xyz[:2]) @ ego.forward > 0.0
-        others = leading | self._planner.trailing(vehicles.xy, vehicles.yaw)
         yielded_to = set()
-        for i, mine, theirs in self._meetings(ego, near_lane_change, track, others):
+        for i, mine, theirs in self._meetings(ego, near_lane_change, track, on_route):
             if follows[i]:
                 target = self._follow_vehicle(cruise, ego, vehicles, i, distance)
                 causes.append(_cause(target, "bicycle", vehicles, i, distance))
@@ -382,8 +415,6 @@ class SpeedPlanner:
         hits &= np.linalg.norm(vehicles.xyz - ego.xyz, axis=1) < f.radius
         if not near_lane_change:
             hits &= ~on_route
-        is_past = self._is_past(ego)
-        hits &= ~is_past
         margin = np.where(is_bold, f.committed_margin, f.lane_margin) + np.where(waits_for, f.start_margin, 0.0)
         if steps == soon and self._lanes is not None and hits.any():
             on_lanes = forecast_on_lanes(vehicles, self._paths, held, config.bicycle.dt, 0.0)
@@ -395,7 +426,7 @@ class SpeedPlanner:
         on_lanes = forecast_on_lanes(vehicles, self._paths, held, config.bicycle.dt, margin, lets_in)
         first = first_overlaps(track, on_lanes)
         meetings = [meeting for meeting in meetings if not lets_in[meeting[0]] or first[meeting[0]] >= 0]
-        for i in np.flatnonzero((first >= 0) & ~hits & ~on_route & ~is_past).tolist():
+        for i in np.flatnonzero((first >= 0) & ~hits & ~on_route).tolist():
             known = self._paths[i] is not None or first[i] < 2 * soon
             if known and not becomes_leader(track, on_lanes, i, int(first[i])):
                 meetings.append((i, track, on_lanes))

@@ -37,6 +37,9 @@ Array = NDArray[np.float64]
 SAVE_RADIUS_M = 64.0
 LIGHT_LOOK_AHEAD_M = 30.0
 LANDMARK_LOOK_AHEAD_M = 40.0
+TRAFFIC_LIGHT_SIGNAL = "1000001"
+"""Type of a traffic light among the signals of an OpenDRIVE map."""
+
 STOP_BOX_EXTENT = (1.5, 1.5, 0.5)
 
 CSS2_COLOURS = {
@@ -134,6 +137,10 @@ class BoxRecorder:
         self._lights, self._stop_signs = lights, stop_signs
         self._extent_of, self._next_action = extent_of, next_action
         self._hazards = LaneHazards(book, extent_of)
+        self._attributes: dict[int, dict[str, str]] = {}
+        self._light_of_signal: dict[str, carla.TrafficLight] = {}
+        for governed in lights:
+            self._light_of_signal.setdefault(governed.actor.get_opendrive_id(), governed.actor)
 
     def record(self, actors: Sequence[carla.Actor], facts: FrameFacts) -> list[Box]:
         """All boxes of the current tick, in published order."""
@@ -164,9 +171,8 @@ class BoxRecorder:
         boxes += self._landmark_boxes()
         boxes.append(WeatherBox(**{key: getattr(facts.weather, key) for key in WEATHER_KEYS}))
         light_state = self._light_state(self._lane, 50.0)
-        boxes.append(
-            ego_info_box(self._book, self._lane, facts.scenario, light_state, self._hazards.find(self._ego, vehicles))
-        )
+        hazard = self._hazards.find(self._ego, self._lane, vehicles)
+        boxes.append(ego_info_box(self._book, self._lane, facts.scenario, light_state, hazard))
         return boxes
 
     # ---- relations --------------------------------------------------------------------------------------------
@@ -207,11 +213,25 @@ class BoxRecorder:
         }
 
     def _light_state(self, waypoint: carla.Waypoint, distance: float) -> str:
-        found = self._world.get_traffic_lights_from_waypoint(waypoint, distance)
-        return str(found[0].state) if found else "None"
+        """State of the first light on the way ahead, metres, "None" without one.
+
+        The first of `carla.World.get_traffic_lights_from_waypoint`, which lists all actors for every signal it meets.
+        """
+        for mark in waypoint.get_landmarks_of_type(distance, TRAFFIC_LIGHT_SIGNAL, False):
+            light = self._light_of_signal.get(mark.id)
+            if light is not None:
+                return str(light.state)
+        return "None"
+
+    def _attributes_of(self, actor: carla.Actor) -> dict[str, str]:
+        """What the blueprint says of an actor, which never changes."""
+        attributes = self._attributes.get(actor.id)
+        if attributes is None:
+            attributes = self._attributes[actor.id] = actor.attributes
+        return attributes
 
     def _count(self, pose: _Pose, extent: Sequence[float]) -> int:
-        return self._facts.points.count(np.array(pose.position), np.array(extent), pose.yaw)
+        return self._facts.points.count(pose.position, extent, pose.yaw)
 
     def _extent(self, actor: carla.Actor) -> list[float]:
         extent = self._extent_of(actor)
@@ -234,9 +254,10 @@ class BoxRecorder:
 
     def _car_box(self, vehicle: carla.Vehicle) -> CarBox:
         pose, control, extent = self._pose(vehicle), vehicle.get_control(), self._extent(vehicle)
-        waypoint = self._book.waypoint(vehicle.get_location()) or self._book.map.get_waypoint(vehicle.get_location())
+        place, attributes = vehicle.get_location(), self._attributes_of(vehicle)
+        waypoint = self._book.waypoint(place) or self._book.map.get_waypoint(place)
         following = self._book.after(waypoint)
-        colour = vehicle.attributes.get("color")
+        colour = attributes.get("color")
         rgb = tuple(int(part) for part in colour.split(",")) if colour else None
         return CarBox(
             color_rgb=None if rgb is None else list(rgb),
@@ -257,15 +278,15 @@ class BoxRecorder:
             light_state=_set_bits(self._vehicle_lights.get(vehicle.id, 0)),
             traffic_light_state=self._light_state(waypoint, LIGHT_LOOK_AHEAD_M),
             is_at_traffic_light=vehicle.is_at_traffic_light(),
-            base_type=vehicle.attributes.get("base_type", "car"),
-            number_of_wheels=vehicle.attributes.get("number_of_wheels", "4"),
+            base_type=attributes.get("base_type", "car"),
+            number_of_wheels=attributes.get("number_of_wheels", "4"),
             **self._placed(pose, extent),
             speed=pose.speed,
             brake=control.brake,
             steer=control.steer,
             throttle=control.throttle,
             id=vehicle.id,
-            role_name=vehicle.attributes.get("role_name", ""),
+            role_name=attributes.get("role_name", ""),
             type_id=vehicle.type_id,
             matrix=pose.matrix,
         )
@@ -281,12 +302,12 @@ class BoxRecorder:
         }
 
     def _walker_box(self, walker: carla.Walker) -> WalkerBox:
-        pose, extent = self._pose(walker), self._extent(walker)
+        pose, extent, attributes = self._pose(walker), self._extent(walker), self._attributes_of(walker)
         waypoint = self._book.waypoint(walker.get_location())
         return WalkerBox(
-            role_name=walker.attributes.get("role_name", ""),
-            gender=walker.attributes.get("gender", ""),
-            age=walker.attributes.get("age", "adult"),
+            role_name=attributes.get("role_name", ""),
+            gender=attributes.get("gender", ""),
+            age=attributes.get("age", "adult"),
             **self._placed(pose, extent),
             speed=pose.speed,
             id=walker.id,
@@ -345,7 +366,7 @@ class BoxRecorder:
 
     def _prop_box(self, prop: carla.Actor) -> Box:
         pose, true_extent = self._pose(prop), self._extent(prop)
-        mesh = prop.attributes.get("mesh_path")
+        mesh = self._attributes_of(prop).get("mesh_path")
         keys: dict[str, Any] = {
             **self._placed(pose, true_extent),
             "extent": [true_extent[1], true_extent[0], true_extent[2]],

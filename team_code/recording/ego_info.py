@@ -26,21 +26,23 @@ class LaneHazards:
     def __init__(self, book: LaneBook, extent_of: Callable[[carla.Actor], carla.Vector3D]) -> None:
         self._book, self._extent_of = book, extent_of
 
-    def find(self, ego: carla.Vehicle, vehicles: Sequence[carla.Vehicle]) -> tuple[int, float] | None:
-        """Id of, and bumper distance (metres) to, the nearest vehicle in front on the same lane; None inside junctions
-        and on a free lane."""
-        transform = ego.get_transform()
-        own = self._book.map.get_waypoint(transform.location)
+    def find(
+        self, ego: carla.Vehicle, own: carla.Waypoint | None, vehicles: Sequence[carla.Vehicle]
+    ) -> tuple[int, float] | None:
+        """Id of, and bumper distance (metres) to, the nearest vehicle in front on the ego's lane ``own``; None inside
+        junctions and on a free lane."""
         if own is None or own.is_junction:
             return None
+        transform = ego.get_transform()
         forward, best = transform.get_forward_vector(), None
+        road_id, lane_id = own.road_id, own.lane_id
         for vehicle in vehicles:
             place = vehicle.get_location()
             offset = place - transform.location
             if offset.x * forward.x + offset.y * forward.y <= 0:
                 continue
             lane = self._book.map.get_waypoint(place)
-            if lane is None or (lane.road_id, lane.lane_id) != (own.road_id, own.lane_id):
+            if lane is None or (lane.road_id, lane.lane_id) != (road_id, lane_id):
                 continue
             gap = float(np.hypot(offset.x, offset.y)) - self._extent_of(ego).x - self._extent_of(vehicle).x
             if best is None or gap < best[1]:
