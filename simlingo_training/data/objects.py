@@ -6,6 +6,7 @@ lights in them; maps of what matters give it a few hundred labels per picture in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -115,13 +116,13 @@ def draw_objects(boxes: Sequence[Box], camera: CameraRig, grid: tuple[int, int],
     kinds = np.zeros((rows * side, columns * side), np.uint8)
     distance = np.full(kinds.shape, np.inf)
     scale = np.array([kinds.shape[1] / camera.width, kinds.shape[0] / height])
-    for number, box in _seen(boxes):
-        bounds = _bounds(box, camera)
-        if bounds is None:
-            continue
-        low = np.maximum(np.floor(bounds[0] * scale), 0).astype(int)
-        high = np.minimum(np.ceil(bounds[1] * scale), kinds.shape[::-1]).astype(int)
-        place = np.s_[low[1] : max(low[1], high[1]), low[0] : max(low[0], high[0])]
+    seen = list(_seen(boxes))
+    for (number, box), bounds in zip(seen, _bounds([box for _, box in seen], camera) * scale):
+        low, high = np.maximum(bounds[0], 0), np.minimum(bounds[1], kinds.shape[::-1])
+        if not (low < high).all():
+            continue  # behind the camera (then the bounds are no numbers) or beside the picture
+        (left, top), (right, bottom) = np.floor(low).astype(int), np.ceil(high).astype(int)
+        place = np.s_[top:bottom, left:right]
         nearest = distance[place] > box.distance
         kinds[place][nearest], distance[place][nearest] = number, box.distance
     nearness = np.exp(-distance / NEARNESS_M).astype(np.float32)
@@ -136,33 +137,34 @@ def _seen(boxes: Sequence[Box]) -> Iterator[tuple[int, PlacedBox]]:
             yield number, box
 
 
-def _bounds(box: PlacedBox, camera: CameraRig) -> Array | None:
-    """Pixels (2, 2) from the upper left to the lower right of a box; None behind the camera."""
+def _bounds(boxes: Sequence[PlacedBox], camera: CameraRig) -> Array:
+    """Pixels (n, 2, 2) from the upper left to the lower right of n boxes; not numbers behind the camera."""
+    if not boxes:
+        return np.zeros((0, 2, 2))
+    corners = np.array([_corners(box) for box in boxes]).reshape(-1, 8, 3)
+    forward, origin = camera.pose[:3, 0], camera.pose[:3, 3]
+    depth = (corners - origin) @ forward
+    is_in_front = depth.max(1) > NEAR_PLANE_M
+    pushed = corners + np.maximum(NEAR_PLANE_M - depth, 0)[..., None] * forward
+    pixels = camera.project(pushed.reshape(-1, 3))[0].reshape(-1, 8, 2)
+    bounds = np.stack([pixels.min(1), pixels.max(1)], axis=1)
+    return np.where(is_in_front[:, None, None], bounds, np.nan)
+
+
+def _corners(box: PlacedBox) -> list[tuple[float, float, float]]:
+    """The eight corners of a box, ego frame, metres."""
     length, width, half_height = box.extent
     if isinstance(box, StaticBox | TrafficWarningBox | StaticCarBox):
         length, width = width, length  # props are stored with the two exchanged
     x, y, z = box.position
     floor = z - half_height if isinstance(box, WalkerBox) else z
-    ahead = np.array([np.cos(box.yaw), np.sin(box.yaw)]) * length
-    across = np.array([-np.sin(box.yaw), np.cos(box.yaw)]) * width
-    corners = [
-        (*(np.array([x, y]) + i * ahead + j * across), floor + level)
+    cos, sin = math.cos(box.yaw), math.sin(box.yaw)
+    return [
+        (x + i * length * cos - j * width * sin, y + i * length * sin + j * width * cos, floor + level)
         for i in (-1, 1)
         for j in (-1, 1)
         for level in (0.0, 2 * half_height)
     ]
-    pixels, _ = camera.project(_in_front(np.array(corners), camera))
-    return None if np.isnan(pixels).any() else np.stack([pixels.min(0), pixels.max(0)])
-
-
-def _in_front(corners: Array, camera: CameraRig) -> Array:
-    """Corners (n, 3) with those nearer than the near plane pushed onto it, unless all are."""
-    pose = camera.pose
-    forward, origin = pose[:3, 0], pose[:3, 3]
-    depth = (corners - origin) @ forward
-    if depth.max() <= NEAR_PLANE_M:
-        return corners
-    return corners + np.maximum(NEAR_PLANE_M - depth, 0)[:, None] * forward
 
 
 def _tiled(whole: NDArray[np.generic], side: int) -> NDArray:
