@@ -175,16 +175,16 @@ class Policy:
         from simlingo_training.inference.kernels import resize_tiles
         from simlingo_training.inference.sentence import SentenceKernel
 
-        records_vision = FusedVision.supports(backbone)
+        decoder, records_vision = FusedDecoder(*parts), FusedVision.supports(backbone)
         return RecordedEngine(
             self.model,
             spec,
             FusedVision(backbone).encode if records_vision else backbone.encode_tiles,  # type: ignore[arg-type]
-            FusedDecoder(*parts),
+            decoder,
             self.device,
             GraphRecorder(),
             longest,
-            lambda cached, end_token: SentenceKernel(cached, longest, end_token),
+            partial(SentenceKernel, longest=longest) if SentenceKernel.supports(decoder) else None,
             resize_tiles,
             records_vision,
             most_cars,

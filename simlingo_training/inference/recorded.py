@@ -96,7 +96,8 @@ class Speaker(Protocol):
 Resize = Callable[[torch.Tensor, TileSpec], torch.Tensor]
 """Images (B, H, W, 3) uint8 to tiles (B, T, S, S, 3) uint8."""
 
-MakeSpeaker = Callable[[CachedDecoder, int], Speaker]
+MakeSpeaker = Callable[..., Speaker]
+"""Makes a `Speaker` of a decoder and ``end_token``."""
 
 
 class Mirror:
@@ -312,7 +313,7 @@ class RecordedEngine(Engine):
         return [int(token) for token in said.array[1 : 1 + said.array[0]]]
 
     def _record_speech(self, row: int, make: MakeSpeaker, end_token: int) -> tuple[Mirror, Mirror, Replay]:
-        speaker = self._speaker = self._speaker or make(self.cached, end_token)
+        speaker = self._speaker = self._speaker or make(self.cached, end_token=end_token)
         start = Mirror(speaker.start.shape, torch.int32, self.device)
         said = Mirror(speaker.said.shape, torch.int32, self.device)
 

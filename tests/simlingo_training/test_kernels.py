@@ -19,11 +19,10 @@ from simlingo_training.data.images import TileSpec, normalise_tiles, tile_image
 from simlingo_training.inference import kernels
 from simlingo_training.inference.decoder import CachedDecoder
 from simlingo_training.inference.fused import FusedDecoder, FusedVision
-from simlingo_training.inference.sentence import SentenceKernel
 from simlingo_training.inference.vision import FastVision
 from simlingo_training.models import checkpoint as checkpoints
 
-VOCABULARY, WIDTH, PROMPT = 301, 192, 11
+VOCABULARY, WIDTH = 301, 192
 
 
 @pytest.fixture(autouse=True)
@@ -48,30 +47,6 @@ def language_model() -> Qwen2Model:
             parameter.add_(torch.randn_like(parameter) * 0.2)
     model.embed_tokens.weight.mul_(20)
     return model
-
-
-@torch.inference_mode()
-def test_a_sentence_is_that_of_the_plain_loop() -> None:
-    model, output = language_model(), torch.randn(VOCABULARY, WIDTH)
-    decoder = CachedDecoder(model, output)
-    decoder.reserve(2, 96)
-    prompt = torch.randn(2, PROMPT, WIDTH)
-    decoder.forward(prompt, [0, 0])
-    inputs, expected = prompt[1:], []
-    token = 5
-    for _ in range(8):
-        inputs = torch.cat([inputs, model.embed_tokens.weight[token][None, None]], 1)
-        token = int((model(inputs_embeds=inputs).last_hidden_state[0, -1] @ output.T).argmax())
-        expected.append(token)
-    assert len(set(expected)) > 3
-    kernel = SentenceKernel(decoder, 30, expected[6], programs=1)
-    kernel.start.copy_(torch.tensor([5, PROMPT, 30]))
-    kernel.launch(1)
-    assert kernel.said[0] == 7, "it stops behind the end token"
-    assert kernel.said[1:8].tolist() == expected[:7]
-    kernel.start.copy_(torch.tensor([5, PROMPT, 4]))
-    kernel.launch(1)
-    assert kernel.said[:5].tolist() == [4, *expected[:4]]
 
 
 @torch.inference_mode()

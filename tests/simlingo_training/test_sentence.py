@@ -1,0 +1,123 @@
+"""The kernel that makes sentences, compiled for the CPU, against the plain loop. Every thread of it runs."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2Model
+
+from simlingo_training.inference import sentence
+from simlingo_training.inference.decoder import CachedDecoder
+from simlingo_training.inference.sentence import SentenceKernel
+
+VOCABULARY, WIDTH, PROMPT = 61, 96, 9
+
+MAIN = """
+#include "gpu_on_cpu.h"
+#include "sentence.cu"
+extern "C" void launch(void **pointers, double eps, int end_token, int layer_step, long shared_bytes) {
+    static_assert(sizeof(Shared) > SLOTS * SLOT);
+    if (long(sizeof(Shared)) > shared_bytes) std::abort();
+    run_grid(GRID, THREADS + 32, shared_bytes, [=] {
+        call(pointers, eps, end_token, layer_step);
+    });
+}
+"""
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+
+
+def language_model() -> Qwen2Model:
+    """A small decoder with random weights whose answers vary."""
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        intermediate_size=208,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=64,
+        max_position_embeddings=128,
+    )
+    model = Qwen2Model(config).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        # Every part must matter: matrices of a new model hardly change anything.
+        if parameter.ndim == 1:
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+        else:
+            parameter.mul_(6)
+    model.embed_tokens.weight.mul_(4)
+    return model
+
+
+def call_of(source: str) -> str:
+    """A function that hands an array of pointers to the kernel, made from its declaration."""
+    declared = source.split("sentence(", 1)[1].split(")", 1)[0].split(",")
+    pointers = [part.strip().rsplit("*", 1)[0] + "*" for part in declared if "*" in part]
+    given = ", ".join(f"({kind})pointers[{number}]" for number, kind in enumerate(pointers))
+    return f"static void call(void **pointers, double e, int t, int s) {{ sentence({given}, e, t, s); }}\n"
+
+
+def compile_for_cpu(folder: Path):
+    """See `sentence.compile_for_gpu`."""
+
+    def compile_kernel(macros: Mapping[str, int], shared_bytes: int):
+        source = sentence.SOURCE.read_text()
+        top, bottom = MAIN.split('#include "sentence.cu"\n')
+        (folder / "main.cpp").write_text(f'{top}#include "sentence.cu"\n{call_of(source)}{bottom}')
+        defined = [f"-D{name}={value}" for name, value in macros.items()]
+        places = [f"-I{Path(__file__).parent}", f"-I{sentence.SOURCE.parent}"]
+        command = ["g++", "-std=c++17", "-O1", "-w", "-shared", "-fPIC", *defined, *places]
+        subprocess.run([*command, str(folder / "main.cpp"), "-o", str(folder / "kernel.so")], check=True)
+        library = ctypes.CDLL(str(folder / "kernel.so"))
+
+        def launch(arguments: Sequence[torch.Tensor | float]) -> None:
+            tensors = [part for part in arguments if isinstance(part, torch.Tensor)]
+            eps, end_token, step = arguments[len(tensors) :]
+            pointers = (ctypes.c_void_p * len(tensors))(*(part.data_ptr() for part in tensors))
+            library.launch(pointers, ctypes.c_double(eps), int(end_token), int(step), ctypes.c_long(shared_bytes))
+
+        return launch
+
+    return compile_kernel
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_sentence_is_that_of_the_plain_loop(kind, tmp_path, monkeypatch) -> None:
+    """Nine blocks of two multiplying warps, heads shared by two of them, slots that hold two long rows."""
+    monkeypatch.setattr(sentence, "WARPS", 2)
+    monkeypatch.setattr(sentence, "SPLITS", 2)
+    monkeypatch.setattr(sentence, "SLOTS", 3)
+    monkeypatch.setattr(sentence, "SLOT_BYTES", 2 * 208 * kind.itemsize // 128 * 128 + 128)
+    model, output = language_model().to(kind), torch.randn(VOCABULARY, WIDTH).to(kind)
+    decoder = CachedDecoder(model, output)
+    decoder.reserve(2, 64)
+    prompt = torch.randn(2, PROMPT, WIDTH).to(kind)
+    decoder.forward(prompt, [0, 0])
+    expected, token = [], 5
+    plain = CachedDecoder(model, output)
+    plain.reserve(1, 64)
+    plain.forward(prompt[1:], [0])
+    for number in range(8):
+        token = plain.next_token(0, token, PROMPT + number)
+        expected.append(token)
+    assert len(set(expected)) > 3
+    end = next(number for number in range(4, 8) if expected[number] not in expected[:number])
+    kernel = SentenceKernel(decoder, 30, expected[end], blocks=9, compile_kernel=compile_for_cpu(tmp_path))
+    for most in (30, 3, 0):
+        wanted = expected[: min(most, end + 1)]
+        kernel.start.copy_(torch.tensor([5, PROMPT, most]))
+        kernel.launch(1)
+        assert kernel.said[: 1 + len(wanted)].tolist() == [len(wanted), *wanted]
+    for own, other in zip(decoder.cache(1), plain.cache(0)):
+        written = slice(0, PROMPT + end)
+        tolerance = 1e-4 if kind == torch.float32 else 0.1
+        torch.testing.assert_close(own[:, :, written], other[:, :, written], atol=tolerance, rtol=tolerance)
