@@ -83,12 +83,11 @@ def payload(data: carla.SensorData) -> Any:
     Raises:
         TypeError: If the measurement is of a kind that agents may not carry.
     """
-    kind: type[carla.SensorData] = type(data)
-    return _converter(kind)(data)
+    return _converter(type(data))(data)
 
 
 @cache
-def _converter(kind: type[carla.SensorData]) -> Callable[[Any], Any]:
+def _converter(kind: type) -> Callable[[Any], Any]:
     for known, convert in PAYLOADS:
         if issubclass(kind, known):
             return convert

@@ -96,6 +96,9 @@ class Stage:
         return actor
 
     # what CarlaDataProvider asks its state
+    def is_alive(self, actor: Any) -> bool:
+        return bool(actor.is_alive)
+
     def location(self, actor: Any) -> carla.Location:
         return actor.pose.location
 

@@ -97,7 +97,7 @@ def test_speed_law_at_the_radii(street, speed):
     car = street.cars(Duty.ROAD)[0]
 
     def share(gap: float) -> float:
-        car.place = type(car.place)(traffic.along + gap, 0.0, 0)
+        car.place = type(car.place)(traffic.along + gap, 0.0, 0, 0)
         return traffic.road_share(car)
 
     growth = 1.7 * speed

@@ -159,17 +159,20 @@ class CarlaDataProvider:
     @classmethod
     def get_velocity(cls, actor: Any) -> float:
         """Horizontal speed of an actor, m/s; 0 for one that is gone."""
-        return cls.state().speed(actor) if actor.is_alive else 0.0
+        state = cls.state()
+        return state.speed(actor) if state.is_alive(actor) else 0.0
 
     @classmethod
     def get_location(cls, actor: Any) -> Any:
         """Position of an actor, world frame, metres; None for one that is gone."""
-        return cls.state().location(actor) if actor.is_alive else None
+        state = cls.state()
+        return state.location(actor) if state.is_alive(actor) else None
 
     @classmethod
     def get_transform(cls, actor: Any) -> Any:
         """Pose of an actor, world frame; None for one that is gone."""
-        return cls.state().transform(actor) if actor.is_alive else None
+        state = cls.state()
+        return state.transform(actor) if state.is_alive(actor) else None
 
     @classmethod
     def get_all_actors(cls) -> list[Any]:

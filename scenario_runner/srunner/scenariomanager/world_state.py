@@ -9,13 +9,14 @@ import logging
 import math
 import random
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import carla
 import numpy as np
 
 from driving.geometry import Array
+from srunner.tools.lane_index import LaneIndex
 from srunner.tools.route_planner import GlobalRoutePlanner
 
 LOG = logging.getLogger(__name__)
@@ -94,7 +95,10 @@ def _matches(blueprint: Any, attributes: Mapping[str, Any]) -> bool:
 _planners: dict[tuple[str, float], GlobalRoutePlanner] = {}
 """Planners of the towns driven last, by OpenDRIVE text and resolution: every route loads its town afresh."""
 
-KEPT_PLANNERS = 6
+_lane_indexes: dict[str, LaneIndex] = {}
+"""Lanes of the towns driven last, by OpenDRIVE text."""
+
+KEPT_PLANNERS = KEPT_LANE_INDEXES = 6
 KEPT_WAYPOINTS = 32
 WEATHER_TICKS = 40
 """So long the answer of the simulator to the question for its weather is kept, if nobody here sets another."""
@@ -107,6 +111,15 @@ def _planner_of(road_map: Any, resolution: float) -> GlobalRoutePlanner:
     while len(_planners) > KEPT_PLANNERS:
         del _planners[next(iter(_planners))]
     return planner
+
+
+def _lane_index_of(road_map: Any) -> LaneIndex:
+    key = road_map.to_opendrive()
+    index = _lane_indexes.pop(key, None) or LaneIndex(road_map)
+    _lane_indexes[key] = index
+    while len(_lane_indexes) > KEPT_LANE_INDEXES:
+        del _lane_indexes[next(iter(_lane_indexes))]
+    return index
 
 
 class WorldState:
@@ -122,7 +135,9 @@ class WorldState:
         self.client = client
         self.world = world
         self.map = road_map if road_map is not None else world.get_map()
+        self._snapshot: Any = None
         self._pool: dict[int, Any] = {}
+        self._removed: set[int] = set()
         self._fresh: dict[int, carla.Transform] = {}
         self._motions: dict[int, Motion] = {}
         self._all_actors: list[Any] | None = None
@@ -145,17 +160,24 @@ class WorldState:
             self._planners[resolution] = _planner_of(self.map, resolution)
         return self._planners[resolution]
 
+    @cached_property
+    def lanes(self) -> LaneIndex:
+        """The lanes of this map, read once for all routes of a town."""
+        return _lane_index_of(self.map)
+
     # ---- motion -------------------------------------------------------------------------------------------------
 
     def on_tick(self) -> None:
         """Forget what was read in the last tick, and actors that the simulator removed."""
+        self._snapshot = self.world.get_snapshot()
         self._motions.clear()
         self._fresh.clear()
+        self._removed.clear()
         self._places = None
         self._weather_age += 1
         if self._all_actors is not None and not self._is_list_true():
             self._list_anew()
-        for actor_id in [key for key, actor in self._pool.items() if not actor.is_alive]:
+        for actor_id in [key for key, actor in self._pool.items() if not self.is_alive(actor)]:
             self._forget(actor_id)
 
     def register(self, actor: Any, transform: carla.Transform | None = None) -> None:
@@ -246,7 +268,7 @@ class WorldState:
 
     def _is_list_true(self) -> bool:
         """Whether the simulator's last tick has the listed actors and no others; far cheaper than listing them."""
-        snapshot = self.world.get_snapshot()
+        snapshot = self._snapshot
         return len(snapshot) == len(self._listed_ids) and all(map(snapshot.has_actor, self._listed_ids))
 
     def _list_anew(self) -> None:
@@ -337,14 +359,22 @@ class WorldState:
         return actor
 
     def is_alive(self, actor: Any) -> bool:
-        """Whether the simulator still has the actor."""
-        return bool(actor.is_alive)
+        """Whether the simulator still has the actor.
+
+        Mostly answered from the last tick's list: an actor that is asked itself lets go of the interpreter meanwhile, and other
+        threads make us wait for it.
+        """
+        number = actor.id
+        if self._snapshot is None or number in self._fresh or number in self._removed:
+            return bool(actor.is_alive)
+        return bool(self._snapshot.has_actor(number))
 
     def remove(self, actor: Any) -> None:
         """Destroy an owned actor; nothing happens the second time."""
         if self._pool.pop(actor.id, None) is None:
             return
         self._forget(actor.id)
+        self._removed.add(actor.id)
         if actor.is_alive:
             actor.destroy()
 

@@ -21,6 +21,9 @@ from srunner.traffic.fleet import MIN_LANE_WIDTH, Car, Duty, Fleet
 from srunner.traffic.junctions import JunctionTraffic
 from srunner.traffic.route_frame import RouteFrame
 
+SURELY_WIDE = 3.0
+"""A lane at least as wide wherever it was measured is nowhere too narrow for cars, metres."""
+
 MERGE_AHEAD = 40.0
 """Cars leave a lane that ends within this distance, metres."""
 
@@ -186,15 +189,17 @@ class BackgroundTraffic:
         for car in self.fleet.of(Duty.ROAD):
             if car.place.lane in self.frame.lanes(car.place.index):
                 continue
-            waypoint = self.fleet.waypoint(car)
-            if not waypoint.is_junction and not self.frame.waypoint(car.place.index).is_junction:
-                self.junctions.let_out(car, waypoint)
+            lane = self.fleet.lane(car)
+            if not lane.is_junction and not self.frame.waypoint(car.place.index).is_junction:
+                self.junctions.let_out(car, lane.key)
 
     def _stop_on_narrow_lanes(self) -> None:
         """Cars whose lane becomes too narrow pull up with their hazard lights on."""
         for car in self.fleet.of(Duty.ROAD):
-            waypoint = self.fleet.waypoint(car)
-            if waypoint is not None and not waypoint.is_junction and waypoint.lane_width < MIN_LANE_WIDTH:
+            lane = self.fleet.lane(car)
+            if lane.is_junction or lane.width >= SURELY_WIDE:
+                continue
+            if self.fleet.waypoint(car).lane_width < MIN_LANE_WIDTH:
                 car.duty = Duty.WAITING
                 self.fleet.hazard_lights(car)
 

@@ -10,6 +10,7 @@ from typing import Any
 import carla
 
 from srunner.scenariomanager.route_context import RouteContext
+from srunner.tools.lane_index import Lane
 from srunner.tools.places import shifted
 from srunner.traffic.route_frame import Place, RouteFrame
 
@@ -58,7 +59,9 @@ class Car:
         lane: Road and lane id, kept for cars at junctions.
         merged_at: Route points between which it was told to change lanes.
         exit: Lane and place at which it left its junction.
-        under: Waypoint under it and the place it was found for.
+        seen: Position, metres, and route point of the ego for which its place was last looked up.
+        looked_at: Place for which the lane under it was last looked up.
+        known_lane, known_waypoint: What was found there, None if it was not asked for.
     """
 
     actor: Any
@@ -71,7 +74,10 @@ class Car:
     lane: tuple[int, int] = (0, 0)
     merged_at: range = range(0)
     exit: tuple[tuple[int, int], carla.Location] = field(default_factory=lambda: ((0, 0), carla.Location()))
-    under: tuple[Any, carla.Location] | None = None
+    seen: tuple[float, float, int] | None = None
+    looked_at: carla.Location | None = None
+    known_lane: Lane | None = None
+    known_waypoint: Any = None
 
 
 class Fleet:
@@ -99,17 +105,35 @@ class Fleet:
         """Read all motions; forget cars that the Traffic Manager removed."""
         state = self._context.state
         self.cars = [car for car in self.cars if state.is_alive(car.actor)]
+        elsewhere = []
         for car in self.cars:
             motion = state.motion(car.actor)
             car.location, car.speed = motion.location, motion.speed
-        for car, place in zip(self.cars, self._frame.places([car.location for car in self.cars])):
+            seen = car.location.x, car.location.y, self._frame.index
+            if seen != car.seen:
+                car.seen = seen
+                elsewhere.append(car)
+        for car, place in zip(elsewhere, self._frame.places([car.location for car in elsewhere])):
             car.place = place
 
     def waypoint(self, car: Car) -> Any:
-        """Waypoint of the lane under a car, looked up anew once it has moved."""
-        if car.under is None or car.location.distance(car.under[1]) > MOVED:
-            car.under = self._context.map.get_waypoint(car.location), car.location
-        return car.under[0]
+        """Waypoint of the lane under a car, looked up anew once it has moved. Dear: `lane` mostly says as much."""
+        place = self._look(car)
+        if car.known_waypoint is None:
+            car.known_waypoint = self._context.map.get_waypoint(place)
+        return car.known_waypoint
+
+    def lane(self, car: Car) -> Lane:
+        """The lane under a car, looked up anew once it has moved."""
+        place = self._look(car)
+        if car.known_lane is None:
+            car.known_lane = self._context.state.lanes.at(place) or Lane.of(self.waypoint(car))
+        return car.known_lane
+
+    def _look(self, car: Car) -> carla.Location:
+        if car.looked_at is None or car.location.distance(car.looked_at) > MOVED:
+            car.looked_at, car.known_lane, car.known_waypoint = car.location, None, None
+        return car.looked_at
 
     def of(self, *duties: Duty) -> list[Car]:
         """Cars with one of these duties."""
@@ -186,7 +210,7 @@ class Fleet:
         """Move a car along its lane; its velocity stays as it is."""
         pose = shifted(waypoint.transform, up=SPAWN_LIFT)
         self._context.state.move(car.actor, pose)
-        car.location, car.place = pose.location, self._frame.place(pose.location)
+        car.location, car.place, car.seen = pose.location, self._frame.place(pose.location), None
 
     def remove(self, car: Car) -> None:
         """Take a car out of the world; the Traffic Manager lets go of it first, or it may act on a car that is gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -134,14 +135,13 @@ class JunctionTraffic:
         traffic = self._traffic
         for active in [a for a in self._active if traffic.along >= a.junction.end]:
             self._active.remove(active)
-            onward = {lane_of(lane) for lane in same_direction_lanes(active.junction.exit)}
             for car in traffic.fleet.of(Duty.ENTRY, Duty.MIDDLE, Duty.EXIT, Duty.WAITING):
-                self._dismiss(car, onward)
+                self._dismiss(car, active.junction.onward)
             for car in traffic.fleet.of(Duty.ROAD):
                 if traffic.gap(car) < -traffic.rules.opposite_source:
                     traffic.fleet.remove(car)
 
-    def _dismiss(self, car: Car, onward: set[tuple[int, int]]) -> None:
+    def _dismiss(self, car: Car, onward: Set[tuple[int, int]]) -> None:
         """Cars on the ego's new road stay as road or oncoming cars, all others go."""
         traffic = self._traffic
         if car.lane in onward and traffic.gap(car) > 0:
@@ -189,10 +189,9 @@ class JunctionTraffic:
         if more <= 0 or junction is None or all(active.junction is not junction for active in self._active):
             return
         traffic = self._traffic
-        onward = {lane_of(lane) for lane in same_direction_lanes(junction.exit)}
         for car in traffic.fleet.of(Duty.ROAD):
             waypoint = traffic.fleet.waypoint(car)
-            if lane_of(waypoint) in onward and car.place.along > junction.end:
+            if lane_of(waypoint) in junction.onward and car.place.along > junction.end:
                 branches = waypoint.next(more)
                 if branches:
                     traffic.fleet.teleport(car, branches[0])
@@ -246,32 +245,29 @@ class JunctionTraffic:
         """Entry, inside, behind: the states of a car that came from a source."""
         traffic = self._traffic
         for car in traffic.fleet.of(Duty.ENTRY, Duty.MIDDLE, Duty.EXIT):
-            waypoint = traffic.fleet.waypoint(car)
-            if waypoint is None:
-                continue
-            car.lane = lane_of(waypoint)
-            if car.duty is Duty.ENTRY and waypoint.is_junction:
+            lane = traffic.fleet.lane(car)
+            car.lane = lane.key
+            if car.duty is Duty.ENTRY and lane.is_junction:
                 car.duty = Duty.MIDDLE
-            elif car.duty is Duty.MIDDLE and not waypoint.is_junction:
-                self.let_out(car, waypoint)
+            elif car.duty is Duty.MIDDLE and not lane.is_junction:
+                self.let_out(car, lane.key)
             elif car.duty is Duty.EXIT:
-                self._settle(car, waypoint)
+                self._settle(car)
 
-    def let_out(self, newcomer: Car, waypoint: Any) -> None:
-        """A car leaves a junction. An exit lane holds two cars; the one farthest off makes room."""
+    def let_out(self, newcomer: Car, lane: tuple[int, int]) -> None:
+        """A car leaves a junction by a lane. An exit lane holds two cars; the one farthest off makes room."""
         traffic = self._traffic
-        newcomer.duty, newcomer.exit = Duty.EXIT, (lane_of(waypoint), newcomer.location)
+        newcomer.duty, newcomer.exit = Duty.EXIT, (lane, newcomer.location)
         on_lane = [car for car in traffic.fleet.of(Duty.EXIT, Duty.WAITING) if car.exit[0] == newcomer.exit[0]]
         if len(on_lane) > EXIT_CAPACITY:
             origin = newcomer.location
             traffic.fleet.remove(max(on_lane, key=lambda car: car.location.distance(origin)))
 
-    def _settle(self, car: Car, waypoint: Any) -> None:
+    def _settle(self, car: Car) -> None:
         """Behind the route's exit a car drives on ahead of the ego; behind other exits it stops for good."""
         distance = car.location.distance(car.exit[1])
         for active in self._active:
-            onward = {lane_of(lane) for lane in same_direction_lanes(active.junction.exit)}
-            if lane_of(waypoint) in onward and self._traffic.gap(car) > 0:
+            if car.lane in active.junction.onward and self._traffic.gap(car) > 0:
                 if distance > SOURCE_SPACING:
                     car.duty = Duty.ROAD
                 return

@@ -9,13 +9,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import carla
 import numpy as np
+from numba import njit
+from numpy.typing import NDArray
 
 from driving.commands import RoadOption
+from driving.geometry import Array
 from srunner.tools.places import (
     flat_distance,
     junction_ends,
@@ -84,6 +87,11 @@ class RouteJunction:
         own = {lane_of(lane) for lane in same_direction_lanes(self.entry)}
         return any(lane_of(entry) not in own for entry in self.entries)
 
+    @cached_property
+    def onward(self) -> frozenset[tuple[int, int]]:
+        """Lanes of the route's direction behind the junction."""
+        return frozenset(lane_of(lane) for lane in same_direction_lanes(self.exit))
+
 
 def lane_of(waypoint: Any) -> tuple[int, int]:
     """Road and lane id."""
@@ -114,6 +122,7 @@ class RouteFrame:
         self.index = 0
         self.waypoint = lru_cache(maxsize=None)(self._waypoint)
         self.lanes = lru_cache(maxsize=None)(self._lanes)
+        self.opposite = lru_cache(maxsize=None)(self._opposite)
         self.junctions = self._find_junctions()
         # Whole stretches are searched as arrays, single points read as plain numbers, which is far quicker.
         self._xs, self._ys = np.ascontiguousarray(self.points[:, 0]), np.ascontiguousarray(self.points[:, 1])
@@ -149,12 +158,8 @@ class RouteFrame:
             return []
         low, high = max(0, self.index - SEARCH_BEHIND), min(len(self.points), self.index + SEARCH_AHEAD)
         heres = [(location.x, location.y) for location in locations]
-        columns = np.array(heres)
-        squared, across = columns[:, :1] - self._xs[low:high], columns[:, 1:] - self._ys[low:high]
-        squared *= squared
-        across *= across
-        squared += across
-        return [self._place(x, y, low + near) for (x, y), near in zip(heres, squared.argmin(axis=1).tolist())]
+        nearest = _nearest_points(np.array(heres), self._xs, self._ys, low, high)
+        return [self._place(x, y, index) for (x, y), index in zip(heres, nearest.tolist())]
 
     def _place(self, here_x: float, here_y: float, index: int) -> Place:
         x, y, heading_x, heading_y, length, number, width = self._rows[index]
@@ -196,7 +201,7 @@ class RouteFrame:
         position = next(i for i, lane in enumerate(row) if lane.lane_id == own.lane_id)
         return {int(self.lane_numbers[index]) + i - position: lane for i, lane in enumerate(row)}
 
-    def opposite(self, index: int) -> list[Any]:
+    def _opposite(self, index: int) -> list[Any]:
         """Oncoming driving lanes at a route point, from the centre outwards."""
         return opposite_lanes(self.waypoint(index))
 
@@ -237,6 +242,20 @@ class RouteFrame:
             first, last, float(self.lengths[first]), float(self.lengths[last]), entry, exit_, tuple(entries),
             tuple(exits), inside.junction_id,
         )  # fmt: skip
+
+
+@njit(cache=True)
+def _nearest_points(places: Array, xs: Array, ys: Array, low: int, high: int) -> NDArray[np.int64]:
+    """(N,) index of the first of the points ``low`` to ``high`` - 1 that are nearest to each of (N, 2) places."""
+    nearest = np.empty(len(places), dtype=np.int64)
+    for i in range(len(places)):
+        best, shortest = low, np.inf
+        for k in range(low, high):
+            squared = (places[i, 0] - xs[k]) * (places[i, 0] - xs[k]) + (places[i, 1] - ys[k]) * (places[i, 1] - ys[k])
+            if squared < shortest:
+                best, shortest = k, squared
+        nearest[i] = best
+    return nearest
 
 
 def lane_before_junction(waypoint: Any, limit: int = 300) -> tuple[int, int]:

@@ -476,7 +476,7 @@ class MinimumSpeedRouteTest(Criterion):
 
     def judge(self, location: carla.Location) -> Status:
         state = CarlaDataProvider.state()
-        speeds = [state.speed(actor) for actor in state.vehicles_of("background") if actor.is_alive]
+        speeds = [state.speed(actor) for actor in state.vehicles_of("background") if state.is_alive(actor)]
         if speeds:
             self._ego_sum += CarlaDataProvider.get_velocity(self.actor)
             self._traffic_sum += sum(speeds) / len(speeds)
