@@ -29,9 +29,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
-from carla_server.map import RoadMap
+from carla_server.map import RoadMap, nearest
 from carla_server.map.lookup import CELL
 
 Floats = NDArray[np.float64]
@@ -239,7 +238,7 @@ def departures(road_map: RoadMap, drive: Drive, found: Floats, tight: bool = Fal
     near = np.zeros(drive.poses.shape[:2], np.bool_)
     if len(bends):
         places = np.nan_to_num(drive.poses[..., :2], nan=1e9)
-        near = KDTree(bends).query(places, distance_upper_bound=TIGHT_REACH_M)[0] < TIGHT_REACH_M
+        near = nearest.tree(bends).query(places, distance_upper_bound=TIGHT_REACH_M)[0] < TIGHT_REACH_M
     worst = []
     for vehicle in range(drive.poses.shape[1]):
         lanes = found[:, vehicle, 0].astype(int)

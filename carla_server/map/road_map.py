@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import KDTree
 
-from carla_server.map import lookup
+from carla_server.map import lookup, nearest
 from carla_server.map.furniture import crosswalks_of, place_controllers, place_objects, place_signals
 from carla_server.map.links import linked_lanes
 from carla_server.map.opendrive import Array, MapError, OpenDrive, parse_opendrive
@@ -36,6 +35,18 @@ from carla_server.map.sampling import sample_lanes, sample_markings
 SPAWN_SPACING, SPAWN_MARGIN = 25.0, 10.0
 #: Height of spawn points above the road, metres.
 SPAWN_LIFT = 0.3
+
+
+def read_text(path: Path) -> str:
+    """The text of an OpenDRIVE file.
+
+    Raises:
+        MapError: The file cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MapError(f"cannot read the road network {path}: {error}") from None
 
 
 class RoadMap:
@@ -83,11 +94,7 @@ class RoadMap:
             MapError: The file is missing or not a usable road network.
         """
         path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise MapError(f"cannot read the road network {path}: {error}") from None
-        return cls.from_xodr(text, path.stem)
+        return cls.from_xodr(read_text(path), path.stem)
 
     # -- finding lanes ------------------------------------------------------------------------------------------
 
@@ -276,7 +283,7 @@ def _junction_surface(lanes: list[Lane]) -> tuple[Array, ...]:
     joined = shapely.union_all([shapely.Polygon(strip[:, :2]).buffer(0.05) for strip in strips])
     filled = joined.buffer(reach, join_style="mitre").buffer(-reach - 0.05, join_style="mitre")
     parts = shapely.get_parts(filled)
-    tree = KDTree(vertices[:, :2])
+    tree = nearest.tree(vertices[:, :2])
     polygons = []
     for part in parts:
         ring = np.asarray(part.exterior.coords)[:-1]

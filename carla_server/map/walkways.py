@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
+from carla_server.map import nearest
 from carla_server.map.records import Array, Lane
 from carla_server.map.road_map import RoadMap
 
@@ -122,7 +122,7 @@ def _raised(road_map: RoadMap, flat: Array) -> Array:
     """Points (N, 2) put on the ground; those off the network get the height of the nearest lane border."""
     points = np.column_stack((flat, np.zeros(len(flat))))
     borders = np.concatenate([row for lane in road_map.lanes for row in (lane.inner, lane.outer)])
-    points[:, 2] = borders[KDTree(borders[:, :2]).query(flat)[1], 2]
+    points[:, 2] = borders[nearest.tree(borders[:, :2]).query(flat)[1], 2]
     heights = road_map.ground_heights(points)
     points[:, 2] = np.where(np.isnan(heights), points[:, 2], heights)
     return points

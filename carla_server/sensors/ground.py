@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from carla_server.map import Lane, LaneMarking, RoadMap
+from carla_server.map import Lane, LaneMarking, RoadMap, nearest
 from carla_server.sensors.views import Tag
 
 Array = NDArray[np.float64]
@@ -262,7 +261,7 @@ def upper_roads(road_map: RoadMap) -> frozenset[int]:
     if np.ptp(points[:, 2]) < CLEARANCE:
         return frozenset()
     roads = np.concatenate([np.full(len(lane.center), lane.key.road) for lane in road_map.lanes])
-    tree = cKDTree(points[:, :2])
+    tree = nearest.tree(points[:, :2])
     pairs = tree.query_pairs(OVERLAP, output_type="ndarray")
     rise = points[pairs[:, 0], 2] - points[pairs[:, 1], 2]
     above = np.concatenate([pairs[rise > CLEARANCE, 0], pairs[rise < -CLEARANCE, 1]])

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from carla_server.map import Lane, RoadMap
+from carla_server.map import Lane, RoadMap, nearest
 from carla_server.sensors import fixtures
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class Clearance:
                 np.stack([np.interp(s, lane.s, line[:, k]) for k in range(2)], 1) for line in (lane.inner, lane.outer)
             )
             points.append(((1 - share) * inner + share * outer).reshape(-1, 2))
-        self.lanes = cKDTree(np.concatenate(points))
+        self.lanes = nearest.tree(np.concatenate(points))
         self.taken: list[tuple[float, float, float]] = []
 
     def lane_distance(self, at: Array) -> float:

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import LinearNDInterpolator
-from scipy.spatial import cKDTree
 
-from carla_server.map import RoadMap
+from carla_server.map import RoadMap, nearest
 from carla_server.sensors.ground import upper_roads
 from carla_server.sensors.meshes import Mesh, join, mesh
 from carla_server.sensors.raster import TWO_SIDED
@@ -112,7 +110,9 @@ def _hill_heights(points: Array, at: Array, cell: float) -> Array:
     Between roads it is interpolated, away from all roads it fades to the town's middle height. Where roads pass above
     each other it follows the lowest.
     """
-    tree = cKDTree(points[:, :2])
+    from scipy.interpolate import LinearNDInterpolator  # slow to import, and only new towns are built
+
+    tree = nearest.tree(points[:, :2])
     near, index = tree.query(at)
     thin = points[np.unique(np.round(points[:, :2] / 2.0).astype(np.int64), axis=0, return_index=True)[1]]
     heights = LinearNDInterpolator(thin[:, :2], thin[:, 2])(at)

@@ -12,8 +12,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from carla_server import store
 from carla_server.map import RoadMap
-from carla_server.sensors import shading, store
+from carla_server.sensors import shading
 from carla_server.sensors.actors import ActorDraws, Bodies, TriangleTables, actor_draws, signal_lamp
 from carla_server.sensors.fixtures import light_head
 from carla_server.sensors.ground import GroundImage, draw_ground

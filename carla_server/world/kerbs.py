@@ -16,9 +16,8 @@ import math
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
-from carla_server.map import RoadMap, lookup
+from carla_server.map import RoadMap, lookup, nearest
 from carla_server.world.contacts import note
 from carla_server.world.motion import set_velocity
 from carla_server.world.state import (
@@ -140,7 +139,7 @@ def _without_twins(lines: Floats) -> Floats:
     points = lines[owner, :2] + lines[owner, 2:4] * (share * lines[owner, 4])[:, None]
     middle = lines[:, :2] + lines[:, 2:4] * lines[:, 4:5] / 2.0
     kept = np.ones(len(lines), np.bool_)
-    for kerb, near in enumerate(KDTree(points).query_ball_point(middle, TWIN)):
+    for kerb, near in enumerate(nearest.tree(points).query_ball_point(middle, TWIN)):
         longer = np.unique(owner[near])
         longer = longer[(longer < kerb) & kept[longer]]
         kept[kerb] = not (lines[longer, 2:4] @ lines[kerb, 2:4] > 0.9).any()

@@ -13,7 +13,6 @@ from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from carla_server.map import RoadMap
 from carla_server.map.records import Lane
@@ -62,7 +61,7 @@ class Meetings:
                 continue
             others = np.concatenate([_points(lanes[way]) for way in ways[second]])
             for way in ways[first]:
-                near = np.flatnonzero(KDTree(others).query(_points(lanes[way]))[0] < MEET)
+                near = np.flatnonzero(_distances(_points(lanes[way]), others) < MEET)
                 if len(near):
                     self._clear[way, second] = max(self._clear.get((way, second), 0.0), float(near[-1]) * SPACING)
                     self._against[first].add(second)
@@ -119,6 +118,12 @@ class Meetings:
             return True
         way, rear = inside[row]
         return rear < max(self._clear.get((way, mouth), 0.0), KNOWN)
+
+
+def _distances(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) from each of the points (N, 2) to the nearest of the others (M, 2), metres."""
+    along, across = points[:, None, 0] - others[:, 0], points[:, None, 1] - others[:, 1]
+    return np.sqrt((along * along + across * across).min(axis=1))
 
 
 def _points(lane: Lane) -> NDArray[np.float64]:

@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from carla_server import store
 from carla_server.map import MapError, RoadMap
+from carla_server.map.road_map import read_text
 
 #: Towns that come with this repository.
 OWN_TOWNS = Path(__file__).resolve().parents[2] / "data" / "towns"
@@ -19,6 +21,22 @@ OPENDRIVE_MAP = "OpenDriveMap"
 
 class UnknownTownError(ValueError):
     """There is no such town."""
+
+
+def read_town(path: Path) -> RoadMap:
+    """Read a town's file; what is made of it is kept on disk.
+
+    Raises:
+        MapError: It is missing or not a usable road network.
+    """
+    text = read_text(path)
+
+    def build() -> RoadMap:
+        road_map = RoadMap.from_xodr(text, path.stem)
+        _ = road_map.lane_grid  # every server needs it; made now it is kept too
+        return road_map
+
+    return store.kept(path.stem, text, build, "map", ("map",))
 
 
 class TownLibrary:
@@ -75,7 +93,7 @@ class TownLibrary:
             close = difflib.get_close_matches(bare, names, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known towns: {', '.join(names) or 'none'}"
             raise UnknownTownError(f"Map '{name}' not found; {hint}")
-        road_map = RoadMap.load(path)
+        road_map = read_town(path)
         while len(self._kept) >= KEPT_TOWNS:
             self._kept.pop(next(iter(self._kept)))
         self._kept[bare] = road_map

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from carla_server import store
 from carla_server.map import RoadMap, SignalKind
 from carla_server.sensors.scene import Scene
 from carla_server.sensors.views import LampState, Light, Tag, WeatherView
@@ -614,8 +615,14 @@ def scenery(road_map: RoadMap) -> tuple[Scene, list[int], contacts.StaticBoxes, 
 
     Kept, so that a reload costs neither time nor memory.
     """
-    scene, ground = Scene(road_map), Ground(road_map)
-    return scene, *_solid_boxes(scene), ground, Kerbs(road_map), SpeedLimits(road_map, ground)
+
+    def build() -> tuple[Ground, Kerbs]:
+        return Ground(road_map), Kerbs(road_map)
+
+    parts = ("map", "world")
+    ground, kerbs = store.kept(road_map.name, road_map.xodr, build, "ground", parts) if road_map.xodr else build()
+    scene = Scene(road_map)
+    return scene, *_solid_boxes(scene), ground, kerbs, SpeedLimits(road_map, ground)
 
 
 def _solid_boxes(scene: Scene) -> tuple[list[int], contacts.StaticBoxes]:

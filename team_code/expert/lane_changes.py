@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import carla
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from driving.commands import RoadOption
 from team_code.expert.config import LaneChangeConfig
@@ -149,6 +148,8 @@ def _both_lanes(route: Route, first: int, crossing: int, across: Array) -> tuple
 
     Before and behind the plan's own change they are its points, or those moved across; within it smooth curves between.
     """
+    from scipy.interpolate import CubicSpline  # slow to import, and few routes change lanes
+
     planned, index = route.original_points[first : first + len(across)], np.arange(len(across))
     kept = np.unique(np.append(index[::POINTS_PER_M], index[-1]))
     shift = np.stack([np.interp(index, kept, across[kept, k]) for k in range(3)], axis=1)

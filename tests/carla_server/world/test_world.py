@@ -10,6 +10,7 @@ from pathlib import Path
 import msgpack
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from carla_server.sensors.instruments import to_geodetic
 from carla_server.sensors.views import LampState, Light
@@ -19,6 +20,7 @@ from carla_server.world.blueprints import BLUEPRINTS, blueprint
 from carla_server.world.exits import LONGEST_PARTLY_FULL_S
 from carla_server.world.junctions import NOBODY
 from carla_server.world.lights import GREEN_S, RED_S, YELLOW_S, Phase, line_of
+from carla_server.world.meetings import _distances
 from carla_server.world.state import Kind, Turn
 from carla_server.world.towns import TownLibrary, UnknownTownError
 from carla_server.world.world import World, WorldError
@@ -638,3 +640,9 @@ def test_slopes_are_followed_and_hold_braked_cars(library: TownLibrary) -> None:
         assert z == pytest.approx(world.ground.height(x, y, z), abs=0.1)
     rise = world.rows.motion[car.row, 2] - start[2]
     assert np.sign(rise) == np.sign(point.pitch)
+
+
+def test_ways_are_as_far_apart_as_a_tree_finds_them() -> None:
+    rng = np.random.default_rng(1)
+    points, others = rng.uniform(-50.0, 50.0, (40, 2)), rng.uniform(-50.0, 50.0, (300, 2))
+    assert np.array_equal(_distances(points, others), KDTree(others).query(points)[0])

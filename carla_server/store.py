@@ -1,4 +1,4 @@
-"""Keeps what takes seconds to build from a town on disk, so that the next server starts at once.
+"""Keeps on disk what takes long to build from a town, so that the next server starts at once.
 
 An entry is one file: a small head, a pickle of the objects, and their arrays one after another. Arrays are mapped, not
 read: servers of one machine share their memory, and a start touches only what it uses. Entries lie in the user's own
@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 
 Built = TypeVar("Built")
 
-#: Entries kept per town; older ones belong to programs that were changed since.
+#: Parts of this program that the scenery of a town is built by.
+SCENERY = ("map", "sensors")
+#: Entries of a kind kept per town; older ones belong to programs that were changed since.
 KEPT_PER_TOWN = 2
 #: Arrays begin at multiples of this, bytes.
 ALIGNMENT = 64
@@ -45,34 +47,38 @@ def folder() -> Path:
     return Path(base) / "simlingo" / "towns"
 
 
-def kept(name: str, text: str, build: Callable[[], Built]) -> Built:
+def kept(
+    name: str, text: str, build: Callable[[], Built], kind: str = "town", parts: tuple[str, ...] = SCENERY
+) -> Built:
     """What `build` makes from a town, from disk if it was built before.
 
     Args:
         name: Town.
         text: All that the result depends on, besides the name and this program.
         build: Makes it; its result must be picklable.
+        kind: What of the town it is; a word.
+        parts: Packages of this program that build it: when they change, so may it.
 
     Returns:
         The built thing. Its arrays may be written to; that changes neither the entry nor what others see.
     """
-    key = hashlib.sha256(f"{_program()}\0{name}\0{text}".encode()).hexdigest()[:24]
-    path = folder() / f"{name}-{key}.town"
+    key = hashlib.sha256(f"{_program(parts)}\0{name}\0{text}".encode()).hexdigest()[:24]
+    path = folder() / f"{name}-{key}.{kind}"
     found: Built | None = _read(path)
     if found is None:
         found = build()
         try:
             _write(path, found)
-            _tidy(path, name)
+            _tidy(path, name, kind)
         except OSError as error:
             log.warning("cannot keep the built town %s in %s: %s; the next start builds it again", name, path, error)
     return found
 
 
-@functools.lru_cache(maxsize=1)
-def _program() -> str:
+@functools.cache
+def _program(parts: tuple[str, ...]) -> str:
     """Hash of the code that builds, and the versions of the libraries it uses."""
-    sources = sorted(path for part in ("sensors", "map") for path in (Path(__file__).parents[1] / part).glob("*.py"))
+    sources = sorted(path for part in parts for path in (Path(__file__).parent / part).glob("*.py"))
     content = b"\0".join(path.read_bytes() for path in sources)
     return f"{hashlib.sha256(content).hexdigest()} {np.__version__} {scipy.__version__} {cv2.__version__} {sys.version}"
 
@@ -125,8 +131,8 @@ def _read(path: Path) -> Any:
         return None
 
 
-def _tidy(path: Path, name: str) -> None:
-    """Remove a town's older entries; who has one mapped keeps it."""
-    entries = sorted(path.parent.glob(f"{name}-*.town"), key=lambda entry: entry.stat().st_mtime, reverse=True)
+def _tidy(path: Path, name: str, kind: str) -> None:
+    """Remove a town's older entries of a kind; who has one mapped keeps it."""
+    entries = sorted(path.parent.glob(f"{name}-*.{kind}"), key=lambda entry: entry.stat().st_mtime, reverse=True)
     for entry in entries[KEPT_PER_TOWN:]:
         entry.unlink(missing_ok=True)

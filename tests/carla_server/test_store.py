@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from carla_server.sensors import store
+from carla_server import store
+from carla_server.map import RoadMap
+from carla_server.world.towns import OWN_TOWNS, read_town
+from carla_server.world.world import scenery
 
 
 class Builder:
@@ -83,3 +88,44 @@ def test_old_entries_of_a_town_are_removed(cache: Path) -> None:
     assert len([*cache.glob("Here-*.town")]) == store.KEPT_PER_TOWN
     assert len([*cache.glob("There-*.town")]) == 1
     assert not [*cache.glob(".new-*")]
+
+
+def differences(a: Any, b: Any, path: str) -> Iterator[str]:
+    """Where two things differ in type, value, memory layout or order."""
+    if type(a) is not type(b):
+        yield f"{path}: {type(a)} and {type(b)}"
+    elif isinstance(a, np.ndarray):
+        layouts = [(part.flags.c_contiguous, part.flags.f_contiguous, part.flags.writeable) for part in (a, b)]
+        if a.dtype != b.dtype or a.tobytes() != b.tobytes() or layouts[0] != layouts[1]:
+            yield f"{path}: other numbers, or laid out otherwise"
+    elif isinstance(a, Mapping):
+        yield from differences([*a], [*b], f"{path} keys")
+        yield from differences([*a.values()], [*b.values()], path)
+    elif isinstance(a, list | tuple):
+        if len(a) != len(b):
+            yield f"{path}: {len(a)} and {len(b)}"
+        for number, (x, y) in enumerate(zip(a, b, strict=False)):
+            yield from differences(x, y, f"{path}[{number}]")
+    elif hasattr(a, "__dict__") and not isinstance(a, Enum):
+        yield from differences(a.__dict__, b.__dict__, path)
+    elif a != b and a == a:
+        yield f"{path}: {a!r} and {b!r}"
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_kept_road_network_is_the_one_in_the_file() -> None:
+    path = OWN_TOWNS / "Mini01.xodr"
+    fresh = RoadMap.load(path)
+    _ = fresh.lane_grid
+    read_town(path)
+    assert [*differences(fresh, read_town(path), "Mini01")] == []
+
+
+@pytest.mark.usefixtures("cache")
+def test_ground_and_kerbs_of_a_kept_town_are_those_of_a_new_one() -> None:
+    found = []
+    for _ in range(2):
+        scenery.cache_clear()
+        found.append(scenery(read_town(OWN_TOWNS / "Mini01.xodr")))
+    scenery.cache_clear()
+    assert [*differences(found[0][1:], found[1][1:], "Mini01")] == []
