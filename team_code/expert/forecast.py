@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from driving.control.expert import LateralPid, LongitudinalRegression
-from team_code.expert.collision import BoxTracks, axes_from_angles
+from team_code.expert.collision import BoxTracks, axes_from_angles, turn_box
 from team_code.expert.config import ExpertConfig, ForecastConfig
 from team_code.expert.lanes import LanePath
 from team_code.expert.planner import RoutePlanner
-from team_code.expert.rollout import roll_out
+from team_code.expert.rollout import roll_out, roll_out_others
 from team_code.expert.scene import ActorBatch, EgoState
 
 Array = NDArray[np.float64]
@@ -66,7 +67,7 @@ def forecast_ego(
     )
     growth = config.forecast.ego_growth if ego.speed >= config.forecast.ego_fast else (1.0, 1.0)
     extent = ego.extent * [*growth, 1.0]
-    axes = axes_from_angles(np.zeros(steps), poses[:, 2], np.zeros(steps))
+    axes = axes_from_angles(0.0, poses[:, 2], 0.0)
     centers = np.column_stack([poses[:, :2], np.full(steps, ego.xyz[2])])
     if config.forecast.box_centers:
         centers = centers + np.einsum("tad,a->td", axes, ego.box_offset)
@@ -118,23 +119,45 @@ def forecast_vehicles(
     if ego_yaw is not None:
         control = control.copy()
         control[np.cos(vehicles.yaw - ego_yaw) < SAME_DIRECTION_COSINE, 2] = 0.0
-    xy, yaw, speed = config.bicycle.roll_out_others(
-        vehicles.xy, vehicles.yaw, vehicles.speed, control, steps, f.partial_brake, gained
+    xy, cos, sin, speed = roll_out_others(
+        config.bicycle, vehicles.xy, vehicles.yaw, vehicles.speed, control, steps, f.partial_brake, gained
     )
-    share = (np.arange(steps) / max(steps, 1))[:, None]
+    shape = steps, len(vehicles), 3
+    centers, extents, axes = np.empty(shape), np.empty(shape), np.empty((*shape, 3))
+    pitch, roll = vehicles.angles[:, 0], vehicles.angles[:, 2]
     least = f.length_factor_lane_change if near_lane_change else f.length_factor
-    moving = (speed >= f.slow_speed) & ~np.asarray(is_impatient)
-    factor = np.ones((*speed.shape, 3))
-    factor[..., 0] = np.where(moving, np.maximum(least, f.final_length_factor * share), 1.0)
-    factor[..., 1] = np.where(moving, np.maximum(1.0, f.final_width_factor * share), 1.0)
-    axes = axes_from_angles(vehicles.angles[:, 0], yaw, vehicles.angles[:, 2])
-    centers = np.concatenate([xy, np.broadcast_to(vehicles.xyz[:, 2], yaw.shape)[..., None]], axis=-1)
-    if f.box_centers:
-        centers = centers + np.einsum("tnad,na->tnd", axes, vehicles.box_offset)
-    extents = vehicles.extent * factor
-    margin = f.bicycle_margin * np.where(is_impatient, 0.5, 1.0)
-    extents[..., 0] += np.where((speed >= f.slow_speed) & vehicles.is_bicycle, margin * speed, 0.0)
+    growth = least, f.final_length_factor, f.final_width_factor, f.slow_speed, f.bicycle_margin
+    _fill_boxes(
+        xy, cos, sin, speed, vehicles.xyz[:, 2], (np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)),
+        vehicles.extent, vehicles.box_offset, vehicles.is_bicycle, np.broadcast_to(is_impatient, len(vehicles)).copy(),
+        growth, f.box_centers, centers, extents, axes,
+    )  # fmt: skip
     return BoxTracks(centers, extents, axes)
+
+
+@njit(cache=True)
+def _fill_boxes(
+    xy, cos, sin, speed, z, tilts, extent, offset, is_bicycle, is_impatient, growth, moves_centers, centers, extents, axes
+):  # fmt: skip
+    """Boxes (T, N) of vehicles on their way, see `forecast_vehicles`."""
+    least, final_length, final_width, slow, margin = growth
+    steps = len(xy)
+    for n in range(len(z)):
+        for t in range(steps):
+            turn_box(axes[t, n], tilts[0][n], tilts[1][n], cos[t, n], sin[t, n], tilts[2][n], tilts[3][n])
+            place, size, box = centers[t, n], extents[t, n], axes[t, n]
+            place[0], place[1], place[2] = xy[t, n, 0], xy[t, n, 1], z[n]
+            size[:] = extent[n]
+            if moves_centers:
+                for d in range(3):
+                    place[d] += box[0, d] * offset[n, 0] + box[1, d] * offset[n, 1] + box[2, d] * offset[n, 2]
+            if speed[t, n] < slow:
+                continue
+            if not is_impatient[n]:
+                size[0] *= max(least, final_length * (t / steps))
+                size[1] *= max(1.0, final_width * (t / steps))
+            if is_bicycle[n]:
+                size[0] += margin * (0.5 if is_impatient[n] else 1.0) * speed[t, n]
 
 
 def forecast_on_lanes(

@@ -6,11 +6,13 @@ are sampled once per lane and kept.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import carla
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from driving.geometry import wrap_angle
@@ -66,20 +68,56 @@ class LanePath:
 
     def place(self, along: Array, offset: float) -> tuple[Array, Array]:
         """(T, 2) places and (T,) headings at arc lengths (T,), ``offset`` metres to the right of the line."""
-        x, y = (np.interp(along, self.along, self.points[:, k]) for k in (0, 1))
-        yaw = np.interp(along, self.along, self.yaws)
+        x, y, yaw = poses = np.empty((3, len(along)))
+        _interpolate(along, self.along, self.points, self.yaws, poses)
         return np.stack([x - offset * np.sin(yaw), y + offset * np.cos(yaw)], axis=1), yaw
 
     def advance(self, along: float, speed: float, time: Array) -> Array:
         """(T,) arc lengths after times (T,), seconds, from ``along`` on, at ``speed``, m/s, or slower where bends ask for it."""
-        ahead = int(np.searchsorted(self.along, along, side="right"))
-        nodes = np.concatenate([[along], self.along[ahead:]])
-        allowed = np.concatenate([[speed], self.speeds[ahead:]])
-        braking = np.sqrt(np.maximum(speed**2 - 2 * BEND_DECELERATION * (nodes - along), 0.0))
-        speeds = np.minimum(speed, np.maximum(allowed, braking))
-        elapsed = np.concatenate([[0.0], np.cumsum(2 * np.diff(nodes) / (speeds[1:] + speeds[:-1]))])
-        beyond = np.maximum(time - elapsed[-1], 0.0) * speeds[-1]
-        return np.interp(time, elapsed, nodes) + beyond
+        ways = np.empty(len(time))
+        _advance(self.along, self.speeds, float(along), float(speed), float(speed**2), time, ways)
+        return ways
+
+
+@njit(cache=True)
+def _between(x, low, high, at_low, at_high):
+    """As `numpy.interp` between two nodes, to the last bit."""
+    return at_low if x == low else (at_high - at_low) / (high - low) * (x - low) + at_low
+
+
+@njit(cache=True)
+def _interpolate(along, nodes, points, yaws, poses):
+    """Fill in (3, T) x, y and heading at arc lengths (T,); beyond the ends those of the ends."""
+    last = len(nodes) - 1
+    for t in range(len(along)):
+        k = np.searchsorted(nodes, along[t], side="right") - 1
+        if k < 0 or k >= last:
+            k = min(max(k, 0), last)
+            poses[0, t], poses[1, t], poses[2, t] = points[k, 0], points[k, 1], yaws[k]
+            continue
+        low, high = nodes[k], nodes[k + 1]
+        poses[0, t] = _between(along[t], low, high, points[k, 0], points[k + 1, 0])
+        poses[1, t] = _between(along[t], low, high, points[k, 1], points[k + 1, 1])
+        poses[2, t] = _between(along[t], low, high, yaws[k], yaws[k + 1])
+
+
+@njit(cache=True)
+def _advance(nodes, speeds, along, speed, squared, time, ways):
+    """Fill in the arc lengths (T,) at ascending times (T,), see `LanePath.advance`: between nodes it goes at their mean speed."""
+    here, now, elapsed = along, speed, 0.0
+    t = 0
+    for k in range(np.searchsorted(nodes, along, side="right"), len(nodes)):
+        braking = math.sqrt(max(squared - 2 * BEND_DECELERATION * (nodes[k] - along), 0.0))
+        after = min(speed, max(speeds[k], braking))
+        arrival = elapsed + 2 * (nodes[k] - here) / (after + now)
+        while t < len(time) and time[t] < arrival:
+            ways[t] = _between(time[t], elapsed, arrival, here, nodes[k])
+            t += 1
+        if t == len(time):
+            return
+        here, now, elapsed = nodes[k], after, arrival
+    for rest in range(t, len(time)):
+        ways[rest] = here + (time[rest] - elapsed) * now
 
 
 @dataclass

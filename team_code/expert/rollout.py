@@ -1,4 +1,5 @@
-"""The ego's forecast, compiled: up to eighty steps in every tick are too many for interpreted code.
+"""Forecasts of motion, compiled: up to 120 steps in every tick are too many for interpreted code, and for a handful of vehicles
+calls of numpy cost more than what they compute.
 
 The formulas are those of `driving.kinematics.BicycleModel` and `driving.control.expert`, written out for the compiler; a test
 holds the two to one another.
@@ -71,6 +72,68 @@ def roll_out(
         bicycle.brake_coefficients,
         brakes,
     )
+
+
+def roll_out_others(
+    bicycle: BicycleModel,
+    xy: Array,
+    yaw: Array,
+    speed: Array,
+    control: Array,
+    steps: int,
+    partial_brake: bool = True,
+    gained: Array | None = None,
+    gaining_s: float = 1.0,
+) -> tuple[Array, Array, Array, Array]:
+    """As `BicycleModel.roll_out_others`, to the last bit, for N vehicles and T steps.
+
+    Returns:
+        (T, N, 2) positions, (T, N) cosines and (T, N) sines of the headings, (T, N) speeds.
+    """
+    throttle, brake = control[:, 1], control[:, 2]
+    if not partial_brake:
+        brake = np.floor(brake)
+    coasting = throttle * bicycle.throttle_acceleration
+    acceleration = np.where(brake > 0, brake * bicycle.brake_acceleration, coasting)
+    extra = np.zeros(len(yaw)) if gained is None else gained
+    beta = bicycle.slip(control[:, 0])
+    shape = steps, len(yaw)
+    angles, travelled, speeds = np.empty((2, *shape)), np.empty(shape), np.empty(shape)
+    _turn_others(
+        yaw, speed, acceleration, extra, gaining_s, beta, np.sin(beta), bicycle.dt, bicycle.rear_wheel_base,
+        angles, travelled, speeds,
+    )  # fmt: skip
+    cos, sin = np.cos(angles), np.sin(angles)
+    places = np.empty((*shape, 2))
+    _move_others(xy, travelled, cos[1], sin[1], places)
+    return places, cos[0], sin[0], speeds
+
+
+@njit(cache=True)
+def _turn_others(yaw, speed, acceleration, gained, gaining_s, beta, sin_beta, dt, rear, angles, travelled, speeds):
+    """Fill in headings after and directions of motion during every step, ways and speeds after it."""
+    for n in range(len(yaw)):
+        before, turned, now = yaw[n], 0.0, speed[n]
+        for t in range(len(speeds)):
+            way = now * dt
+            turned += way / rear * sin_beta[n]
+            travelled[t, n] = way
+            angles[0, t, n] = yaw[n] + turned
+            angles[1, t, n] = before + beta[n]
+            before = angles[0, t, n]
+            time = dt * (t + 1)
+            now = max(speed[n] + time * acceleration[n] + min(time, gaining_s) * gained[n], 0.0)
+            speeds[t, n] = now
+
+
+@njit(cache=True)
+def _move_others(xy, travelled, cos, sin, places):
+    for n in range(len(xy)):
+        dx = dy = 0.0
+        for t in range(len(travelled)):
+            dx += travelled[t, n] * cos[t, n]
+            dy += travelled[t, n] * sin[t, n]
+            places[t, n, 0], places[t, n, 1] = xy[n, 0] + dx, xy[n, 1] + dy
 
 
 @njit(cache=True)
