@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from carla_server.sensors.poses import rotation
 from carla_server.sensors.rays import Face, faces_for
-from carla_server.sensors.scene import ActorView, Pose, RayHits, Scene, WeatherView
+from carla_server.sensors.scene import ActorView, Pose, Scene, WeatherView
 
 Floats = NDArray[np.float32]
 Velocity = tuple[float, float, float]
@@ -127,6 +128,17 @@ class SemanticLidar:
 SEMANTIC_POINT = np.dtype([("xyz", "<f4", 3), ("cosine", "<f4"), ("object", "<u4"), ("tag", "<u4")])
 
 
+@njit(cache=True, nogil=True)
+def _lay_points(rays, rows, distance, intensity, per_channel, points, counts):
+    """Points of some rows of the rays: place and intensity into `points` (N, 4); how many of each channel into `counts`."""
+    for i in range(rows.size):
+        row = rows[i]
+        for k in range(3):
+            points[i, k] = rays[row, k] * distance[i]
+        points[i, 3] = intensity[i]
+        counts[row // per_channel] += 1
+
+
 class Lidar:
     """sensor.lidar.ray_cast: points with intensity, attenuated, thinned out and noisy as the attributes say."""
 
@@ -156,19 +168,15 @@ class Lidar:
         sent = (
             np.flatnonzero(self._rng.random(len(rays)) >= self._general) if self._general > 0 else np.arange(len(rays))
         )
-        faces = [face.among(sent, len(rays)) for face in sweep.faces]
-        hits: RayHits = scene.cast(pose, rays[sent], actors, fan.range, time_s, faces)
-        intensity = np.exp(-self._attenuation * hits.distance)
-        keep = np.isfinite(hits.distance) & self._survives(intensity)
-        channel = sent[keep] // per_channel if per_channel else sent[keep]
-        counts = np.bincount(channel, minlength=fan.channels)
-        distance = hits.distance[keep]
+        distance = scene.reach(pose, len(rays), sweep.faces, actors, fan.range, time_s).take(sent)
+        intensity = np.exp(-self._attenuation * distance)
+        kept = np.flatnonzero(np.isfinite(distance) & self._survives(intensity))
+        distance = distance.take(kept)
         if self._noise > 0:
             distance = distance + self._rng.normal(0.0, self._noise, len(distance)).astype(np.float32)
-        points = np.empty((len(distance), 4), "<f4")
-        points[:, :3] = rays[sent[keep]] * distance[:, None]
-        points[:, 3] = intensity[keep]
-        return fan.head(counts) + points.tobytes()
+        points, counts = np.empty((len(kept), 4), np.float32), np.zeros(fan.channels, np.int64)
+        _lay_points(rays, sent.take(kept), distance, intensity.take(kept), max(per_channel, 1), points, counts)
+        return b"".join((fan.head(counts), points.data))
 
     def _survives(self, intensity: Floats) -> NDArray[np.bool_]:
         """Weak echoes get lost: at intensity 0 with probability `dropoff_zero_intensity`, above the limit never."""

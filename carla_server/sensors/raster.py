@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -89,6 +90,31 @@ def _project(poly, count, focal, center_x, center_y):
 
 
 @njit(**JIT)
+def _row_range(poly, count, height):
+    """First and end row whose middles a polygon may touch; see `scan_rows`."""
+    low, high = 1e30, -1e30
+    for i in range(count):
+        low = min(low, poly[i, 2])
+        high = max(high, poly[i, 2])
+    first = max(int(np.ceil(max(low, -1.0) - 0.5)), 0)
+    return first, min(int(np.ceil(min(high, height + 1.0) - 0.5)), height)
+
+
+@njit(**JIT)
+def _edge(poly, i, j, first, end, height):
+    """The side from corner `i` to `j` within some rows: x and y of its upper end, its slope, first and end row of its own."""
+    if poly[i, 2] < poly[j, 2]:
+        x0, y0, x1, y1 = poly[i, 1], poly[i, 2], poly[j, 1], poly[j, 2]
+    else:
+        x0, y0, x1, y1 = poly[j, 1], poly[j, 2], poly[i, 1], poly[i, 2]
+    ra = max(first, int(np.ceil(max(y0, -1.0) - 0.5)))
+    rb = min(end, int(np.ceil(min(y1, height + 1.0) - 0.5)))
+    if rb <= ra:
+        return 0.0, 0.0, 0.0, 0.0, 0.0
+    return x0, y0, (x1 - x0) / (y1 - y0), float(ra), float(rb)
+
+
+@njit(**JIT)
 def scan_rows(poly, count, height, left, right):
     """Note per row where a convex polygon begins and ends.
 
@@ -102,28 +128,14 @@ def scan_rows(poly, count, height, left, right):
     Returns:
         First row and end row.
     """
-    low, high = 1e30, -1e30
-    for i in range(count):
-        low = min(low, poly[i, 2])
-        high = max(high, poly[i, 2])
-    first = max(int(np.ceil(max(low, -1.0) - 0.5)), 0)
-    end = min(int(np.ceil(min(high, height + 1.0) - 0.5)), height)
+    first, end = _row_range(poly, count, height)
     for row in range(first, end, ROWS):
         lows, highs = left[row : row + ROWS], right[row : row + ROWS]
         for k in range(ROWS):
             lows[k], highs[k] = 1e30, -1e30
     for i in range(count):
-        j = i + 1 if i + 1 < count else 0
-        if poly[i, 2] < poly[j, 2]:
-            x0, y0, x1, y1 = poly[i, 1], poly[i, 2], poly[j, 1], poly[j, 2]
-        else:
-            x0, y0, x1, y1 = poly[j, 1], poly[j, 2], poly[i, 1], poly[i, 2]
-        ra = max(first, int(np.ceil(max(y0, -1.0) - 0.5)))
-        rb = min(end, int(np.ceil(min(y1, height + 1.0) - 0.5)))
-        if rb <= ra:
-            continue
-        slope = (x1 - x0) / (y1 - y0)
-        for row in range(ra, rb, ROWS):
+        x0, y0, slope, ra, rb = _edge(poly, i, i + 1 if i + 1 < count else 0, first, end, height)
+        for row in range(int(ra), int(rb), ROWS):
             lows, highs = left[row : row + ROWS], right[row : row + ROWS]
             rest = rb - row
             for k in range(ROWS):
@@ -133,30 +145,49 @@ def scan_rows(poly, count, height, left, right):
     return first, end
 
 
-@njit(**JIT)
+def _nearest(typing_context, zbuf, ibuf, first, done, rest, w, step, number):
+    """Keep the nearest in the block at `first`, of which `rest` pixels belong to the row segment and `done` lie behind.
+
+    Written as vectors: compilers make one out of the same loop only behind tests of every slice's bounds and overlap.
+    """
+
+    def code(context, builder, signature, values):
+        floats, ints = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(32), LANES)
+
+        def block(k, kind):
+            data = make_array(signature.args[k])(context, builder, value=values[k]).data
+            return builder.bitcast(builder.gep(data, [values[2]]), kind.as_pointer())
+
+        def spread(value, kind):
+            one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(ints, [0] * LANES))
+
+        _, _, _, done, rest, w, step, number = values
+        depths, ids = block(0, floats), block(1, ints)
+        away = builder.fadd(spread(done, floats), ir.Constant(floats, [float(j) for j in range(LANES)]))
+        here = builder.fadd(spread(w, floats), builder.fmul(spread(step, floats), away))
+        depth, old = builder.load(depths, align=4), builder.load(ids, align=4)
+        inside = builder.icmp_signed("<", ir.Constant(ints, [*range(LANES)]), spread(rest, ints))
+        nearer = builder.and_(inside, builder.fcmp_ordered(">", here, depth))
+        builder.store(builder.select(nearer, here, depth), depths, align=4)
+        builder.store(builder.select(nearer, spread(number, ints), old), ids, align=4)
+        return context.get_dummy_value()
+
+    numbers = (types.intp, types.float32, types.int32, types.float32, types.float32, types.int32)
+    return types.void(zbuf, ibuf, *numbers), code
+
+
+nearest: Any = intrinsic(_nearest)
+
+
+@njit(inline="always", **JIT)
 def _fill(zbuf, ibuf, begin, end, w, step, number):
     """Keep the nearest of one row segment: larger inverse depth wins, the earlier triangle on a tie.
 
     Whole blocks are read and written, so the buffers go on for `LANES` behind the picture.
     """
     for first in range(begin, end, LANES):
-        depths, ids = zbuf[first : first + LANES], ibuf[first : first + LANES]
-        done, left = np.int32(first - begin), np.int32(end - first)
-        for j in range(LANES):
-            here = w + step * np.float32(done + np.int32(j))
-            nearer = (here > depths[j]) & (np.int32(j) < left)
-            depths[j] = here if nearer else depths[j]
-            ids[j] = number if nearer else ids[j]
-
-
-@njit(**JIT)
-def _to_camera(pos, t, m, tri):
-    """Corners of triangle `t` in the camera frame: into tri (3, 3)."""
-    for k in range(3):
-        x, y, z = pos[t, 3 * k], pos[t, 3 * k + 1], pos[t, 3 * k + 2]
-        tri[k, 0] = m[0] * x + m[1] * y + m[2] * z + m[3]
-        tri[k, 1] = m[4] * x + m[5] * y + m[6] * z + m[7]
-        tri[k, 2] = m[8] * x + m[9] * y + m[10] * z + m[11]
+        nearest(zbuf, ibuf, first, np.float32(first - begin), np.int32(end - first), w, step, number)
 
 
 @njit(**JIT)
@@ -176,21 +207,57 @@ def _outside(tri, side, rise):
 
 
 @njit(**JIT)
-def _fill_rows(zbuf, ibuf, first, end, left, right, width, a, b, c, number):
-    """Fill the rows of a polygon; returns whether it covers the middle of any pixel."""
+def _crossing(edge, row):
+    """x of a side at the middle of a row, for the lower and for the upper bound; nothing where the side is not."""
+    x0, y0, slope, ra, rb = edge
+    x = x0 + (row - y0) * slope
+    here = (row > ra) & (row < rb)
+    return x if here else 1e30, x if here else -1e30
+
+
+@njit(**JIT)
+def _fill_polygon(buffers, poly, count, frame, a, b, c, number, spans):
+    """Draw a convex polygon of three or four corners; returns whether it covers the middle of any pixel."""
+    zbuf, ibuf = buffers
+    width, height = frame
+    first, end = _row_range(poly, count, height)
+    last = count - 1
+    e0, e1 = _edge(poly, 0, 1, first, end, height), _edge(poly, 1, 2, first, end, height)
+    e2, e3 = _edge(poly, last, 0, first, end, height), _edge(poly, 2, last, first, end, height)
     drawn = False
-    for row in range(first, end):
-        xa = max(0, int(np.ceil(max(left[row], 0.0) - 0.5)))
-        xb = min(width, int(np.ceil(min(right[row], width + 0.0) - 0.5)))
-        if xb > xa:
-            drawn = True
-            w = np.float32(a * (xa + 0.5) + b * (row + 0.5) + c)
-            _fill(zbuf, ibuf, row * width + xa, row * width + xb, w, np.float32(a), number)
+    for top in range(first, end, ROWS):
+        for k in range(ROWS):
+            row = float(top + k) + 0.5
+            low0, high0 = _crossing(e0, row)
+            low1, high1 = _crossing(e1, row)
+            low2, high2 = _crossing(e2, row)
+            low3, high3 = _crossing(e3, row)
+            low, high = min(min(low0, low1), min(low2, low3)), max(max(high0, high1), max(high2, high3))
+            begin = np.ceil(max(low, 0.0) - 0.5)
+            spans[k] = begin
+            spans[ROWS + k] = np.ceil(min(high, width + 0.0) - 0.5)
+            spans[2 * ROWS + k] = a * (begin + 0.5) + b * row + c
+        for k in range(min(ROWS, end - top)):
+            if spans[ROWS + k] > spans[k]:
+                drawn = True
+                at = (top + k) * width
+                depth = np.float32(spans[2 * ROWS + k])
+                _fill(zbuf, ibuf, at + int(spans[k]), at + int(spans[ROWS + k]), depth, np.float32(a), number)
     return drawn
 
 
 @njit(**JIT)
-def candidates(wide, flags, first, end, m, limits, found):
+def _between(u, v, w, slack_u, slack_v, slack_w, middle, focal):
+    """Whether three corners, given by tangents, lie between the same two pixels' middles along an axis, not even near them."""
+    half, one = np.float32(0.5), np.float32(1.0)
+    ru, rv, rw = slack_u * (one + abs(u)), slack_v * (one + abs(v)), slack_w * (one + abs(w))
+    low = middle + focal * min(u - ru, min(v - rv, w - rw)) - half
+    high = middle + focal * max(u + ru, max(v + rv, w + rw)) - half
+    return np.ceil(low) >= np.ceil(high)
+
+
+@njit(**JIT)
+def candidates(wide, flags, first, end, m, limits, found, seen):
     """Triangles of a range that may be in view: a quick test on vector units before the exact one.
 
     Args:
@@ -198,14 +265,18 @@ def candidates(wide, flags, first, end, m, limits, found):
         flags: (T,) uint8, bits TWO_SIDED and PAINT.
         first, end: Range, at most `BATCH` long.
         m: (12,) float32 row-major 3 x 4 matrix to the camera frame.
-        limits: Closest X drawn, metres, and the tangents of half the field of view to the side and upwards; float32.
-        found: (2 * BATCH,) int32 out, numbers of these triangles.
+        limits: Closest X drawn, metres, the tangents of half the field of view to the side and upwards, and the focal length,
+            pixels; float32.
+        found: (2 * BATCH,) int32 out, places of these triangles in the range.
+        seen: (9 * BATCH,) float32 out, corners in the camera frame of all triangles of the range, one coordinate after the
+            other. One array, so that its parts need not be told apart at run time.
 
     Returns:
         How many were found. None is missing that is drawn: all tests leave room for rounding.
     """
     slack, edge = np.float32(1e-3), np.float32(1e-3)
-    near, side, rise = limits
+    near, side, rise, focal = limits
+    one, tiny = np.float32(1.0), np.float32(1e-5)
     count = end - first
     may = found[BATCH:]
     x0r, y0r, z0r = wide[0, first:end], wide[1, first:end], wide[2, first:end]
@@ -233,25 +304,39 @@ def candidates(wide, flags, first, end, m, limits, found):
         inside &= (right < slack) & (left > -slack) & (above < slack) & (below > -slack)
         ux, uy, uz = bx - ax, by - ay, bz - az
         vx, vy, vz = cx - ax, cy - ay, cz - az
+        seen[j], seen[BATCH + j], seen[2 * BATCH + j] = ax, ay, az
+        seen[3 * BATCH + j], seen[4 * BATCH + j], seen[5 * BATCH + j] = bx, by, bz
+        seen[6 * BATCH + j], seen[7 * BATCH + j], seen[8 * BATCH + j] = cx, cy, cz
         facing = (uy * vz - uz * vy) * ax + (uz * vx - ux * vz) * ay + (ux * vy - uy * vx) * az
         size = (abs(ux) + abs(uy) + abs(uz) + abs(vx) + abs(vy) + abs(vz)) * (abs(ax) + abs(ay) + abs(az))
         inside &= (facing < edge * size) | (signs[j] & np.uint8(TWO_SIDED) != 0)
+        # What lies between the middles of two rows or columns covers no pixel.
+        ap, bp, cp = one / ax, one / bx, one / cx
+        ar, br, cr = slack * ap + tiny, slack * bp + tiny, slack * cp + tiny
+        thin = _between(ay * ap, by * bp, cy * cp, ar, br, cr, side * focal, focal)
+        thin |= _between(az * ap, bz * bp, cz * cp, ar, br, cr, rise * focal, focal)
+        inside &= (min(ax, min(bx, cx)) < near + slack) | ~thin
         may[j] = np.int32(inside)
     used = 0
     for j in range(count):
-        found[used] = first + j
+        found[used] = j
         used += may[j]
     return used
 
 
 @njit(inline="always", **JIT)
-def _draw(pos, flags, t, m, number, frame, buffers, room):
-    """Draw one triangle; returns whether it covers the middle of any pixel. Its plane is in `room` then."""
+def _draw(flag, j, number, frame, buffers, room):
+    """Draw the triangle at place `j` of the corners seen; returns whether it covers the middle of any pixel.
+
+    Its plane is noted then.
+    """
     width, height, focal, near = frame
     zbuf, ibuf, plane = buffers
-    tri, poly, left, right = room
+    tri, poly, seen, spans = room
     center_x, center_y = width * 0.5, height * 0.5
-    _to_camera(pos, t, m, tri)
+    for i in range(3):
+        for k in range(3):
+            tri[i, k] = seen[(3 * i + k) * BATCH + j]
     x0, y0, z0 = tri[0, 0], tri[0, 1], tri[0, 2]
     x1, y1, z1 = tri[1, 0], tri[1, 1], tri[1, 2]
     x2, y2, z2 = tri[2, 0], tri[2, 1], tri[2, 2]
@@ -261,7 +346,7 @@ def _draw(pos, flags, t, m, number, frame, buffers, room):
     ny = (z1 - z0) * (x2 - x0) - (x1 - x0) * (z2 - z0)
     nz = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
     offset = nx * x0 + ny * y0 + nz * z0
-    if offset > -1e-12 and (offset < 1e-12 or not flags[t] & TWO_SIDED):
+    if offset > -1e-12 and (offset < 1e-12 or not flag & TWO_SIDED):
         return False
     if _outside(tri, center_x / focal, center_y / focal):
         return False
@@ -273,24 +358,22 @@ def _draw(pos, flags, t, m, number, frame, buffers, room):
     else:
         count = _clip_near(tri, near, poly)
     _project(poly, count, focal, center_x, center_y)
-    first, end = scan_rows(poly, count, height, left, right)
     inv = 1.0 / offset
     a = ny * inv / focal
     b = -nz * inv / focal
     c = nx * inv - a * center_x - b * center_y
-    if not _fill_rows(zbuf, ibuf, first, end, left, right, width, a, b, c, np.int32(number)):
+    if not _fill_polygon((zbuf, ibuf), poly, count, (width, height), a, b, c, np.int32(number), spans):
         return False
     plane[number, 0], plane[number, 1], plane[number, 2] = a, b, c
     return True
 
 
 @njit(**JIT)
-def rasterize(pos, wide, flags, starts, ends, mats, width, height, focal, near, zbuf, ibuf, src, drw, plane):
+def rasterize(wide, flags, starts, ends, mats, width, height, focal, near, zbuf, ibuf, src, drw, plane):
     """Draw triangle ranges into the visibility buffers.
 
     Args:
-        pos: (T, 9) float32 corners of all triangles in their own frames, metres.
-        wide: (9, T) float32, the same with one row per coordinate.
+        wide: (9, T) float32 corners of all triangles in their own frames, metres, one row per coordinate.
         flags: (T,) uint8, bits TWO_SIDED and PAINT.
         starts, ends: (D,) int64 half-open triangle range of each draw.
         mats: (D, 12) float32 row-major 3 x 4 matrix from each draw's frame to the camera frame.
@@ -306,35 +389,33 @@ def rasterize(pos, wide, flags, starts, ends, mats, width, height, focal, near, 
     Returns:
         Rows used, or -1 when the tables are too short; then enlarge them, clear the buffers and draw again.
     """
-    rows = height + ROWS
-    room = (np.empty((3, 3)), np.empty((4, 3)), np.empty(rows), np.empty(rows), np.empty(2 * BATCH, np.int32))
+    spans = np.empty(3 * ROWS)
+    room = (np.empty((3, 3)), np.empty((4, 3)), np.empty(9 * BATCH, np.float32), spans, np.empty(2 * BATCH, np.int32))
     ranges = borrowed((starts, ends, mats))
     tables = borrowed((src, drw))
     frame = (width, height, focal, near)
-    return _rasterize(
-        borrowed((pos, wide, flags)), ranges, frame, borrowed((zbuf, ibuf, plane)), tables, borrowed(room)
-    )
+    return _rasterize(borrowed((wide, flags)), ranges, frame, borrowed((zbuf, ibuf, plane)), tables, borrowed(room))
 
 
 @njit(**JIT)
 def _rasterize(triangles, ranges, frame, buffers, tables, room):
     """See `rasterize`."""
-    pos, wide, flags = triangles
+    wide, flags = triangles
     starts, ends, mats = ranges
     src, drw = tables
-    tri, poly, left, right, found = room
+    tri, poly, seen, spans, found = room
     width, height, focal, near = frame
-    slopes = (np.float32(near), np.float32(width * 0.5 / focal), np.float32(height * 0.5 / focal))
+    slopes = (np.float32(near), np.float32(width * 0.5 / focal), np.float32(height * 0.5 / focal), np.float32(focal))
     used = 0
     for d in range(starts.size):
         m = mats[d]
         for first in range(starts[d], ends[d], BATCH):
-            count = candidates(wide, flags, first, min(first + BATCH, ends[d]), m, slopes, found)
+            count = candidates(wide, flags, first, min(first + BATCH, ends[d]), m, slopes, found, seen)
             for k in range(count):
                 if used == src.size:
                     return -1
-                t = found[k]
-                if _draw(pos, flags, t, m, used, frame, buffers, (tri, poly, left, right)):
+                t = first + found[k]
+                if _draw(flags[t], found[k], used, frame, buffers, (tri, poly, seen, spans)):
                     src[used], drw[used] = t, d
                     used += 1
     return used

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -31,6 +31,9 @@ class Face:
         rays: (K,) int64 rows of the rays that it serves.
         width, height: Pixels.
         focal: Pixels.
+        pixels: (K,) int32, the pixel that each of them passes.
+        sights: (6, K) for each of them: column and row where it passes the image, pixels; its direction in the camera frame;
+            the length of that.
     """
 
     to_body: Array
@@ -38,13 +41,34 @@ class Face:
     width: int
     height: int
     focal: float
+    pixels: NDArray[np.int32]
+    sights: Array
 
-    def among(self, kept: NDArray[np.int64], count: int) -> Face:
-        """The same view for a bundle of which only the rows `kept` (M,), ascending, of `count` are sent."""
-        row_of = np.full(count, -1, np.int64)
-        row_of[kept] = np.arange(len(kept))
-        rows = row_of[self.rays]
-        return replace(self, rays=rows[rows >= 0])
+
+def _face(
+    directions: NDArray[np.float32], to_body: Array, rays: NDArray[np.int64], width: int, height: int, focal: float
+) -> Face:
+    """The view that serves some rows of the rays."""
+    pixels, sights = np.empty(len(rays), np.int32), np.empty((6, len(rays)))
+    _aim(directions, rays, to_body, width, height, focal, pixels, sights)
+    return Face(to_body, rays, width, height, focal, pixels, sights)
+
+
+@njit(**JIT)
+def _aim(directions, rays, to_body, width, height, focal, pixels, sights):
+    """Where rays pass an image; see `Face`."""
+    for i in range(rays.size):
+        ray = rays[i]
+        dx, dy, dz = directions[ray, 0], directions[ray, 1], directions[ray, 2]
+        x = to_body[0, 0] * dx + to_body[1, 0] * dy + to_body[2, 0] * dz
+        y = to_body[0, 1] * dx + to_body[1, 1] * dy + to_body[2, 1] * dz
+        z = to_body[0, 2] * dx + to_body[1, 2] * dy + to_body[2, 2] * dz
+        px = 0.5 * width + focal * y / x
+        py = 0.5 * height - focal * z / x
+        pixels[i] = min(max(int(py), 0), height - 1) * width + min(max(int(px), 0), width - 1)
+        sights[0, i], sights[1, i] = px, py
+        sights[2, i], sights[3, i], sights[4, i] = x, y, z
+        sights[5, i] = np.sqrt(x * x + y * y + z * z)
 
 
 def _about_z(angle: float) -> Array:
@@ -90,14 +114,35 @@ def faces_for(directions: NDArray[np.float32]) -> list[Face]:
                 local = directions[rays] @ turn
                 rise = float(np.abs(local[:, 2] / local[:, 0]).max())
                 height = 2 * (int(np.ceil(rise * HALF_FACE)) + 2)
-                faces.append(Face(turn, rays, 2 * HALF_FACE + 4, height, float(HALF_FACE)))
+                faces.append(_face(directions, turn, rays, 2 * HALF_FACE + 4, height, float(HALF_FACE)))
     for sign in (1.0, -1.0):
         rays = np.flatnonzero(~level & (z * sign > 0))
         if len(rays):
             turn = np.array([[0.0, 0.0, -sign], [0.0, 1.0, 0.0], [sign, 0.0, 0.0]])
             size = 2 * (int(HALF_FACE / STEEP) + 2)
-            faces.append(Face(turn, rays, size, size, float(HALF_FACE)))
+            faces.append(_face(directions, turn, rays, size, size, float(HALF_FACE)))
     return faces
+
+
+@njit(inline="always", **JIT)
+def _along(w, px, py, x, length, a, b, c):
+    """Metres along a ray to the triangle that its pixel shows; `w` is the inverse depth of the pixel's middle."""
+    exact = a * px + b * py + c
+    # At grazing edges the plane continued by half a pixel may run away; the pixel's own depth is then the better one.
+    return length / (x * (w if exact < 0.5 * w or exact > 2.0 * w else exact))
+
+
+@njit(**JIT)
+def _reach(ibuf, zbuf, plane, pixels, sights, rays, max_range, distance):
+    """Distances alone; see `_sample`."""
+    for i in range(rays.size):
+        n = ibuf[pixels[i]]
+        if n < 0:
+            continue
+        a, b, c = plane[n, 0], plane[n, 1], plane[n, 2]
+        along = _along(zbuf[pixels[i]], sights[0, i], sights[1, i], sights[2, i], sights[5, i], a, b, c)
+        if along <= max_range:
+            distance[rays[i]] = along
 
 
 @njit(**JIT)
@@ -110,9 +155,9 @@ def _sample(
     width,
     height,
     focal,
-    rays,
+    pixels,
+    sights,
     rows,
-    to_body,
     to_world,
     eye,
     max_range,
@@ -128,27 +173,13 @@ def _sample(
     draw_tag, draw_instance = draws
     texels, levels, texel_tag = ground
     for i in range(rows.size):
-        ray = rows[i]
-        dx, dy, dz = rays[ray, 0], rays[ray, 1], rays[ray, 2]
-        x = to_body[0, 0] * dx + to_body[1, 0] * dy + to_body[2, 0] * dz
-        y = to_body[0, 1] * dx + to_body[1, 1] * dy + to_body[2, 1] * dz
-        z = to_body[0, 2] * dx + to_body[1, 2] * dy + to_body[2, 2] * dz
-        px = 0.5 * width + focal * y / x
-        py = 0.5 * height - focal * z / x
-        column = min(max(int(px), 0), width - 1)
-        row = min(max(int(py), 0), height - 1)
-        at = row * width + column
-        n = ibuf[at]
+        n = ibuf[pixels[i]]
         if n < 0:
             continue
+        ray = rows[i]
+        x, y, z, length = sights[2, i], sights[3, i], sights[4, i], sights[5, i]
         a, b, c = plane[n, 0], plane[n, 1], plane[n, 2]
-        w = a * px + b * py + c
-        seen = zbuf[at]
-        # At grazing edges the plane continued by half a pixel may run away; the pixel's own depth is then the better one.
-        if w < 0.5 * seen or w > 2.0 * seen:
-            w = seen
-        length = np.sqrt(x * x + y * y + z * z)
-        along = length / (x * w)
+        along = _along(zbuf[pixels[i]], sights[0, i], sights[1, i], x, length, a, b, c)
         if along > max_range:
             continue
         t, d = src[n], drw[n]
@@ -170,7 +201,6 @@ def sample_face(
     face: Face,
     shape: Mesh,
     ground: GroundImage,
-    directions: NDArray[np.float32],
     max_range: float,
     hits: RayHits,
 ) -> None:
@@ -184,9 +214,9 @@ def sample_face(
         face.width,
         face.height,
         face.focal,
-        directions,
+        face.pixels,
+        face.sights,
         face.rays,
-        face.to_body,
         np.ascontiguousarray(seen.view.matrix[:, :3].T),
         seen.view.eye,
         max_range,
@@ -198,3 +228,8 @@ def sample_face(
         hits.instance,
         hits.cos_incidence,
     )
+
+
+def reach_face(seen: Seen, face: Face, max_range: float, distance: NDArray[np.float32]) -> None:
+    """Fill the rows of `distance`, as of `RayHits`, that belong to a face's rays and hit something."""
+    _reach(seen.ibuf, seen.zbuf, seen.plane, face.pixels, face.sights, face.rays, max_range, distance)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from carla_server.sensors.atlas import atlas
 from carla_server.sensors.ground import texel_tags
 from carla_server.sensors.lights import SCALE, LightMaps, actor_casters, light_maps, town_casters
 from carla_server.sensors.poses import rotation, world_to_camera
-from carla_server.sensors.rays import Face, faces_for, sample_face
+from carla_server.sensors.rays import Face, faces_for, reach_face, sample_face
 from carla_server.sensors.views import (
     ActorView,
     CameraSpec,
@@ -76,7 +76,9 @@ class Scene:
         """Run every kernel once, so that none is compiled in the middle of a drive."""
         begun = time.perf_counter()
         self.render(CameraSpec(8, 8, 90.0, (0.0, 0.0, 2.0, 0.0, 0.0, 0.0)), (), WeatherView())
-        self.cast((0.0, 0.0, 2.0, 0.0, 0.0, 0.0), np.array([[1.0, 0.0, 0.0]], np.float32), (), 10.0)
+        pose, ray = (0.0, 0.0, 2.0, 0.0, 0.0, 0.0), np.array([[1.0, 0.0, 0.0]], np.float32)
+        self.cast(pose, ray, (), 10.0)
+        self.reach(pose, 1, faces_for(ray), (), 10.0)
         seconds = time.perf_counter() - begun
         if seconds > SLOW_COMPILE:
             print(
@@ -214,17 +216,38 @@ class Scene:
             np.zeros(count, np.int32),
             np.zeros(count, np.float32),
         )
-        eye = np.array(pose[:3])
-        turn = rotation(*pose[3:])
-        rows = self._stage.gather(eye, max_range, actors, Bodies(actors), time_s)
         stage = self._stage
-        for face in faces_for(directions) if faces is None else faces:
+        faces = faces_for(directions) if faces is None else faces
+        for face, seen in self._looks(pose, faces, actors, max_range, time_s):
+            sample_face(seen, face, stage.tables.mesh, stage.ground, max_range, hits)
+        return hits
+
+    def reach(
+        self,
+        pose: Pose,
+        count: int,
+        faces: Sequence[Face],
+        actors: Sequence[ActorView],
+        max_range: float,
+        time_s: float = 0.0,
+    ) -> NDArray[np.float32]:
+        """(N,) distances of `cast` alone for N = `count` rays, in a fraction of the time."""
+        distance = np.full(count, np.inf, np.float32)
+        for face, seen in self._looks(pose, faces, actors, max_range, time_s):
+            reach_face(seen, face, max_range, distance)
+        return distance
+
+    def _looks(
+        self, pose: Pose, faces: Sequence[Face], actors: Sequence[ActorView], max_range: float, time_s: float
+    ) -> Iterator[tuple[Face, Seen]]:
+        """Draw what each face sees from a pose; a drawn view is valid until the next one."""
+        eye, turn = np.array(pose[:3]), rotation(*pose[3:])
+        rows = self._stage.gather(eye, max_range, actors, Bodies(actors), time_s)
+        for face in faces:
             to_world = turn @ face.to_body
             matrix = np.concatenate([to_world.T, -(to_world.T @ eye)[:, None]], axis=1)
             view = View(matrix, eye, face.width, face.height, face.focal, max_range)
-            seen = stage.see(view, rows, False)
-            sample_face(seen, face, stage.tables.mesh, stage.ground, directions, max_range, hits)
-        return hits
+            yield face, self._stage.see(view, rows, False)
 
 
 def _light_table(view: View, light: Lighting, maps: LightMaps, time_s: float) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ before they are taken apart. Light is linear; a pixel shows 255 sqrt(light), cli
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,9 @@ LIGHT_SIZE = 44
 SEGMENT = 128  # pixels worked on at once
 FIELD = 0x3FF
 PER_FIELD = 1.0 / (4 * 255.0)
+# pi in two parts, the first short enough that its multiples are exact, and the Taylor series of (sin x - x) / x^3 in x^2.
+PI_HIGH, PI_LOW = 3.1415926218032837, 3.178650954705639e-08
+SINE = tuple((-1.0) ** k / math.factorial(2 * k + 1) for k in range(10, 0, -1))
 
 
 @njit(**JIT)
@@ -420,24 +424,47 @@ def _ground(out, n, w, dw, wy, dirs, light, tex, levels, palette, sunlit, work, 
             block[j] = _pixel(r0 + t * (r - r0), g0 + t * (g - g0), b0 + t * (b - b0))
 
 
+@njit(inline="always", **JIT)
+def _sine(x):
+    """sin(x) to 1e-15 for |x| < 1e5, without the call that would keep a loop from running on vector units."""
+    turns = np.floor(x * (1.0 / np.pi) + 0.5)
+    rest = (x - turns * PI_HIGH) - turns * PI_LOW
+    square = rest * rest
+    total = 0.0
+    for k in range(len(SINE)):
+        total = total * square + SINE[k]
+    odd = turns - 2.0 * np.floor(0.5 * turns)
+    return (1.0 - 2.0 * odd) * (rest + rest * square * total)
+
+
 @njit(**JIT)
-def _wet(out, mirror, n, w, dw, dirs, light, gloss):
+def _wet_shares(w, dw, dirs, light, strengths):
+    """How much the ground mirrors at every `LANES`th pixel of a segment: grazing views more, puddles more."""
+    third = np.float32(1.0 / 3.0)
+    x0, y0, z0, x1, y1, z1 = dirs[0], dirs[1], dirs[2], dirs[3], dirs[4], dirs[5]
+    cam_x, cam_y, wet = light[CAM_X], light[CAM_Y], light[WET]
+    for k in range(SEGMENT // LANES):
+        f = np.float32(np.int32(k * LANES))
+        dx, dy, dz = x0 + x1 * f, y0 + y1 * f, z0 + z1 * f
+        steep = min(abs(dz) / np.sqrt(dx * dx + dy * dy + dz * dz), np.float32(1.0))
+        away = np.float32(1.0) - steep
+        depth = np.float32(1.0) / (w + dw * f)
+        gx, gy = cam_x + depth * dx, cam_y + depth * dy
+        puddle = _sine(0.55 * gx + 1.7 * _sine(0.31 * gy)) + _sine(0.43 * gy + 1.3 * _sine(0.37 * gx))
+        deep = min(max(0.72 + 0.28 * puddle, 0.35), 1.0)
+        strengths[k] = np.float32(wet * deep * (0.05 + 0.80 * away * away * away * away)) * third
+
+
+@njit(**JIT)
+def _wet(out, mirror, n, w, dw, dirs, light, gloss, strengths):
     """Lay a reflection over ground just drawn: `mirror` (n,) holds the pixels as far above the horizon as it is below.
 
     For things far away against the camera's height that is where a level mirror shows them.
     """
-    third = np.float32(1.0 / 3.0)
     low = np.uint32(255)
+    _wet_shares(w, dw, dirs, light, strengths)
     for first in range(0, n, LANES):
-        f = np.float32(np.int32(first))
-        dx, dy, dz = dirs[0] + dirs[3] * f, dirs[1] + dirs[4] * f, dirs[2] + dirs[5] * f
-        steep = min(abs(dz) / np.sqrt(dx * dx + dy * dy + dz * dz), np.float32(1.0))
-        away = np.float32(1.0) - steep
-        depth = np.float32(1.0) / (w + dw * f)
-        gx, gy = light[CAM_X] + depth * dx, light[CAM_Y] + depth * dy
-        puddle = np.sin(0.55 * gx + 1.7 * np.sin(0.31 * gy)) + np.sin(0.43 * gy + 1.3 * np.sin(0.37 * gx))
-        deep = min(max(0.72 + 0.28 * puddle, 0.35), 1.0)
-        strength = np.float32(light[WET] * deep * (0.05 + 0.80 * away * away * away * away)) * third
+        strength = strengths[first // LANES]
         here_block, there_block, mix = (
             out[first : first + LANES],
             mirror[first : first + LANES],
@@ -626,6 +653,7 @@ def scratch(triangles: int) -> tuple[NDArray[Any], ...]:
         np.zeros(4 * SEGMENT, np.float32),
         np.zeros(4 * SEGMENT, np.uint32),
         np.empty((3, 2), np.float32),
+        np.empty(SEGMENT // LANES, np.float32),
     )
 
 
@@ -673,7 +701,7 @@ def _shade_rows(buffer, width, height, focal, tris, draws, light, dome, ground, 
     pos, nrm, rgb, kind, flags, part, tex, uv = tris
     mats, rots, tints, emits = draws
     texels, levels, palette = ground
-    lit, uvp, done, dirs, uvs, work, index, ends = room
+    lit, uvp, done, dirs, uvs, work, index, ends, strengths = room
     center_x, center_y, inv_f = width * 0.5, height * 0.5, 1.0 / focal
     horizon = _horizon(light, center_y, focal)
     done[: src.size] = False
@@ -698,7 +726,7 @@ def _shade_rows(buffer, width, height, focal, tris, draws, light, dome, ground, 
                 _ground(pixels, count, w, dw, wy, dirs, light, texels, image, palette, sunlit, work, index)
                 if light[WET] > 0:
                     back = width * min(max(horizon - row, 0), max(row - 1, 0))
-                    _wet(pixels, out[back + x : back + end + LANES], count, w, dw, dirs, light, work)
+                    _wet(pixels, out[back + x : back + end + LANES], count, w, dw, dirs, light, work, strengths)
                 continue
             if not done[n]:
                 done[n] = True

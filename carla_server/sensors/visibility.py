@@ -29,6 +29,7 @@ NEAR = 0.05  # metres; closer surfaces are cut away
 ACTOR_REACH = 400.0  # metres
 SIGNAL_REACH = 220.0  # metres
 ROAD_REACH, WALL_REACH = 450.0, 130.0  # metres
+LEVEL = np.eye(3, dtype=np.float32).reshape(9)
 FIRST_TABLE = 1 << 15  # triangles; the tables double when a view has more
 
 
@@ -224,7 +225,6 @@ class Stage:
         while True:
             buffers.clear(view.width * view.height, view.far)
             used = rasterize(
-                columns[0],
                 self.tables.wide,
                 columns[4],
                 draws.starts,
@@ -256,20 +256,27 @@ class Stage:
         world = rows.mats
         to_camera = turn @ world
         to_camera[:, :, 3] += shift
-        still = np.broadcast_to(view.matrix.reshape(12), (count, 12))
-        level = np.broadcast_to(np.eye(3).reshape(9), (count, 9))
         ranges = np.array(rows.ranges, np.int64).reshape(-1, 2)
+        moving = len(ranges)
+        every = moving + count
         # Actors first: they are near, and what they hide is then rejected early.
-        return ViewDraws(
-            np.concatenate([ranges[:, 0], self.chunks.starts[seen]]),
-            np.concatenate([ranges[:, 1], self.chunks.ends[seen]]),
-            np.concatenate([to_camera.reshape(-1, 12), still]).astype(np.float32),
-            np.concatenate([world[:, :, :3].reshape(-1, 9), level]).astype(np.float32),
-            np.concatenate([np.array(rows.tints).reshape(-1, 3), np.ones((count, 3))]).astype(np.float32),
-            np.concatenate([np.array(rows.emits, np.uint32), np.zeros(count, np.uint32)]).astype(np.uint32),
-            np.zeros(len(ranges) + count, np.uint8),
-            np.concatenate([np.array(rows.instances, np.int32), np.zeros(count, np.int32)]).astype(np.int32),
+        draws = ViewDraws(
+            starts=np.empty(every, np.int64),
+            ends=np.empty(every, np.int64),
+            mats=np.empty((every, 12), np.float32),
+            rots=np.empty((every, 9), np.float32),
+            tints=np.empty((every, 3), np.float32),
+            emits=np.zeros(every, np.uint32),
+            tags=np.zeros(every, np.uint8),
+            instances=np.zeros(every, np.int32),
         )
+        draws.starts[:moving], draws.starts[moving:] = ranges[:, 0], self.chunks.starts[seen]
+        draws.ends[:moving], draws.ends[moving:] = ranges[:, 1], self.chunks.ends[seen]
+        draws.mats[:moving], draws.mats[moving:] = to_camera.reshape(-1, 12), view.matrix.reshape(12)
+        draws.rots[:moving], draws.rots[moving:] = world[:, :, :3].reshape(-1, 9), LEVEL
+        draws.tints[:moving], draws.tints[moving:] = np.array(rows.tints).reshape(-1, 3), 1.0
+        draws.emits[:moving], draws.instances[:moving] = rows.emits, rows.instances
+        return draws
 
     def _seen_chunks(self, view: View, dark: bool) -> NDArray[np.int64]:
         """Chunks in the field of view and within their reach, nearest first."""
