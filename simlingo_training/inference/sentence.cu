@@ -12,8 +12,8 @@
 // divided among all. Roundings are those of `CachedDecoder`, so that only the order of sums differs.
 //
 // Sizes come as macros: NARROW (bfloat16, else float32), HAS_BIAS, WIDTH, HEADS, GROUPS, SIZE, INNER, PLACES, LAYERS,
-// VOCABULARY, GRID (blocks), WARPS (that multiply), SPLITS (blocks that share a head's places), SLOTS and SLOT (of the ring,
-// bytes). The first section is what the chip does; everything behind it is plain C++.
+// VOCABULARY, EPS_BITS (of the norms' float32), GRID (blocks), WARPS (that multiply), SPLITS (blocks that share a head's
+// places), SLOTS and SLOT (of the ring, bytes). The first section is what the chip does; everything behind it is plain C++.
 
 using Word = unsigned int;
 using Bytes = unsigned char;
@@ -636,7 +636,7 @@ extern "C" __global__ void __launch_bounds__(THREADS + 32, 1) sentence(
     float *sums, float *best_values, int *best_words, const Number *embedding, const Number *attention_norms,
     const Number *qkv_weights, const Number *qkv_biases, const Number *output_weights, const Number *mlp_norms,
     const Number *gate_weights, const Number *down_weights, const Number *final_norm, const Number *vocabulary_weights,
-    Number *keys, Number *values, const Number *cos, const Number *sin, double eps, int end_token, int layer_step) {
+    Number *keys, Number *values, const Number *cos, const Number *sin, int end_token, int layer_step) {
     Shared &shared = *reinterpret_cast<Shared *>(memory_of_block());
     const Weights weights = {
         embedding,    attention_norms, qkv_weights,  qkv_biases, output_weights, mlp_norms,
@@ -662,7 +662,7 @@ extern "C" __global__ void __launch_bounds__(THREADS + 32, 1) sentence(
         return;
     }
     Worker worker = {shared, block, warp, lane, 0, 0, counter};
-    speak(worker, weights, exchange, start, said, keys, values, cos, sin, float(eps), end_token, layer_step);
+    speak(worker, weights, exchange, start, said, keys, values, cos, sin, __uint_as_float(EPS_BITS), end_token, layer_step);
     meet_in_block();
     if (threadIdx.x == 0) {
         shared.taken = worker.taken;

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from simlingo_training.inference.decoder import CachedDecoder
@@ -27,7 +28,7 @@ SLOTS, SLOT_BYTES = 5, 40960
 LEAST_CAPABILITY = (9, 0)
 """The first GPUs that copy memory without their threads."""
 
-Launch = Callable[[Sequence[torch.Tensor | float]], None]
+Launch = Callable[[Sequence[torch.Tensor | int]], None]
 """Runs the kernel with its arguments."""
 
 Compile = Callable[[Mapping[str, int], int], Launch]
@@ -41,7 +42,7 @@ def compile_for_gpu(macros: Mapping[str, int], shared_bytes: int) -> Launch:
     kernel.set_shared_memory_config(shared_bytes)
     threads = 32 * (macros["WARPS"] + 1)
 
-    def launch(arguments: Sequence[torch.Tensor | float]) -> None:
+    def launch(arguments: Sequence[torch.Tensor | int]) -> None:
         kernel(grid=(macros["GRID"], 1, 1), block=(threads, 1, 1), args=list(arguments), shared_mem=shared_bytes)
 
     return launch
@@ -60,6 +61,7 @@ def sizes(decoder: CachedDecoder, blocks: int) -> dict[str, int]:
         "PLACES": decoder.places,
         "LAYERS": len(decoder.layers),
         "VOCABULARY": len(decoder.output_weight),
+        "EPS_BITS": int(np.float32(decoder.eps).view(np.uint32)),
         "GRID": blocks,
         "WARPS": WARPS,
         "SPLITS": min(SPLITS, blocks // decoder.heads),
@@ -144,7 +146,7 @@ class SentenceKernel:
             (
                 self.start, self.said, self._counter, *self._exchange, decoder.embedding, stacks.attention_norm, stacks.qkv,
                 stacks.qkv if stacks.qkv_bias is None else stacks.qkv_bias, stacks.output, stacks.mlp_norm, stacks.gate_up,
-                stacks.down, decoder.final_norm, decoder.output_weight, keys, values, cos, sin, float(decoder.eps),
-                self._end_token, keys.stride(0),
+                stacks.down, decoder.final_norm, decoder.output_weight, keys, values, cos, sin, self._end_token,
+                keys.stride(0),
             )
         )  # fmt: skip

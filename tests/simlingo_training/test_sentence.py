@@ -21,11 +21,11 @@ VOCABULARY, WIDTH, PROMPT = 61, 96, 9
 MAIN = """
 #include "gpu_on_cpu.h"
 #include "sentence.cu"
-extern "C" void launch(void **pointers, double eps, int end_token, int layer_step, long shared_bytes) {
+extern "C" void launch(void **pointers, int end_token, int layer_step, long shared_bytes) {
     static_assert(sizeof(Shared) > SLOTS * SLOT);
     if (long(sizeof(Shared)) > shared_bytes) std::abort();
     run_grid(GRID, THREADS + 32, shared_bytes, [=] {
-        call(pointers, eps, end_token, layer_step);
+        call(pointers, end_token, layer_step);
     });
 }
 """
@@ -62,7 +62,7 @@ def call_of(source: str) -> str:
     declared = source.split("sentence(", 1)[1].split(")", 1)[0].split(",")
     pointers = [part.strip().rsplit("*", 1)[0] + "*" for part in declared if "*" in part]
     given = ", ".join(f"({kind})pointers[{number}]" for number, kind in enumerate(pointers))
-    return f"static void call(void **pointers, double e, int t, int s) {{ sentence({given}, e, t, s); }}\n"
+    return f"static void call(void **pointers, int t, int s) {{ sentence({given}, t, s); }}\n"
 
 
 def compile_for_cpu(folder: Path):
@@ -78,11 +78,11 @@ def compile_for_cpu(folder: Path):
         subprocess.run([*command, str(folder / "main.cpp"), "-o", str(folder / "kernel.so")], check=True)
         library = ctypes.CDLL(str(folder / "kernel.so"))
 
-        def launch(arguments: Sequence[torch.Tensor | float]) -> None:
+        def launch(arguments: Sequence[torch.Tensor | int]) -> None:
             tensors = [part for part in arguments if isinstance(part, torch.Tensor)]
-            eps, end_token, step = arguments[len(tensors) :]
+            end_token, step = arguments[len(tensors) :]
             pointers = (ctypes.c_void_p * len(tensors))(*(part.data_ptr() for part in tensors))
-            library.launch(pointers, ctypes.c_double(eps), int(end_token), int(step), ctypes.c_long(shared_bytes))
+            library.launch(pointers, int(end_token), int(step), ctypes.c_long(shared_bytes))
 
         return launch
 
