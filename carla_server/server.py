@@ -14,7 +14,7 @@ import socket
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: A subscriber that leaves this much unread is disconnected, bytes.
 MAX_BACKLOG_BYTES = 512 * 1024 * 1024
+#: Most bytes of calls taken at once; asyncio's own 256 KB are asked of the C library anew for every packet.
+RECEIVED_BYTES = 64 * 1024
 #: Calls that may have to wait: they advance the world or replace it.
 DEFERRED = frozenset({"tick_cue", "load_new_episode", "apply_batch"})
 #: Calls by which a client finds the new episode after a load, until it has subscribed to it.
@@ -37,6 +39,8 @@ RECONNECTING = frozenset({"version", "get_episode_info", "get_sensor_token"})
 LOAD_PATIENCE_S = 0.15
 #: How long a Traffic Manager that answered has to go on by itself, and how long a connection that woke it stays, seconds.
 AWAKE_S, KEEP_OPEN_S = 1.0, 5.0
+#: Delay of a call that waits for the sensors of the tick before: it is tried again when the last of them has measured.
+WHEN_MEASURED = float("inf")
 #: How long a client may take to subscribe to a new episode, seconds.
 RECONNECT_PATIENCE_S = 2.0
 
@@ -78,12 +82,17 @@ class SocketPublisher:
         asyncio.get_running_loop().call_soon(self._begin, stream, header, measure)
 
     def _begin(self, stream: int, header: bytes, measure: Callable[[], bytes | memoryview]) -> None:
-        number = self._loads.index(min(self._loads))
+        number, loop = self._loads.index(min(self._loads)), asyncio.get_running_loop()
         self._loads[number] += 1
-        future = asyncio.get_running_loop().run_in_executor(self._workers[number], measure)
-        future.add_done_callback(lambda done: self._measured(stream, header, number, done))
 
-    def _measured(self, stream: int, header: bytes, number: int, done: asyncio.Future[bytes | memoryview]) -> None:
+        def tell(done: Future[bytes | memoryview]) -> None:
+            if not (done.cancelled() or loop.is_closed()):
+                loop.call_soon_threadsafe(self._measured, stream, header, number, done)
+
+        # Not `run_in_executor`: its chain of two futures wakes the loop twice for one measurement.
+        self._workers[number].submit(measure).add_done_callback(tell)
+
+    def _measured(self, stream: int, header: bytes, number: int, done: Future[bytes | memoryview]) -> None:
         self._loads[number] -= 1
         self.unfinished -= 1
         error = done.exception()
@@ -135,12 +144,13 @@ def _prepare(transport: asyncio.BaseTransport) -> None:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-class RpcProtocol(asyncio.Protocol):
+class RpcProtocol(asyncio.BufferedProtocol):
     """One client: its calls run in the order of arrival."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._connection = rpc.RpcConnection()
+        self._received = memoryview(bytearray(RECEIVED_BYTES))
         self._waiting: deque[rpc.Call] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._load_seen: float | None = None
@@ -161,6 +171,14 @@ class RpcProtocol(asyncio.Protocol):
         self._waiting.clear()
         if self._timer is not None:
             self._timer.cancel()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the socket's bytes go."""
+        return self._received
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take over what the socket left in the buffer."""
+        self.data_received(bytes(self._received[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Take over calls and run those that may run."""
@@ -213,10 +231,11 @@ class RpcProtocol(asyncio.Protocol):
         return next((call for call in self._waiting if not may_wait(call)), None)
 
     def _later(self, delay: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(delay, self.pump)
+        if delay != WHEN_MEASURED:
+            self._timer = asyncio.get_running_loop().call_later(delay, self.pump)
 
     def _delay(self, call: rpc.Call) -> float | None:
-        """Seconds after which a call should be tried again; None if it may run now.
+        """Seconds after which a call should be tried again, or `WHEN_MEASURED`; None if it may run now.
 
         Between a load and its new subscription the client has no episode, and its Traffic Manager's thread ends the
         process if it looks for one. So a load waits until that thread waits for an answer (or sleeps), and gets none
@@ -307,6 +326,7 @@ class Server:
         self.publisher = SocketPublisher(workers=os.cpu_count() or 1)
         self.simulator = Simulator(World(library, town, self.publisher, seed, self.streaming_port), recordings)
         self.clients: set[RpcProtocol] = set()
+        self.publisher.on_idle = self._measured_all
         self.view_port = view_port
         self._helpers: set[asyncio.Task[None]] = set()
 
@@ -374,10 +394,15 @@ class Server:
             log.warning("the Traffic Manager at %s:%d does not answer: %s", address, port, error)
 
     def delay(self, call: rpc.Call, session: Session) -> float | None:
-        """Seconds after which a call should be tried again; None if it may run now."""
+        """Seconds after which a call should be tried again, or `WHEN_MEASURED`; None if it may run now."""
         if self.publisher.unfinished:
-            return 0.0002
+            return WHEN_MEASURED
         return self.simulator.hold_tick(session) or None
+
+    def _measured_all(self) -> None:
+        """Run the ticks that waited for the sensors of the one before."""
+        for client in [*self.clients]:
+            client.pump()
 
     def answer(self, call: rpc.Call, session: Session) -> bytes:
         """Run a call; its answer in bytes."""

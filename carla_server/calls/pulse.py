@@ -81,19 +81,19 @@ class Pulse:
                 self.settled = now
 
     def hold(self, now: float) -> float:
-        """Seconds until the next tick should be tried; 0 if it may run now."""
+        """Seconds until the next tick should be tried, or when a call came before; 0 if it may run now."""
         if self.ticked is not None:
             if self.in_time < IN_TIME or self._polls > POLLING:
                 self.in_time = 0
                 return 0.0
             if now - self.ticked < STEP_PATIENCE_S:
-                return 0.0005
+                return STEP_PATIENCE_S - (now - self.ticked)
             log.warning("a tick did not wait for its client's Traffic Manager, which has not sent its batch")
             self.in_time = 0
             return 0.0
         slept = self.settled if self.settled is not None else self.batch + SETTLING_S
         if self.settled is None and now < slept:
-            return 0.0005
+            return slept - now
         return max(0.0, slept + REST_S - now)
 
     def missed(self, now: float) -> Missed | None:

@@ -1,7 +1,7 @@
 """The simulated world of one server: an episode of actors on a town, advanced tick by tick.
 
 One tick: pending controls are taken from one state, everything moves, contacts are resolved, lights change, then the
-sensors look and the world state goes out. Nothing depends on wall time or on the order of unrelated calls, so equal
+world state goes out and the sensors look. Nothing depends on wall time or on the order of unrelated calls, so equal
 calls with an equal seed give equal bytes.
 """
 
@@ -467,10 +467,11 @@ class World:
             self.recorder.write(step)
         rows = self.rows
         rows.wire["motion"][: rows.used] = rows.motion[: rows.used]
-        self.sensing.measure(step)
+        # Before the sensors look: a client that has the answer of its tick asks without a pause whether the state is there.
         if self.publisher.wanted(streams.WORLD_STREAM):
             self.publisher.send(streams.WORLD_STREAM, self.state_message(step))
             self.map_changed = False
+        self.sensing.measure(step)
         return self.frame
 
     def record(self, recorder: Recorder | None) -> None:
