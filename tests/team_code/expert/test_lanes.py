@@ -16,7 +16,7 @@ from team_code.expert.forecast import (
     forecast_vehicles,
     stopping_way,
 )
-from team_code.expert.lanes import LaneFollowers
+from team_code.expert.lanes import BEND_DECELERATION, LaneFollowers
 from team_code.expert.target_speed import becomes_leader
 
 from . import simulation
@@ -166,3 +166,29 @@ def test_who_merges_ahead_is_a_leader_and_who_crosses_is_not():
     behind = tracks(np.hstack([-20 + 18 * time, 0 * time]))
     assert not becomes_leader(ego, behind, 0, 50)
     assert not becomes_leader(ego, slower_ahead, 0, 5), "too soon to be followed at ease"
+
+
+def plain_advance(path, along, speed, time):
+    """`LanePath.advance` with numpy's own interpolation, for the whole rest of the path."""
+    ahead = np.searchsorted(path.along, along, side="right")
+    nodes = np.concatenate([[along], path.along[ahead:]])
+    allowed = np.concatenate([[speed], path.speeds[ahead:]])
+    braking = np.sqrt(np.maximum(speed**2 - 2 * BEND_DECELERATION * (nodes - along), 0.0))
+    speeds = np.minimum(speed, np.maximum(allowed, braking))
+    elapsed = np.concatenate([[0.0], np.cumsum(2 * np.diff(nodes) / (speeds[1:] + speeds[:-1]))])
+    return np.interp(time, elapsed, nodes) + np.maximum(time - elapsed[-1], 0.0) * speeds[-1]
+
+
+def test_places_on_a_path_are_interpolated_to_the_last_bit_as_numpy_does(town):
+    rng, followers = np.random.default_rng(2), LaneFollowers(town)
+    time = np.linspace(DT, 6.0, 120)
+    for waypoint in rng.choice(np.array(town.generate_waypoints(15.0)), 40):
+        path = followers.path_from(waypoint)
+        along, speed, offset = rng.uniform(-2, path.along[-1] + 2), rng.uniform(0.5, 25), rng.uniform(-1, 1)
+        ways = path.advance(along, speed, time)
+        np.testing.assert_array_equal(ways, plain_advance(path, along, speed, time))
+        places, yaws = path.place(ways, offset)
+        np.testing.assert_array_equal(yaws, np.interp(ways, path.along, path.yaws))
+        for axis, aside in ((0, -np.sin(yaws)), (1, np.cos(yaws))):
+            line = np.interp(ways, path.along, path.points[:, axis])
+            np.testing.assert_array_equal(places[:, axis], line + offset * aside)

@@ -1,4 +1,4 @@
-"""The compiled forecast of the ego against the models it is written out from."""
+"""The compiled forecasts against the models they are written out from."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from driving.control.expert import LateralPid, LongitudinalRegression
 from driving.kinematics import BicycleModel
 from team_code.expert.config import ExpertConfig
-from team_code.expert.rollout import roll_out
+from team_code.expert.rollout import roll_out, roll_out_others
 
 SEARCH = ExpertConfig().route.search_points
 
@@ -52,3 +52,18 @@ def test_it_is_the_drive_of_the_controllers_and_the_bicycle(seed: int, brakes: b
     got = roll_out(state, points, speeds, index, SEARCH, 80, used, LongitudinalRegression(), BicycleModel(), brakes)
     np.testing.assert_allclose(got, step_by_step(state, points, speeds, index, 80, fresh, brakes), rtol=0, atol=1e-9)
     assert used.errors == before
+
+
+@pytest.mark.parametrize("partial_brake", [False, True])
+@pytest.mark.parametrize("gains", [False, True])
+def test_others_drive_as_the_bicycle_model_says_to_the_last_bit(partial_brake: bool, gains: bool) -> None:
+    rng, count, steps = np.random.default_rng(4), 40, 120
+    control = np.column_stack([rng.uniform(-1, 1, count), rng.uniform(0, 1, count), rng.choice([0.0, 0.3, 1.0], count)])
+    xy, yaw, speed = rng.uniform(-200, 200, (count, 2)), rng.uniform(-4, 4, count), rng.uniform(0, 20, count)
+    gained = rng.uniform(0, 5, count) if gains else None
+    expected = BicycleModel().roll_out_others(xy, yaw, speed, control, steps, partial_brake, gained)
+    places, cos, sin, speeds = roll_out_others(BicycleModel(), xy, yaw, speed, control, steps, partial_brake, gained)
+    for got, wanted in zip(
+        (places, cos, sin, speeds), (expected[0], np.cos(expected[1]), np.sin(expected[1]), expected[2])
+    ):
+        np.testing.assert_array_equal(got, wanted)

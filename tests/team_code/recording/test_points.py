@@ -1,5 +1,8 @@
 """LiDAR sweeps, points in boxes and LAZ files."""
 
+import io
+
+import laspy
 import numpy as np
 
 from driving.geometry import to_ego
@@ -43,6 +46,17 @@ def test_laz_keeps_centimetres_and_the_published_header():
     assert content[:4] == b"LASF"
     assert tuple(content[24:26]) == (1, 2)
     np.testing.assert_allclose(decode_laz(content), points, atol=0.0051)
+
+
+def test_the_library_reads_clouds_of_more_than_one_block():
+    points = np.random.default_rng(2).normal(0, 40, (120_001, 3))
+    cloud = laspy.read(io.BytesIO(encode_laz(points)))
+    header = cloud.header
+    assert (header.point_count, header.point_format.id, str(header.version)) == (120_001, 0, "1.2")
+    np.testing.assert_allclose(header.offsets, points.min(axis=0))
+    np.testing.assert_array_equal(cloud.xyz, decode_laz(encode_laz(points)))
+    for bounds, side in ((header.mins, np.min), (header.maxs, np.max)):
+        np.testing.assert_allclose(bounds, side(cloud.xyz, axis=0), atol=1e-9)
 
 
 def test_an_empty_cloud_can_be_written():
