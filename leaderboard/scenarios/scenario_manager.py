@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,8 @@ class ScenarioManager:
         self._started_at = time.monotonic()
         if metric_folder is not None:
             self._metric = MetricRecorder(metric_folder)
+        # What is there now lives as long as the route: looking through it for garbage again and again would be in vain.
+        gc.freeze()
         try:
             is_running = True
             while is_running:
@@ -98,6 +101,7 @@ class ScenarioManager:
                 if on_tick is not None:
                     on_tick()
         finally:
+            gc.unfreeze()
             self._watchdog.enter(Stage.IDLE)
             if self._metric is not None:
                 self._metric.close()
