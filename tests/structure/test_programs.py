@@ -78,8 +78,9 @@ def readme_commands() -> list[tuple[str, str]]:
 
 def test_the_readme_names_programs_and_options_that_exist() -> None:
     wrong = []
+    known = set(programs())
     for module, rest in readme_commands():
-        if importlib.util.find_spec(module) is None or module not in set(programs()):
+        if importlib.util.find_spec(module) is None or module not in known:
             wrong.append(f"python -m {module}: no such program")
             continue
         unknown = options_in(rest) - options_of(module, rest)
