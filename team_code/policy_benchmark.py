@@ -33,7 +33,7 @@ from team_code.policy_server import load_batch_policy
 
 START_TIMEOUT_S = 600.0
 PICTURES = 8
-WARM_UP_TICKS = 5
+WARM_UP_TICKS = 12
 
 
 def observations(seed: int) -> list[Observation]:

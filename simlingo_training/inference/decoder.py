@@ -97,6 +97,7 @@ class CachedDecoder:
         self.kv_heads = int(config.num_key_value_heads)
         self.head_size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
         self._rotary = decoder.rotary_emb
+        self._stacks: LayerWeights | None = None
         self._keys = self._values = torch.empty(0)
         self._cos = self._sin = torch.empty(0)
 
@@ -141,13 +142,15 @@ class CachedDecoder:
         return self.run(embeddings, positions, visible)[:, first:]
 
     def stack(self) -> LayerWeights:
-        """Put the weights of all blocks side by side in memory, (layers, out, in); each block keeps its view of them."""
-        names = [field.name for field in fields(LayerWeights)]
-        whole = LayerWeights(*(self._stacked(name) for name in names))  # type: ignore[arg-type]
-        for number in range(len(self.layers)):
-            parts = [getattr(whole, name) for name in names]
-            self.layers[number] = LayerWeights(*(None if part is None else part[number] for part in parts))  # type: ignore[arg-type]
-        return whole
+        """Put the weights of all blocks side by side in memory, (layers, out, in); each block keeps its view of them. The
+        weights move the first time, so passes must not be recorded before."""
+        if self._stacks is None:
+            names = [field.name for field in fields(LayerWeights)]
+            whole = self._stacks = LayerWeights(*(self._stacked(name) for name in names))  # type: ignore[arg-type]
+            for number in range(len(self.layers)):
+                parts = [getattr(whole, name) for name in names]
+                self.layers[number] = LayerWeights(*(None if part is None else part[number] for part in parts))  # type: ignore[arg-type]
+        return self._stacks
 
     def _stacked(self, name: str) -> torch.Tensor | None:
         parts = [getattr(layer, name) for layer in self.layers]

@@ -22,7 +22,12 @@ from simlingo_training.models.backbone import InternVLBackbone
 
 
 class FusedDecoder(CachedDecoder):
-    """A `CachedDecoder` for GPUs."""
+    """A `CachedDecoder` for GPUs; its weights stay where they are, for passes that are recorded."""
+
+    def __init__(self, decoder: Any, output_weight: torch.Tensor) -> None:
+        """See `CachedDecoder`."""
+        super().__init__(decoder, output_weight)
+        self.stack()
 
     def run(self, embeddings: torch.Tensor, positions: torch.Tensor, visible: int) -> torch.Tensor:
         """See `CachedDecoder.run`; the positions alone say what is visible, and the last place is padding."""

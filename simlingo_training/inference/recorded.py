@@ -58,6 +58,18 @@ def plain(function: Replay) -> Replay:
     return function
 
 
+@dataclass(frozen=True)
+class RecordedGraph:
+    """A recorded function. A graph knows addresses only; the function keeps alive what lies there."""
+
+    graph: torch.cuda.CUDAGraph
+    function: Replay
+
+    def __call__(self) -> None:
+        """Run it on the current stream."""
+        self.graph.replay()
+
+
 class GraphRecorder:
     """Records functions as CUDA graphs, which share their memory because they run one after the other."""
 
@@ -75,7 +87,7 @@ class GraphRecorder:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
             function()
-        return graph.replay
+        return RecordedGraph(graph, function)
 
 
 class Speaker(Protocol):

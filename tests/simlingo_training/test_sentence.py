@@ -89,6 +89,16 @@ def compile_for_cpu(folder: Path):
     return compile_kernel
 
 
+def test_weights_move_once() -> None:
+    """A second kernel for the same decoder leaves recorded passes what they read."""
+    decoder = CachedDecoder(language_model(), torch.randn(VOCABULARY, WIDTH))
+    stacks = decoder.stack()
+    assert decoder.stack() is stacks
+    for number, layer in enumerate(decoder.layers):
+        assert layer.qkv.data_ptr() == stacks.qkv[number].data_ptr()
+        assert layer.down.data_ptr() == stacks.down[number].data_ptr()
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_a_sentence_is_that_of_the_plain_loop(kind, tmp_path, monkeypatch) -> None:
