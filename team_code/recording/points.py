@@ -8,7 +8,6 @@ import struct
 import time
 from collections.abc import Sequence
 
-import laspy
 import lazrs
 import numpy as np
 from numba import njit
@@ -141,4 +140,6 @@ def _to_centimetres(points, low, records):
 
 def decode_laz(content: bytes) -> Array:
     """Points (N, 3) of a LAZ file."""
+    import laspy  # brings a web client along, and recorders only write
+
     return np.asarray(laspy.read(io.BytesIO(content)).xyz, dtype=np.float64)
