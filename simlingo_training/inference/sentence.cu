@@ -136,6 +136,7 @@ struct Shared {
     float partial[share(WIDTH)][WARPS];
     float own[share(WIDTH)];  // hidden states that this block keeps up to date
     float gates[share(INNER)];
+    float biases[LAYERS][share(ALL)];
     float mixed[WARPS][SIZE];
     float tops[WARPS], sums[WARPS];
     int words[WARPS];
@@ -166,8 +167,7 @@ __device__ __forceinline__ float lane_sum(float value) {
     return value;
 }
 
-__device__ __forceinline__ void unpack(const void *place, float *numbers) {
-    const uint4 piece = *static_cast<const uint4 *>(place);
+__device__ __forceinline__ void unpack(const uint4 &piece, float *numbers) {
     const Word words[4] = {piece.x, piece.y, piece.z, piece.w};
 #pragma unroll
     for (int word = 0; word < 4; ++word) {
@@ -178,6 +178,10 @@ __device__ __forceinline__ void unpack(const void *place, float *numbers) {
         numbers[word] = __uint_as_float(words[word]);
 #endif
     }
+}
+
+__device__ __forceinline__ void unpack(const void *place, float *numbers) {
+    unpack(*static_cast<const uint4 *>(place), numbers);
 }
 
 // ---------------------------------------------------------------- the warp that has weights copied
@@ -256,6 +260,12 @@ struct Worker {
 
     // This lane's numbers of a vector in memory, divided by the root mean square of all and scaled.
     __device__ __forceinline__ void normed(const Number *hidden, const Number *norm, float eps, float *fragment) {
+        uint4 gains[pieces(WIDTH) / PIECE] = {};
+#pragma unroll
+        for (int step = 0; step < pieces(WIDTH); step += PIECE) {
+            const int column = 32 * step + lane * PIECE;
+            if (column < WIDTH) gains[step / PIECE] = *reinterpret_cast<const uint4 *>(norm + column);
+        }
         float squares = 0;
 #pragma unroll
         for (int step = 0; step < pieces(WIDTH); step += PIECE) {
@@ -270,12 +280,11 @@ struct Worker {
         const float scale = 1 / sqrtf(lane_sum(squares) / WIDTH + eps);
 #pragma unroll
         for (int step = 0; step < pieces(WIDTH); step += PIECE) {
-            const int column = 32 * step + lane * PIECE;
             float gain[PIECE];
-            if (column < WIDTH) unpack(norm + column, gain);
+            unpack(gains[step / PIECE], gain);
 #pragma unroll
             for (int number = 0; number < PIECE; ++number)
-                if (column < WIDTH) fragment[step + number] = rounded(rounded(fragment[step + number] * scale) * gain[number]);
+                fragment[step + number] = rounded(rounded(fragment[step + number] * scale) * gain[number]);
         }
     }
 
@@ -426,7 +435,7 @@ struct Attention {
             float score = 0;
 #pragma unroll
             for (int dim = 0; dim < DIMS; ++dim) score += query[dim] * wide(keys[key][dim]);
-            scores[key] = lane_sum(score) * rsqrtf(float(SIZE));
+            scores[key] = lane_sum(score) / sqrtf(float(SIZE));
             if (first + worker.warp + WARPS * key < last) top = fmaxf(top, scores[key]);
         }
 #pragma unroll
@@ -449,9 +458,9 @@ struct Attention {
         meet_in_block();
         if (head >= HEADS || static_cast<int>(threadIdx.x) >= SIZE) return;
         float top = -1e30f, sum = 0, value = 0;
-#pragma unroll 1
+#pragma unroll
         for (int warp = 0; warp < WARPS; ++warp) top = fmaxf(top, worker.shared.tops[warp]);
-#pragma unroll 1
+#pragma unroll 5
         for (int warp = 0; warp < WARPS; ++warp) {
             const float part = expf(worker.shared.tops[warp] - top);
             sum += part * worker.shared.sums[warp];
@@ -559,7 +568,7 @@ __device__ __forceinline__ void run_layer(
         if (worker.lane) return;
         const int number = qkv.first + row;
         product = rounded(product);
-        if (HAS_BIAS) product += wide(weights.qkv_biases[layer * ALL + number]);
+        if (HAS_BIAS) product += shared.biases[layer][row];
         exchange.qkv[number] = narrow(product);
     });
 
@@ -606,7 +615,12 @@ __device__ __forceinline__ void run_layer(
 __device__ void speak(
     Worker &worker, const Weights &weights, const Exchange &exchange, const int *start, int *said, Number *keys,
     Number *values, const Number *cos, const Number *sin, float eps, int end_token, int layer_step) {
-    const Rows out(worker.block, WIDTH);
+    const Rows out(worker.block, WIDTH), qkv(worker.block, ALL);
+    for (int number = threadIdx.x; HAS_BIAS && number < LAYERS * qkv.count; number += THREADS) {
+        const int layer = number / qkv.count, row = number % qkv.count;
+        worker.shared.biases[layer][row] = wide(weights.qkv_biases[layer * ALL + qkv.first + row]);
+    }
+    meet_in_block();
     const int first_place = start[1], most = start[2];
     int token = start[0];
     bool is_over = most <= 0;

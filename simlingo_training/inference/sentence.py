@@ -72,9 +72,10 @@ def sizes(decoder: CachedDecoder, blocks: int) -> dict[str, int]:
 
 def shared_bytes(macros: Mapping[str, int]) -> int:
     """Shared memory of a block, as `Shared` in the source lays it out, and a little more."""
-    rows, inner = (-(-macros[name] // macros["GRID"]) for name in ("WIDTH", "INNER"))
-    warps, size = macros["WARPS"], macros["SIZE"]
-    words = macros["HEADS"] * size + rows * (warps + 1) + inner + warps * (size + 3)
+    warps, size, heads = macros["WARPS"], macros["SIZE"], macros["HEADS"]
+    everything = macros["WIDTH"], macros["INNER"], (heads + 2 * macros["GROUPS"]) * size
+    rows, inner, qkv = (-(-count // macros["GRID"]) for count in everything)
+    words = heads * size + rows * (warps + 1) + inner + macros["LAYERS"] * qkv + warps * (size + 3)
     return macros["SLOTS"] * (macros["SLOT"] + 16) + 4 * words + 256
 
 

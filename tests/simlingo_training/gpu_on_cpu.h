@@ -40,7 +40,6 @@ inline float __uint_as_float(unsigned bits) { return bits_as<float>(bits); }
 inline unsigned __float_as_uint(float value) { return bits_as<unsigned>(value); }
 inline float __int_as_float(int bits) { return bits_as<float>(bits); }
 inline int __float_as_int(float value) { return bits_as<int>(value); }
-inline float rsqrtf(float value) { return 1 / std::sqrt(value); }
 
 inline unsigned short nearest(float value) {
     const unsigned bits = __float_as_uint(value);
