@@ -17,6 +17,11 @@ def wrap_angle(angle: ArrayLike) -> Array:
     return (np.asarray(angle, dtype=np.float64) + np.pi) % (2 * np.pi) - np.pi
 
 
+def wrap_number(angle: float) -> float:
+    """`wrap_angle` of one angle, without the cost of an array."""
+    return (float(angle) + np.pi) % (2 * np.pi) - np.pi
+
+
 def rotation_2d(yaw: float) -> Array:
     """(2, 2) matrix that turns a vector by ``yaw`` radians from x towards y."""
     cos, sin = np.cos(yaw), np.sin(yaw)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import carla
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from driving.geometry import wrap_angle
 from team_code.expert.route import bend_speeds
 from team_code.expert.scene import ActorBatch
 
@@ -60,6 +60,11 @@ class LanePath:
     along: Array
     speeds: Array
     end: int
+
+    @cached_property
+    def directions(self) -> Array:
+        """(N, 2) cosines and sines of the headings."""
+        return np.stack([np.cos(self.yaws), np.sin(self.yaws)], axis=1)
 
     def nearest(self, xy: Array, begin: int, end: int) -> int:
         """Index of the point nearest to a place (2,) between two indices."""
@@ -120,10 +125,30 @@ def _advance(nodes, speeds, along, speed, squared, time, ways):
         ways[rest] = here + (time[rest] - elapsed) * now
 
 
-@dataclass
+@njit(cache=True)
+def _locate(points, yaws, directions, nodes, begin, end, x, y, yaw):
+    """Nearest of some points to a place, whether a vehicle of that heading follows the path there, its arc length on the path
+    and its offset to the right of it."""
+    nearest, least = begin, np.inf
+    for k in range(begin, min(end, len(points))):
+        dx, dy = x - points[k, 0], y - points[k, 1]
+        if dx * dx + dy * dy < least:
+            nearest, least = k, dx * dx + dy * dy
+    dx, dy = x - points[nearest, 0], y - points[nearest, 1]
+    cos, sin = directions[nearest, 0], directions[nearest, 1]
+    offset = dy * cos - dx * sin
+    follows = abs(offset) < ON_PATH_M and math.cos(yaw - yaws[nearest]) > ALONG_COSINE
+    return nearest, follows, nodes[nearest] + dx * cos + dy * sin, offset
+
+
+@dataclass(frozen=True)
 class _Follower:
+    """A vehicle on a path: the nearest point, its arc length and its offset to the right, metres."""
+
     path: LanePath
     index: int
+    along: float
+    offset: float
 
 
 class LaneFollowers:
@@ -163,37 +188,32 @@ class LaneFollowers:
             if speed < MOVING_MPS:
                 found.append(None)
                 continue
-            xy, yaw = vehicles.xy[i], float(vehicles.yaw[i])
-            follower = self._still_on(self._followers.get(actor_id), xy, yaw)
-            follower = follower or self._look_up(vehicles.xyz[i], yaw, _is_of_scenario(vehicles.actors[i]))
+            x, y, z = vehicles.xyz[i].tolist()
+            yaw = float(vehicles.yaw[i])
+            follower = self._still_on(self._followers.get(actor_id), x, y, yaw)
+            follower = follower or self._look_up(x, y, z, yaw, _is_of_scenario(vehicles.actors[i]))
             if follower is None:
                 found.append(None)
                 continue
             followers[actor_id] = follower
-            path, k = follower.path, follower.index
-            dx, dy = xy - path.points[k]
-            cos, sin = np.cos(path.yaws[k]), np.sin(path.yaws[k])
-            found.append((path, float(path.along[k] + dx * cos + dy * sin), float(dy * cos - dx * sin)))
+            found.append((follower.path, follower.along, follower.offset))
         self._followers = followers
         return found
 
-    def _still_on(self, follower: _Follower | None, xy: Array, yaw: float) -> _Follower | None:
+    def _still_on(self, follower: _Follower | None, x: float, y: float, yaw: float) -> _Follower | None:
         if follower is None:
             return None
-        path = follower.path
-        index = path.nearest(xy, follower.index, follower.index + SEARCHED_POINTS)
-        left = path.along[-1] - path.along[index] < REACH_M - SEARCHED_POINTS
-        if left or not _follows(path, index, xy, yaw):
-            return None
-        return _Follower(path, index)
+        path, index = follower.path, follower.index
+        found = _follow(path, index, index + SEARCHED_POINTS, x, y, yaw)
+        ends_soon = found is not None and path.along[-1] - path.along[found.index] < REACH_M - SEARCHED_POINTS
+        return None if ends_soon else found
 
-    def _look_up(self, xyz: Array, yaw: float, is_of_scenario: bool) -> _Follower | None:
-        waypoint = self._map.get_waypoint(carla.Location(*map(float, xyz)))
+    def _look_up(self, x: float, y: float, z: float, yaw: float, is_of_scenario: bool) -> _Follower | None:
+        waypoint = self._map.get_waypoint(carla.Location(x, y, z))
         if waypoint is None:
             return None
         path = self.path_from(waypoint, is_of_scenario)
-        index = path.nearest(xyz[:2], 0, path.end + SEARCHED_POINTS)
-        return _Follower(path, index) if _follows(path, index, xyz[:2], yaw) else None
+        return _follow(path, 0, path.end + SEARCHED_POINTS, x, y, yaw)
 
     def path_from(self, waypoint: carla.Waypoint, to_sink: bool = False) -> LanePath:
         """The whole lane of a waypoint and the straightest way on, or the way to where a stream ends."""
@@ -266,8 +286,7 @@ def _turn(walk: list[carla.Waypoint]) -> float:
     return abs((turned + 180.0) % 360.0 - 180.0)
 
 
-def _follows(path: LanePath, index: int, xy: Array, yaw: float) -> bool:
-    dx, dy = xy - path.points[index]
-    along = float(path.yaws[index])
-    aside = abs(float(dy * np.cos(along) - dx * np.sin(along)))
-    return aside < ON_PATH_M and float(np.cos(wrap_angle(yaw - along))) > ALONG_COSINE
+def _follow(path: LanePath, begin: int, end: int, x: float, y: float, yaw: float) -> _Follower | None:
+    """A vehicle on a path, near one of its points between two indices; None if it is elsewhere or heads elsewhere."""
+    index, follows, along, offset = _locate(path.points, path.yaws, path.directions, path.along, begin, end, x, y, yaw)
+    return _Follower(path, index, along, offset) if follows else None

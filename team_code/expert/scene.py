@@ -88,6 +88,8 @@ class ActorBatch:
 
     def select(self, mask: NDArray[Any]) -> ActorBatch:
         """The actors where ``mask`` (N,) holds."""
+        if mask.all():
+            return self
         index = np.flatnonzero(mask)
         return ActorBatch(
             [self.actors[int(i)] for i in index],

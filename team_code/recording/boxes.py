@@ -12,7 +12,7 @@ import carla
 import numpy as np
 from numpy.typing import NDArray
 
-from driving.geometry import invert_pose, wrap_angle
+from driving.geometry import invert_pose, wrap_number
 from driving.records import (
     Box,
     CarBox,
@@ -152,7 +152,7 @@ class BoxRecorder:
         self._ego_matrix = np.array(transform.get_matrix())
         self._to_ego = invert_pose(self._ego_matrix)
         self._to_ego_rows = self._to_ego[:3].tolist()
-        self._ego_yaw = np.radians(transform.rotation.yaw)
+        self._ego_yaw = math.radians(transform.rotation.yaw)
         self._lane = self._book.map.get_waypoint(transform.location)
         near = [a for a in actors if a.id != self._ego.id and self._is_near(a)]
         vehicles = [a for a in near if a.type_id.startswith("vehicle.")]
@@ -189,7 +189,7 @@ class BoxRecorder:
         position = [a * x + b * y + c * z + d for a, b, c, d in self._to_ego_rows]
         return _Pose(
             position=position,
-            yaw=float(wrap_angle(math.radians(transform.rotation.yaw) - self._ego_yaw)),
+            yaw=wrap_number(math.radians(transform.rotation.yaw) - self._ego_yaw),
             distance=math.hypot(*position),
             matrix=matrix,
             speed=fx * velocity.x + fy * velocity.y + fz * velocity.z,
@@ -197,7 +197,7 @@ class BoxRecorder:
 
     def _relative_place(self, location: carla.Location, yaw_deg: float) -> dict[str, Any]:
         place = (self._to_ego @ [location.x, location.y, location.z, 1.0])[:3]
-        yaw = float(wrap_angle(np.radians(yaw_deg) - self._ego_yaw))
+        yaw = wrap_number(math.radians(yaw_deg) - self._ego_yaw)
         return {"position": place.tolist(), "yaw": yaw, "distance": float(np.linalg.norm(place))}
 
     def _relation(self, waypoint: carla.Waypoint | None) -> dict[str, Any]:
