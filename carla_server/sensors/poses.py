@@ -27,13 +27,6 @@ def affines(poses: Array) -> Array:
     return out
 
 
-def compose(outer: Array, inner: Array) -> Array:
-    """(3, 4) matrix that applies `inner` and then `outer`, both (3, 4)."""
-    out = outer[:, :3] @ inner
-    out[:, 3] += outer[:, 3]
-    return out
-
-
 def world_to_camera(pose: Pose) -> Array:
     """(3, 4) matrix from the world to the local frame of a pose."""
     turn = rotation(pose[3], pose[4], pose[5]).T

@@ -165,8 +165,8 @@ class Scene:
             return
         mesh = self._stage.tables.mesh
         shading.resolve(
-            seen.zbuf,
-            seen.ibuf,
+            seen.zbuf[: camera.width * camera.height],
+            seen.ibuf[: camera.width * camera.height],
             camera.width,
             seen.view.focal,
             table,

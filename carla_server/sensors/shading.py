@@ -13,7 +13,11 @@ import math
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit
+from numba.core import types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 from numpy.typing import NDArray
 
 from carla_server.sensors.raster import JIT, LANES, PAINT, TWO_SIDED, borrowed
@@ -617,20 +621,36 @@ def _directions(light, dirs, sx, sy, inv_f):
         dirs[6 + k] = -light[r + 2] * inv_f
 
 
+def _equals(typing_context, ibuf, first, number):
+    """How many of the `LANES` numbers from `first` on equal `number` before one differs."""
+
+    def code(context, builder, signature, values):
+        ints = ir.VectorType(ir.IntType(32), LANES)
+        data = make_array(signature.args[0])(context, builder, value=values[0]).data
+        block = builder.bitcast(builder.gep(data, [values[1]]), ints.as_pointer())
+        one = builder.insert_element(ir.Constant(ints, ir.Undefined), values[2], ir.Constant(ir.IntType(32), 0))
+        all_of_it = builder.shuffle_vector(one, ir.Constant(ints, ir.Undefined), ir.Constant(ints, [0] * LANES))
+        differ = builder.icmp_signed("!=", builder.load(block, align=4), all_of_it)
+        bits = builder.zext(builder.bitcast(differ, ir.IntType(LANES)), ir.IntType(64))
+        stopped = builder.or_(bits, ir.Constant(ir.IntType(64), 1 << LANES))
+        return builder.cttz(stopped, ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(ibuf, types.intp, types.int32), code
+
+
+equals: Any = intrinsic(_equals)
+
+
 @njit(**JIT)
 def _run_end(ibuf, begin, stop):
     """End of the run of equal numbers that begins at `begin`, at most `stop`."""
     n, end = ibuf[begin], begin + 1
-    while end + LANES <= stop:
-        other = np.int32(0)
-        for j in range(LANES):
-            other |= ibuf[end + j] ^ n
-        if other != 0:
+    while end < stop:
+        count = equals(ibuf, end, n)
+        end += count
+        if count < LANES:
             break
-        end += LANES
-    while end < stop and ibuf[end] == n:
-        end += 1
-    return end
+    return min(end, stop)
 
 
 @njit(**JIT)
@@ -662,7 +682,7 @@ def shade(buffer, width, height, focal, tris, draws, light, dome, ground, textur
     """Colour every pixel of a visibility buffer.
 
     Args:
-        buffer: (ibuf, src, drw, plane) from `rasterize`; ibuf is (H * W,) int32.
+        buffer: (ibuf, src, drw, plane) from `rasterize`; ibuf is (H * W + LANES,) int32.
         width, height, focal: Pixels.
         tris: (pos, nrm, rgb, kind, flags, part, tex, uv) of all triangles: (T, 9), (T, 3), (T, 3) float32, four
             integer columns (T,), (T, 6) float32.

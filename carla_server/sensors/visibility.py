@@ -109,7 +109,7 @@ class Seen:
     Attributes:
         view: What was asked.
         draws: What was drawn.
-        zbuf, ibuf: Per pixel inverse depth and row in the tables below.
+        zbuf, ibuf: Per pixel inverse depth and row in the tables below; `LANES` more behind the picture mean nothing.
         src, drw, plane: Per row: triangle, draw, inverse depth plane.
         room: Working memory of `shade`.
     """
@@ -243,9 +243,8 @@ class Stage:
             if used >= 0:
                 break
             buffers.grow(2 * len(buffers.src))
-        size = buffers.size
         return Seen(
-            *(view, draws, buffers.zbuf[:size], buffers.ibuf[:size]),
+            *(view, draws, buffers.zbuf, buffers.ibuf),
             *(buffers.src[:used], buffers.drw[:used], buffers.plane[:used], buffers.room),
         )
 
