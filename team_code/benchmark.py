@@ -107,9 +107,13 @@ class ProcessorTimes:
                 try:
                     times = process.cpu_times()
                     first = sum(row.user_time + row.system_time for row in process.threads() if row.id == process.pid)
-                    kind = "server" if "carla_server" in process.cmdline() else "client"
+                    command = process.cmdline()
                 except psutil.Error:
                     continue
+                if not command:
+                    # It is ending: what it was can no longer be told.
+                    continue
+                kind = "server" if "carla_server" in command else "client"
                 self._seen[process.pid] = kind, times.user + times.system, first
 
 
