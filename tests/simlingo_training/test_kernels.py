@@ -12,7 +12,7 @@ from torch.nn import functional
 os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton")
 
-from transformers import Qwen2Config, Qwen2Model
+from transformers import Qwen2Model
 
 from simlingo_training.config import ModelSettings
 from simlingo_training.data.images import TileSpec, normalise_tiles, tile_image
@@ -21,6 +21,7 @@ from simlingo_training.inference.decoder import CachedDecoder
 from simlingo_training.inference.fused import FusedDecoder, FusedVision
 from simlingo_training.inference.vision import FastVision
 from simlingo_training.models import checkpoint as checkpoints
+from tests.simlingo_training.decoders import noisy_qwen2
 
 VOCABULARY, WIDTH = 301, 192
 
@@ -32,7 +33,7 @@ def seeded() -> None:
 
 def language_model() -> Qwen2Model:
     """A small decoder with random weights whose answers vary."""
-    config = Qwen2Config(
+    model = noisy_qwen2(
         vocab_size=VOCABULARY,
         hidden_size=WIDTH,
         intermediate_size=320,
@@ -41,10 +42,6 @@ def language_model() -> Qwen2Model:
         num_key_value_heads=2,
         max_position_embeddings=512,
     )
-    model = Qwen2Model(config).eval().requires_grad_(False)
-    for parameter in model.parameters():
-        if parameter.ndim == 1:
-            parameter.add_(torch.randn_like(parameter) * 0.2)
     model.embed_tokens.weight.mul_(20)
     return model
 

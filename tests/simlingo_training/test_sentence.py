@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2Model
+from transformers import Qwen2Model
 
 from simlingo_training.inference import sentence
 from simlingo_training.inference.decoder import CachedDecoder
 from simlingo_training.inference.sentence import SentenceKernel
+from tests.simlingo_training.decoders import noisy_qwen2
 
 VOCABULARY, WIDTH, PROMPT = 61, 96, 9
 
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++
 def language_model() -> Qwen2Model:
     """A small decoder with random weights whose answers vary."""
     torch.manual_seed(0)
-    config = Qwen2Config(
+    model = noisy_qwen2(
         vocab_size=VOCABULARY,
         hidden_size=WIDTH,
         intermediate_size=208,
@@ -46,12 +47,9 @@ def language_model() -> Qwen2Model:
         head_dim=64,
         max_position_embeddings=128,
     )
-    model = Qwen2Model(config).eval().requires_grad_(False)
     for parameter in model.parameters():
         # Every part must matter: matrices of a new model hardly change anything.
-        if parameter.ndim == 1:
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-        else:
+        if parameter.ndim > 1:
             parameter.mul_(6)
     model.embed_tokens.weight.mul_(4)
     return model
