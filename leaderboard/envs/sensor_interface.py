@@ -83,11 +83,12 @@ def payload(data: carla.SensorData) -> Any:
     Raises:
         TypeError: If the measurement is of a kind that agents may not carry.
     """
-    return _converter(type(data))(data)
+    kind: Any = type(data)
+    return _converter(kind)(data)
 
 
 @cache
-def _converter(kind: type) -> Callable[[Any], Any]:
+def _converter(kind: Any) -> Callable[[Any], Any]:
     for known, convert in PAYLOADS:
         if issubclass(kind, known):
             return convert
