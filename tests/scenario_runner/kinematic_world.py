@@ -115,6 +115,8 @@ class Actor:
         return copy_transform(self.seen)
 
     def get_location(self) -> carla.Location:
+        if not self.is_alive:
+            raise RuntimeError("trying to operate on a destroyed actor")
         return self.get_transform().location
 
     def get_velocity(self) -> carla.Vector3D:

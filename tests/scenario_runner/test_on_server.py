@@ -126,6 +126,22 @@ def test_parked_obstacle_and_traffic(drive_of):
     assert others(drive) == []
 
 
+def test_a_car_that_traffic_manager_destroyed_is_forgotten_at_once(drive_of):
+    """It destroys cars that stand too long, by the route's own handles and after the tick: the last snapshot still has them."""
+    drive = drive_of(case_of(DEMO, "ParkedObstacle"))
+    fleet, state = drive.traffic.traffic.fleet, drive.context.state
+    assert drive.until(lambda: len(fleet.cars) >= 2, 10.0)
+    drive.tick(EGO_SPEED)
+    gone, left = fleet.cars[0], fleet.cars[1]
+    gone.actor.destroy()
+    assert drive.world.get_snapshot().has_actor(gone.actor.id)
+    assert not state.is_alive(gone.actor)
+    assert state.is_alive(left.actor)
+    drive.traffic.tick_once()
+    assert gone not in fleet.cars
+    assert left in fleet.cars
+
+
 def test_walker_crosses(drive_of):
     drive = drive_of(case_of(DEMO, "DynamicObjectCrossing"))
     walker = drive.scenario.actors["walker"]

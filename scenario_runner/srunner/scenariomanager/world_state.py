@@ -137,7 +137,6 @@ class WorldState:
         self.map = road_map if road_map is not None else world.get_map()
         self._snapshot: Any = None
         self._pool: dict[int, Any] = {}
-        self._removed: set[int] = set()
         self._fresh: dict[int, carla.Transform] = {}
         self._motions: dict[int, Motion] = {}
         self._all_actors: list[Any] | None = None
@@ -172,7 +171,6 @@ class WorldState:
         self._snapshot = self.world.get_snapshot()
         self._motions.clear()
         self._fresh.clear()
-        self._removed.clear()
         self._places = None
         self._weather_age += 1
         if self._all_actors is not None and not self._is_list_true():
@@ -361,20 +359,23 @@ class WorldState:
     def is_alive(self, actor: Any) -> bool:
         """Whether the simulator still has the actor.
 
-        Mostly answered from the last tick's list: an actor that is asked itself lets go of the interpreter meanwhile, and other
-        threads make us wait for it.
+        The last tick's list does not know whom Traffic Manager destroyed since, for standing too long: the handle does. Asked for
+        `is_alive`, it would let go of the interpreter meanwhile, and other threads make us wait for it; asked where it is, it
+        answers or refuses at once.
         """
-        number = actor.id
-        if self._snapshot is None or number in self._fresh or number in self._removed:
-            return bool(actor.is_alive)
-        return bool(self._snapshot.has_actor(number))
+        if self._snapshot is not None and actor.id not in self._fresh and not self._snapshot.has_actor(actor.id):
+            return False
+        try:
+            actor.get_location()
+        except RuntimeError:  # "trying to operate on a destroyed actor"
+            return False
+        return True
 
     def remove(self, actor: Any) -> None:
         """Destroy an owned actor; nothing happens the second time."""
         if self._pool.pop(actor.id, None) is None:
             return
         self._forget(actor.id)
-        self._removed.add(actor.id)
         if actor.is_alive:
             actor.destroy()
 
