@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import carla
 import numpy as np
@@ -20,6 +20,9 @@ from srunner.tools.lane_index import LaneIndex
 from srunner.tools.route_planner import GlobalRoutePlanner
 
 LOG = logging.getLogger(__name__)
+
+Key = TypeVar("Key")
+Built = TypeVar("Built")
 
 SPAWN_LIFT = 0.2
 """Models other than props are spawned this far above the asked pose, metres, so that wheels do not touch the road."""
@@ -98,28 +101,19 @@ _planners: dict[tuple[str, float], GlobalRoutePlanner] = {}
 _lane_indexes: dict[str, LaneIndex] = {}
 """Lanes of the towns driven last, by OpenDRIVE text."""
 
-KEPT_PLANNERS = KEPT_LANE_INDEXES = 6
+KEPT_TOWNS = 6
 KEPT_WAYPOINTS = 32
 WEATHER_TICKS = 40
 """So long the answer of the simulator to the question for its weather is kept, if nobody here sets another."""
 
 
-def _planner_of(road_map: Any, resolution: float) -> GlobalRoutePlanner:
-    key = (road_map.to_opendrive(), resolution)
-    planner = _planners.pop(key, None) or GlobalRoutePlanner(road_map, resolution)
-    _planners[key] = planner
-    while len(_planners) > KEPT_PLANNERS:
-        del _planners[next(iter(_planners))]
-    return planner
-
-
-def _lane_index_of(road_map: Any) -> LaneIndex:
-    key = road_map.to_opendrive()
-    index = _lane_indexes.pop(key, None) or LaneIndex(road_map)
-    _lane_indexes[key] = index
-    while len(_lane_indexes) > KEPT_LANE_INDEXES:
-        del _lane_indexes[next(iter(_lane_indexes))]
-    return index
+def _kept(of_towns: dict[Key, Built], key: Key, build: Callable[[], Built]) -> Built:
+    """What was built for a town, from the towns driven last if it is among them; the one driven longest ago is given up."""
+    built = of_towns.pop(key, None) or build()
+    of_towns[key] = built
+    while len(of_towns) > KEPT_TOWNS:
+        del of_towns[next(iter(of_towns))]
+    return built
 
 
 class WorldState:
@@ -156,13 +150,14 @@ class WorldState:
     def planner(self, resolution: float = 2.0) -> GlobalRoutePlanner:
         """The route planner of this map at a resolution in metres, built once for all routes of a town."""
         if resolution not in self._planners:
-            self._planners[resolution] = _planner_of(self.map, resolution)
+            key = (self.map.to_opendrive(), resolution)
+            self._planners[resolution] = _kept(_planners, key, lambda: GlobalRoutePlanner(self.map, resolution))
         return self._planners[resolution]
 
     @cached_property
     def lanes(self) -> LaneIndex:
         """The lanes of this map, read once for all routes of a town."""
-        return _lane_index_of(self.map)
+        return _kept(_lane_indexes, self.map.to_opendrive(), lambda: LaneIndex(self.map))
 
     # ---- motion -------------------------------------------------------------------------------------------------
 
