@@ -46,7 +46,7 @@ from simlingo_training.data.dataset import Draw, EncodedSample, Sample
 from simlingo_training.data.images import TileSpec
 from simlingo_training.data.tasks import Conversation
 from simlingo_training.models import checkpoint as checkpoints
-from simlingo_training.models.attention import KERNELS, attention_kernel
+from simlingo_training.models.attention import FLASH4, KERNELS, attention_kernel, prefer_flash4
 from simlingo_training.models.checkpoint import Checkpoint
 from simlingo_training.models.flops import peak_tflops, training_flops
 from simlingo_training.models.fused import fuse
@@ -122,6 +122,8 @@ def prepared_model(arguments: argparse.Namespace) -> Checkpoint:
         backbone.checkpoint_activations()
     if arguments.fused:
         fuse(backbone, arguments.shared_dropout)
+    if arguments.kernel == FLASH4:
+        prefer_flash4(backbone.vision_modules()[0])
     if arguments.compile:
         backbone.compile_layers(arguments.memory_budget, arguments.recompute_pointwise, arguments.keep_activations)
     return checkpoint
@@ -205,6 +207,7 @@ VARIANTS = (
     "--compile --fused --recompute-pointwise --kernel cudnn",
     "--compile --fused --recompute-pointwise --shared-dropout --kernel cudnn",
     "--compile --fused --recompute-pointwise --keep-activations --shared-dropout --kernel cudnn",
+    "--compile --fused --recompute-pointwise --keep-activations --shared-dropout --kernel flash4",
 )
 """Ways to train that are compared by ``sweep``."""
 

@@ -336,7 +336,8 @@ class TrainerSettings:
         compile: Compile the layers of the backbone.
         fused_layers: Compute the layers of the backbone with fewer and larger matrix products, see `models.fused`.
         attention_kernel: Which of torch's attention kernels is tried first: ``default``, ``cudnn`` (the fastest on H100 and
-            H200) or ``flash``.
+            H200) or ``flash``. ``flash4`` takes FlashAttention 4 in the vision tower and cuDNN elsewhere; it needs a Hopper or
+            Blackwell GPU and the package flash-attn-4.
         memory_budget: Share of the activations that compiled layers may keep; what is dropped is computed again.
         recompute_pointwise: Compiled layers of the vision tower compute norms and activation functions again in the backward
             pass instead of keeping their results: much less memory for little time.
@@ -378,7 +379,7 @@ class TrainerSettings:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        known = ("default", "cudnn", "flash")
+        known = ("default", "cudnn", "flash", "flash4")
         require(self.attention_kernel in known, f"attention_kernel is one of {known}; got {self.attention_kernel!r}")
         require(0 <= self.ema_decay < 1, f"ema_decay lies in [0, 1); got {self.ema_decay}")
         together = self.ema_decay > 0 and self.strategy == "fsdp2"

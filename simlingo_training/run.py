@@ -30,6 +30,7 @@ from simlingo_training.curves import CurveLogger
 from simlingo_training.data.module import SimLingoData
 from simlingo_training.evaluation.openloop import table
 from simlingo_training.models import checkpoint as checkpoints
+from simlingo_training.models.attention import FLASH4, prefer_flash4
 from simlingo_training.models.backbone import Backbone
 from simlingo_training.models.checkpoint import Checkpoint
 from simlingo_training.models.flops import peak_tflops
@@ -376,6 +377,8 @@ def prepare(backbone: Backbone, settings: TrainSettings) -> None:
         backbone.narrow()
     if trainer.fused_layers:
         fuse(backbone, settings.model.lora.shared_dropout)
+    if trainer.attention_kernel == FLASH4:
+        prefer_flash4(backbone.vision_modules()[0])
     if trainer.compile:
         backbone.compile_layers(trainer.memory_budget, trainer.recompute_pointwise, trainer.keep_activations)
     if trainer.checkpoint_activations:

@@ -31,6 +31,7 @@ from torch import nn
 from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPast
 
+from simlingo_training.models.attention import attend, is_flash4_preferred
 from simlingo_training.models.backbone import Backbone, InternVLBackbone
 from simlingo_training.models.rotary import turn
 
@@ -102,7 +103,7 @@ def vision_layer(
         hidden = hidden + update
     parts, bias = _query_key_value(attention, layer.layernorm_before(hidden))
     query, key, value = (part.view(count, places, attention.num_heads, -1).transpose(1, 2) for part in parts)
-    mixed = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(count, places, width)
+    mixed = attend(query, key, value, is_flash4_preferred(attention)).transpose(1, 2).reshape(count, places, width)
     hidden = hidden + scaled_linear(attention.projection_layer.weight, bias, layer.lambda_1, mixed)
     inner = layer.mlp.fc1(layer.layernorm_after(hidden))
     is_gelu = layer.mlp.config.hidden_act == "gelu" and inner.dtype != torch.float32
