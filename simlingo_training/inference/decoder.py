@@ -170,16 +170,27 @@ class CachedDecoder:
         hidden = self.forward(self.embedding[token][None, None], [place])
         return int(functional.linear(hidden[0, -1], self.output_weight).argmax())
 
-    def run(self, embeddings: torch.Tensor, positions: torch.Tensor, visible: int) -> torch.Tensor:
+    def look_up(self, codes: torch.Tensor, numbers: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """Embeddings (B, N, D) of inputs (B, N): tokens, and below zero, counted from -1 down, rows of ``numbers`` (B, K, D)
+        and then of ``features`` (B, P, D)."""
+        others = torch.cat([numbers, features], 1)
+        places = (-1 - codes).clamp(min=0, max=others.shape[1] - 1)
+        rows = torch.arange(len(codes), device=codes.device)[:, None]
+        return torch.where((codes < 0)[..., None], others[rows, places], self.embedding[codes.clamp(min=0)])
+
+    def run(
+        self, embeddings: torch.Tensor, positions: torch.Tensor, visible: int, wanted: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The pass itself, with tensors only.
 
         Args:
             embeddings: (B, N, D) of the new tokens.
             positions: (B, N) place of each of them.
             visible: Cache places looked at; 0 when the new tokens are the first of their rows and see only each other.
+            wanted: (B, W) which of the new tokens are asked for; by default all, in order.
 
         Returns:
-            (B, N, D) hidden states after the final norm.
+            (B, W, D) hidden states after the final norm.
         """
         hidden = embeddings
         rows = torch.arange(embeddings.shape[0], device=embeddings.device)[:, None]
@@ -193,6 +204,8 @@ class CachedDecoder:
             normed = self._norm(hidden, layer.mlp_norm)
             gate, up = functional.linear(normed, layer.gate_up).chunk(2, dim=-1)
             hidden = hidden + functional.linear(functional.silu(gate) * up, layer.down)
+        if wanted is not None:
+            hidden = hidden[rows, wanted]
         return self._norm(hidden, self.final_norm)
 
     def _norm(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -17,15 +17,21 @@ import triton.language as tl
 from simlingo_training.data.bicubic import PRECISION_BITS, fixed_taps
 from simlingo_training.data.images import IMAGENET_MEAN, IMAGENET_STD, TileSpec
 
+RMS_NORM_WARPS, LAYER_NORM_WARPS = 4, 4
+
 
 @triton.jit
-def _add_rms_norm(hidden, delta, weight, out, eps, WIDTH: tl.constexpr, PADDED: tl.constexpr, ADDS: tl.constexpr):
+def _add_rms_norm(hidden, delta, weight, out, eps, WIDTH: tl.constexpr, PADDED: tl.constexpr, PARTS: tl.constexpr):
     row = tl.program_id(0).to(tl.int64) * WIDTH
     columns = tl.arange(0, PADDED)
     inside = columns < WIDTH
     values = tl.load(hidden + row + columns, mask=inside, other=0.0)
-    if ADDS:
-        values += tl.load(delta + row + columns, mask=inside, other=0.0)
+    if PARTS > 0:
+        step = tl.num_programs(0).to(tl.int64) * WIDTH
+        change = tl.load(delta + row + columns, mask=inside, other=0.0).to(tl.float32)
+        for part in tl.static_range(1, PARTS):
+            change += tl.load(delta + part * step + row + columns, mask=inside, other=0.0).to(tl.float32)
+        values += change.to(values.dtype)
         tl.store(hidden + row + columns, values, mask=inside)
     wide = values.to(tl.float32)
     scale = 1 / tl.sqrt(tl.sum(wide * wide, 0) / WIDTH + eps)
@@ -34,14 +40,25 @@ def _add_rms_norm(hidden, delta, weight, out, eps, WIDTH: tl.constexpr, PADDED: 
 
 
 def add_rms_norm(hidden: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """Add ``delta`` (n, D) to ``hidden`` (n, D) in place and return its root-mean-square norm (n, D)."""
+    """Add ``delta``, (n, D) or summands (S, n, D) of it, to ``hidden`` (n, D) in place and return its root-mean-square norm
+    (n, D)."""
     rows, width = hidden.shape
     out = torch.empty_like(hidden)
     _add_rms_norm[(rows,)](
-        hidden, hidden if delta is None else delta, weight, out, eps,
-        WIDTH=width, PADDED=triton.next_power_of_2(width), ADDS=delta is not None, num_warps=4,
+        hidden, hidden if delta is None else delta, weight, out, eps, WIDTH=width, PADDED=triton.next_power_of_2(width),
+        PARTS=0 if delta is None else delta.numel() // hidden.numel(), num_warps=RMS_NORM_WARPS,
     )  # fmt: skip
     return out
+
+
+@triton.jit
+def _layer_norm(values, weight, bias, eps, columns, inside, WIDTH: tl.constexpr):
+    wide = values.to(tl.float32)
+    centred = tl.where(inside, wide - tl.sum(wide, 0) / WIDTH, 0.0)
+    scale = 1 / tl.sqrt(tl.sum(centred * centred, 0) / WIDTH + eps)
+    gain = tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
+    shift = tl.load(bias + columns, mask=inside, other=0.0).to(tl.float32)
+    return centred * scale * gain + shift
 
 
 @triton.jit
@@ -56,12 +73,7 @@ def _add_layer_norm(
         change = tl.load(delta + row + columns, mask=inside, other=0.0)
         values += change * tl.load(layer_scale + columns, mask=inside, other=0.0)
         tl.store(hidden + row + columns, values, mask=inside)
-    wide = values.to(tl.float32)
-    centred = tl.where(inside, wide - tl.sum(wide, 0) / WIDTH, 0.0)
-    scale = 1 / tl.sqrt(tl.sum(centred * centred, 0) / WIDTH + eps)
-    gain = tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
-    shift = tl.load(bias + columns, mask=inside, other=0.0).to(tl.float32)
-    tl.store(out + row + columns, centred * scale * gain + shift, mask=inside)
+    tl.store(out + row + columns, _layer_norm(values, weight, bias, eps, columns, inside, WIDTH), mask=inside)
 
 
 def add_layer_norm(
@@ -72,7 +84,97 @@ def add_layer_norm(
     out = torch.empty_like(hidden)
     _add_layer_norm[(rows,)](
         hidden, hidden if delta is None else delta, layer_scale, norm.weight, norm.bias, out, norm.eps,
-        WIDTH=width, PADDED=triton.next_power_of_2(width), ADDS=delta is not None, num_warps=4,
+        WIDTH=width, PADDED=triton.next_power_of_2(width), ADDS=delta is not None, num_warps=LAYER_NORM_WARPS,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit
+def _place_patches(
+    patches, positions, first, weight, bias, hidden, out, eps, PLACES: tl.constexpr, WIDTH: tl.constexpr,
+    PADDED: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0)
+    tile, patch = row // PLACES, row % PLACES - 1
+    columns = tl.arange(0, PADDED)
+    inside = columns < WIDTH
+    is_patch = inside & (patch >= 0)
+    at = (tile * (PLACES - 1) + patch).to(tl.int64) * WIDTH
+    seen = tl.load(patches + at + columns, mask=is_patch, other=0.0)
+    seen += tl.load(positions + patch * WIDTH + columns, mask=is_patch, other=0.0)
+    values = tl.where(patch >= 0, seen, tl.load(first + columns, mask=inside, other=0.0))
+    at = row.to(tl.int64) * WIDTH
+    tl.store(hidden + at + columns, values, mask=inside)
+    tl.store(out + at + columns, _layer_norm(values, weight, bias, eps, columns, inside, WIDTH), mask=inside)
+
+
+def place_patches(
+    patches: torch.Tensor, positions: torch.Tensor, first: torch.Tensor, norm: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give patches their positions and a class token in front.
+
+    Args:
+        patches: (n, P, D).
+        positions: (P, D).
+        first: (D,) class token with its position.
+        norm: The first `torch.nn.LayerNorm`.
+
+    Returns:
+        Hidden states (n * (1 + P), D) and their norm.
+    """
+    count, places, width = patches.shape
+    hidden, out = (
+        torch.empty(count * (1 + places), width, dtype=patches.dtype, device=patches.device) for _ in range(2)
+    )
+    _place_patches[(len(hidden),)](
+        patches, positions, first, norm.weight, norm.bias, hidden, out, norm.eps, PLACES=1 + places, WIDTH=width,
+        PADDED=triton.next_power_of_2(width), num_warps=LAYER_NORM_WARPS,
+    )  # fmt: skip
+    return hidden, out
+
+
+@triton.jit
+def _join_patches(
+    hidden, delta, layer_scale, weight, bias, out, eps, SIDE: tl.constexpr, FACTOR: tl.constexpr, WIDTH: tl.constexpr,
+    PADDED: tl.constexpr,
+):  # fmt: skip
+    token = tl.program_id(0)
+    GRID: tl.constexpr = SIDE // FACTOR
+    JOINED: tl.constexpr = FACTOR * FACTOR * WIDTH
+    tile, row, column = token // (GRID * GRID), token // GRID % GRID, token % GRID
+    columns = tl.arange(0, PADDED)
+    inside = columns < JOINED
+    patch, within = columns // WIDTH, columns % WIDTH
+    place = 1 + (row * FACTOR + patch // FACTOR) * SIDE + column * FACTOR + patch % FACTOR
+    at = (tile * (1 + SIDE * SIDE) + place).to(tl.int64) * WIDTH + within
+    values = tl.load(hidden + at, mask=inside, other=0.0)
+    change = tl.load(delta + at, mask=inside, other=0.0)
+    values += change * tl.load(layer_scale + within, mask=inside, other=0.0)
+    normed = _layer_norm(values, weight, bias, eps, columns, inside, JOINED)
+    tl.store(out + token.to(tl.int64) * JOINED + columns, normed, mask=inside)
+
+
+def join_patches(
+    hidden: torch.Tensor, delta: torch.Tensor, layer_scale: torch.Tensor, norm: Any, side: int, factor: int
+) -> torch.Tensor:
+    """Last residual, class tokens taken away, squares of neighbouring patches side by side, and the layer norm of each.
+
+    Args:
+        hidden, delta: (n * (1 + side * side), D).
+        layer_scale: (D,).
+        norm: A `torch.nn.LayerNorm` of factor * factor * D.
+        side: Patches along a side of a tile.
+        factor: Patches along a side of a square.
+
+    Returns:
+        (n * (side / factor) ** 2, factor * factor * D).
+    """
+    width, joined = hidden.shape[1], factor * factor * hidden.shape[1]
+    tokens = len(hidden) // (1 + side * side) * (side // factor) ** 2
+    out = torch.empty(tokens, joined, dtype=hidden.dtype, device=hidden.device)
+    _join_patches[(tokens,)](
+        hidden, delta, layer_scale, norm.weight, norm.bias, out, norm.eps, SIDE=side, FACTOR=factor, WIDTH=width,
+        PADDED=triton.next_power_of_2(joined), num_warps=8,
     )  # fmt: skip
     return out
 
@@ -154,6 +256,83 @@ def place(
 
 
 @triton.jit
+def _take(
+    places, hidden, qkv, positions, hidden_out, qkv_out, positions_out, tokens, wanted,
+    WIDTH: tl.constexpr, JOINED: tl.constexpr, PADDED: tl.constexpr,
+):  # fmt: skip
+    number = tl.program_id(0).to(tl.int64)
+    source = number // wanted * tokens + tl.load(places + number)
+    columns = tl.arange(0, PADDED)
+    tl.store(positions_out + number, tl.load(positions + source))
+    row = tl.load(hidden + source * WIDTH + columns, mask=columns < WIDTH)
+    tl.store(hidden_out + number * WIDTH + columns, row, mask=columns < WIDTH)
+    row = tl.load(qkv + source * JOINED + columns, mask=columns < JOINED)
+    tl.store(qkv_out + number * JOINED + columns, row, mask=columns < JOINED)
+
+
+def take(
+    places: torch.Tensor, hidden: torch.Tensor, qkv: torch.Tensor, positions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Some of the new tokens.
+
+    Args:
+        places: (B, W) which.
+        hidden: (B * N, D).
+        qkv: (B, N, J).
+        positions: (B, N).
+
+    Returns:
+        The same of these tokens: (B * W, D), (B, W, J) and (B, W).
+    """
+    batch, wanted = places.shape
+    width, joined = hidden.shape[1], qkv.shape[2]
+    found = hidden.new_empty(batch * wanted, width), qkv.new_empty(batch, wanted, joined), torch.empty_like(places)
+    _take[(batch * wanted,)](
+        places, hidden, qkv, positions, *found, qkv.shape[1], wanted, WIDTH=width, JOINED=joined,
+        PADDED=triton.next_power_of_2(max(width, joined)), num_warps=4,
+    )  # fmt: skip
+    return found
+
+
+@triton.jit
+def _look_up(
+    codes, embedding, numbers, features, out, tokens,
+    NUMBERS: tl.constexpr, VISUALS: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
+):  # fmt: skip
+    token = tl.program_id(0).to(tl.int64)
+    row, code = token // tokens, tl.load(codes + token)
+    other = -1 - code
+    visual = other - NUMBERS
+    columns = tl.arange(0, PADDED)
+    inside = columns < WIDTH
+    word = tl.load(embedding + code * WIDTH + columns, mask=inside & (code >= 0), other=0.0)
+    number = tl.load(
+        numbers + (row * NUMBERS + other) * WIDTH + columns, mask=inside & (other >= 0) & (visual < 0), other=0.0
+    )
+    seen = tl.load(
+        features + (row * VISUALS + visual) * WIDTH + columns,
+        mask=inside & (visual >= 0) & (visual < VISUALS),
+        other=0.0,
+    )
+    tl.store(out + token * WIDTH + columns, tl.where(code >= 0, word, tl.where(visual < 0, number, seen)), mask=inside)
+
+
+def look_up(
+    codes: torch.Tensor, embedding: torch.Tensor, numbers: torch.Tensor, features: torch.Tensor
+) -> torch.Tensor:
+    """Embeddings (B, N, D) of inputs (B, N): tokens of a table (V, D), and below zero, counted from -1 down, rows of
+    ``numbers`` (B, K, D) and then of ``features`` (B, P, D)."""
+    batch, new = codes.shape
+    width = embedding.shape[1]
+    out = torch.empty(batch, new, width, dtype=embedding.dtype, device=codes.device)
+    _look_up[(batch * new,)](
+        codes, embedding, numbers, features, out, new, NUMBERS=numbers.shape[1], VISUALS=features.shape[1], WIDTH=width,
+        PADDED=triton.next_power_of_2(width), num_warps=4,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit
 def _attend(
     qkv, positions, keys, values, out, tokens,
     HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, PLACES: tl.constexpr, ROWS: tl.constexpr,
@@ -181,10 +360,10 @@ def _attend(
         seen = first + tl.arange(0, SPAN)
         inside = seen[:, None] < PLACES
         key = tl.load(keys + start + seen[:, None] * SIZE + offsets[None, :], mask=inside, other=0.0)
-        scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale
+        scores = tl.dot(query, tl.trans(key), input_precision="ieee")
         scores = tl.where(seen[None, :] <= place[:, None], scores, float("-inf"))
-        higher = tl.maximum(top, tl.max(scores, 1))
-        shares = tl.exp2(scores - higher[:, None])
+        higher = tl.maximum(top, tl.max(scores, 1) * scale)
+        shares = tl.exp2(scores * scale - higher[:, None])
         shrink = tl.exp2(top - higher)
         total = total * shrink + tl.sum(shares, 1)
         value = tl.load(values + start + seen[:, None] * SIZE + offsets[None, :], mask=inside, other=0.0)
@@ -192,6 +371,9 @@ def _attend(
         top = higher
     places = out + at[:, None] * HEADS * SIZE + head * SIZE + offsets[None, :]
     tl.store(places, mixed / total[:, None], mask=known[:, None])
+
+
+ATTEND_ROWS, ATTEND_SPAN, ATTEND_WARPS, ATTEND_STAGES = 64, 64, 4, 3
 
 
 def attend(qkv: torch.Tensor, positions: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -209,10 +391,10 @@ def attend(qkv: torch.Tensor, positions: torch.Tensor, keys: torch.Tensor, value
     _, groups, places, size = keys.shape
     heads = width // size - 2 * groups
     out = torch.empty(batch, new, heads * size, dtype=qkv.dtype, device=qkv.device)
-    rows = 64 if new > 32 else 32
+    rows = ATTEND_ROWS if new > 32 else 32
     _attend[(batch * heads, triton.cdiv(new, rows))](
         qkv, positions, keys, values, out, new, HEADS=heads, GROUPS=groups, SIZE=size, PLACES=places,
-        ROWS=rows, SPAN=64, num_warps=4, num_stages=3,
+        ROWS=rows, SPAN=ATTEND_SPAN, num_warps=ATTEND_WARPS, num_stages=ATTEND_STAGES,
     )  # fmt: skip
     return out
 
@@ -237,14 +419,14 @@ def _attend_rows(
         if IS_EVEN:
             key = tl.load(start + HEADS * SIZE)
             value = tl.load(start + 2 * HEADS * SIZE)
-            scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale
+            scores = tl.dot(query, tl.trans(key), input_precision="ieee")
         else:
             key = tl.load(start + HEADS * SIZE, mask=seen[:, None] < places, other=0.0)
             value = tl.load(start + 2 * HEADS * SIZE, mask=seen[:, None] < places, other=0.0)
-            scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale
+            scores = tl.dot(query, tl.trans(key), input_precision="ieee")
             scores = tl.where(seen[None, :] < places, scores, float("-inf"))
-        higher = tl.maximum(top, tl.max(scores, 1))
-        shares = tl.exp2(scores - higher[:, None])
+        higher = tl.maximum(top, tl.max(scores, 1) * scale)
+        shares = tl.exp2(scores * scale - higher[:, None])
         shrink = tl.exp2(top - higher)
         total = total * shrink + tl.sum(shares, 1)
         mixed = mixed * shrink[:, None] + tl.dot(shares.to(value.dtype), value, input_precision="ieee")
@@ -269,7 +451,9 @@ def _attend_tiles(
         _attend_rows(qkv, out, rows, rows < places, places, HEADS, SIZE, ROWS, SPAN, IS_EVEN)
 
 
-TILE_ROWS, TILE_SPAN, TILE_WARPS, TILE_STAGES = 128, 64, 8, 3
+TILE_ROWS, TILE_SPAN, TILE_WARPS, TILE_STAGES = 64, 64, 4, 3
+TILE_REGISTERS: int | None = None
+"""Most registers of a thread; fewer let more blocks run at once."""
 
 
 def attend_tiles(qkv: torch.Tensor, heads: int) -> torch.Tensor:
@@ -289,7 +473,7 @@ def attend_tiles(qkv: torch.Tensor, heads: int) -> torch.Tensor:
     out = torch.empty(count, places, heads * size, dtype=qkv.dtype, device=qkv.device)
     _attend_tiles[(1 + triton.cdiv(places - 1, TILE_ROWS), count * heads)](
         qkv, out, places, HEADS=heads, SIZE=size, ROWS=TILE_ROWS, SPAN=TILE_SPAN,
-        IS_EVEN=(places - 1) % TILE_SPAN == 0, num_warps=TILE_WARPS, num_stages=TILE_STAGES,
+        IS_EVEN=(places - 1) % TILE_SPAN == 0, num_warps=TILE_WARPS, num_stages=TILE_STAGES, maxnreg=TILE_REGISTERS,
     )  # fmt: skip
     return out
 

@@ -24,7 +24,7 @@ from simlingo_training.inference.decoder import CachedDecoder, DropoutDecoder
 from simlingo_training.inference.engine import Codes, Encode, Engine, Moment, Outcome, Span
 from simlingo_training.inference.graphs import BucketedDecoder, GraphedFunction, compiled_graph
 from simlingo_training.inference.processor import ProcessorDecoder, ProcessorVision
-from simlingo_training.inference.recorded import GraphRecorder, RecordedEngine, plain
+from simlingo_training.inference.recorded import AsideRecorder, GraphRecorder, RecordedEngine, plain
 from simlingo_training.inference.records import Observation, Prediction
 from simlingo_training.inference.vision import FastVision
 from simlingo_training.models import checkpoint as checkpoints
@@ -188,6 +188,7 @@ class Policy:
             resize_tiles,
             records_vision,
             most_cars,
+            AsideRecorder(),
         )
 
     def _prompt_codes(self, prompt: str, visual_tokens: int) -> tuple[tuple[int, ...], bool]:

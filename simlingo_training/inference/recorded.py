@@ -22,7 +22,7 @@ from simlingo_training.config import NUM_PATH_POINTS, NUM_SPEED_WAYPOINTS
 from simlingo_training.data.images import TileSpec
 from simlingo_training.inference.clock import StageClock
 from simlingo_training.inference.decoder import CachedDecoder
-from simlingo_training.inference.engine import Encode, Engine, Moment, Outcome, Span
+from simlingo_training.inference.engine import NUM_POINTS, Encode, Engine, Moment, Outcome, Span
 from simlingo_training.models.simlingo import SimLingo
 
 Replay = Callable[[], None]
@@ -90,6 +90,25 @@ class GraphRecorder:
         return RecordedGraph(graph, function)
 
 
+class AsideRecorder:
+    """Records functions as CUDA graphs that run beside what the current stream has been given; what it is given next waits
+    for them. They share memory with each other only."""
+
+    def __init__(self) -> None:
+        self._recorder, self._stream = GraphRecorder(), torch.cuda.Stream()
+
+    def __call__(self, function: Replay) -> Replay:
+        """Run once, then record."""
+        recorded = self._recorder(function)
+
+        def replay() -> None:
+            with torch.cuda.stream(self._stream):
+                recorded()
+            torch.cuda.current_stream().wait_stream(self._stream)
+
+        return replay
+
+
 class Speaker(Protocol):
     """Continues one row of a decoder on the device; `simlingo_training.inference.sentence.SentenceKernel` is one.
 
@@ -120,6 +139,13 @@ class Mirror:
         self._here = torch.zeros(tuple(shape), dtype=kind, pin_memory=device.type == "cuda")
         self.array = self._here.numpy()
 
+    def fill(self, row: int, values: NDArray[np.uint8]) -> None:
+        """Write one row on the host; with several threads where that is allowed."""
+        if values.flags.writeable:
+            self._here[row].copy_(torch.from_numpy(values))
+        else:
+            np.copyto(self.array[row], values)
+
     def upload(self) -> None:
         """Host to device."""
         self.there.copy_(self._here, non_blocking=True)
@@ -139,13 +165,37 @@ class _Sight:
     encode: Replay
 
 
+class _Inputs:
+    """Integers of a pass: codes (B, N), their places (B, N), and which of them are read (B, W)."""
+
+    def __init__(self, rows: int, new: int, wanted: int, spare: int, device: torch.device) -> None:
+        self._mirror = Mirror((rows * (2 * new + wanted),), torch.int64, device)
+        ends = rows * new, 2 * rows * new
+        parts = np.split(self._mirror.array, ends)
+        self.codes, self.places, self.wanted = (part.reshape(rows, -1) for part in parts)
+        there = self._mirror.there.tensor_split(ends)
+        self.codes_there, self.places_there, self.wanted_there = (part.view(rows, -1) for part in there)
+        self.places[:] = spare
+        self.upload = self._mirror.upload
+
+    def put(self, span: Span, checks: int, num_queries: int) -> None:
+        """Write a row."""
+        row, count = span.row, len(span.inputs)
+        self.codes[row, :count] = span.inputs
+        self.places[row, :count] = np.arange(span.start, span.start + count)
+        self.wanted[row, : span.num_checked] = np.arange(span.first_checked, span.first_checked + span.num_checked)
+        if span.with_queries:
+            self.wanted[row, checks:] = np.arange(count - num_queries, count)
+
+
 @dataclass
 class _Pass:
-    """A recorded pass: what goes in, what comes out."""
+    """A recorded pass: what goes in, what comes out, and what can be done before the images are encoded."""
 
-    inputs: Mirror
+    inputs: _Inputs
     numbers: Mirror
     answers: Mirror
+    prepare: Replay
     replay: Replay
 
 
@@ -165,6 +215,7 @@ class RecordedEngine(Engine):
         resize: Resize | None = None,
         records_vision: bool = True,
         most_rows: int = 1,
+        record_aside: Record | None = None,
     ) -> None:
         """Prepare; passes are recorded when a shape first comes up.
 
@@ -176,10 +227,12 @@ class RecordedEngine(Engine):
             resize: Resizes on the device; by default the host does.
             records_vision: Whether ``encode`` can be recorded.
             most_rows: Rows to make room for at once; more make the cache move, and passes have to be recorded again.
+            record_aside: What records things to be done while images are encoded; by default ``record``.
         """
         super().__init__(model, spec, encode, decoder, device)
         self.cached = decoder
         self._record, self._longest, self._make_speaker = record, longest, make_speaker
+        self._record_aside = record_aside or record
         can_resize = type(spec) is TileSpec and not spec.thumbnail
         self._resize = resize if can_resize else None
         self._record_vision: Record = record if records_vision else plain
@@ -202,8 +255,8 @@ class RecordedEngine(Engine):
         if any(image.shape != images[0].shape for image in images):
             raise ValueError(f"expected images of one size in a batch, got {[image.shape for image in images]}")
         sight = self._sights.get(key) or self._see(key)
-        for place, image in zip(sight.images.array, images):
-            np.copyto(place, image)
+        for row, image in enumerate(images):
+            sight.images.fill(row, image)
         sight.resize()
         clock.mark("preprocess")
         sight.encode()
@@ -251,7 +304,8 @@ class RecordedEngine(Engine):
         if recorded is None:
             features = self._sights[self._seen].features if with_features else None
             recorded = self._passes[key] = self._record_pass(rows, new, checks, features)
-        self._fill(recorded, spans, new)
+        self._fill(recorded, spans)
+        recorded.prepare()
         recorded.replay()
         self._wait()
         found = recorded.answers.array
@@ -260,53 +314,43 @@ class RecordedEngine(Engine):
             for span in spans
         ]
 
-    def _fill(self, recorded: _Pass, spans: Sequence[Span], new: int) -> None:
-        """Write codes, places, checked inputs and the first query of each row where the pass looks for them."""
-        table = recorded.inputs.array
-        spare = self.cached.places - 1
-        table[:, :new] = 0
-        table[:, new:] = 0
-        table[:, new : 2 * new] = spare
+    def _fill(self, recorded: _Pass, spans: Sequence[Span]) -> None:
+        """Write inputs and numbers where the pass looks for them."""
+        inputs, moment = recorded.inputs, self._moment
+        inputs.codes[:] = 0
+        inputs.places[:] = self.cached.places - 1
+        inputs.wanted[:] = 0
         for span in spans:
-            row, count = table[span.row], len(span.inputs)
-            row[:count] = span.inputs
-            row[new : new + count] = np.arange(span.start, span.start + count)
-            row[2 * new] = count - self._num_queries if span.with_queries else 0
-            row[2 * new + 1 : 2 * new + 1 + span.num_checked] = np.arange(
-                span.first_checked, span.first_checked + span.num_checked
-            )
-        moment = self._moment
+            inputs.put(span, recorded.answers.array.shape[1] - ANSWER, self._num_queries)
         numbers = recorded.numbers.array[: len(moment.speeds)]
         numbers[:, 0], numbers[:, 1:5], numbers[:, 5] = moment.speeds, moment.points.reshape(-1, 4), moment.told
 
     def _record_pass(self, rows: int, new: int, checks: int, features: torch.Tensor | None) -> _Pass:
-        inputs = Mirror((rows, 2 * new + 1 + checks), torch.int64, self.device)
-        inputs.array[:, new : 2 * new] = self.cached.places - 1
+        inputs = _Inputs(rows, new, checks + self._num_queries, self.cached.places - 1, self.device)
         numbers = Mirror((rows, NUMBERS), torch.float32, self.device)
         answers = Mirror((rows, checks + ANSWER), torch.float32, self.device)
-        if features is None:
-            features = torch.empty(rows, 0, self._model.backbone.width, device=self.device)
-        batch = torch.arange(rows, device=self.device)[:, None]
-        queries = torch.arange(self._num_queries, device=self.device)
+        width, kind = self._model.backbone.width, self._output_weight.dtype
+        table = torch.empty(rows, self._num_queries + NUM_POINTS, width, dtype=kind, device=self.device)
+        seen = table[:, :0] if features is None else features
+        speeds, points, told = numbers.there[:, 0], numbers.there[:, 1:5].view(rows, 2, 2), numbers.there[:, 5]
 
-        def run() -> None:
+        def prepare() -> None:
             inputs.upload()
             numbers.upload()
-            codes, positions = inputs.there[:, :new], inputs.there[:, new : 2 * new]
-            speeds, points, told = numbers.there[:, 0], numbers.there[:, 1:5].view(rows, 2, 2), numbers.there[:, 5]
-            embedded = self._embed(codes, self._others(speeds, points, told, features))
-            hidden = self.cached.run(embedded, positions.contiguous(), self.cached.places)
+            table.copy_(self._others(speeds, points, told, table[:, :0]))
+
+        def run() -> None:
+            embedded = self.cached.look_up(inputs.codes_there, table, seen)
+            hidden = self.cached.run(embedded, inputs.places_there, self.cached.places, inputs.wanted_there)
             if checks:
-                checked = hidden[batch, inputs.there[:, 2 * new + 1 :]]
                 # Token ids are below 2^24, so float32 holds them.
-                answers.there[:, :checks] = functional.linear(checked, self._output_weight).argmax(-1)
-            # A pass shorter than the queries has none, and nobody looks at what is computed then.
-            states = hidden[batch, (inputs.there[:, 2 * new, None] + queries).clamp(max=new - 1)]
-            path, waypoints = self._heads(states, speeds)
+                answers.there[:, :checks] = functional.linear(hidden[:, :checks], self._output_weight).argmax(-1)
+            # Without queries nobody looks at what is computed here.
+            path, waypoints = self._heads(hidden[:, checks:], speeds)
             answers.there[:, checks:] = torch.cat([path.flatten(1), waypoints.flatten(1)], 1)
             answers.download()
 
-        return _Pass(inputs, numbers, answers, self._record(run))
+        return _Pass(inputs, numbers, answers, self._record_aside(prepare), self._record(run))
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

@@ -22,8 +22,11 @@ WARPS = 15
 SPLITS = 6
 """Blocks that share the places of a head: more are done sooner, and then there is more to merge."""
 
-SLOTS, SLOT_BYTES = 5, 40960
-"""Slots of a block's ring of weights and their size: together most of the shared memory that a block can have."""
+SLOTS, SLOT_BYTES = 10, 20480
+"""Slots of a block's ring of weights and their size: together most of the shared memory that a block can have. A matrix with
+longer rows gets fewer, larger ones."""
+
+LEAST_SLOTS = 5
 
 LEAST_CAPABILITY = (9, 0)
 """The first GPUs that copy memory without their threads."""
@@ -48,8 +51,16 @@ def compile_for_gpu(macros: Mapping[str, int], shared_bytes: int) -> Launch:
     return launch
 
 
+def ring(row_bytes: int) -> tuple[int, int]:
+    """Slots and bytes of each for matrices whose longest row has so many bytes."""
+    slot = max(SLOT_BYTES, -(-row_bytes // 128) * 128)
+    return SLOTS * SLOT_BYTES // slot, slot
+
+
 def sizes(decoder: CachedDecoder, blocks: int) -> dict[str, int]:
     """Macros of the kernel for a decoder with its cache reserved."""
+    inner = decoder.layers[0].down.shape[1]
+    slots, slot = ring(inner * decoder.final_norm.dtype.itemsize)
     return {
         "NARROW": int(decoder.final_norm.dtype == torch.bfloat16),
         "HAS_BIAS": int(decoder.layers[0].qkv_bias is not None),
@@ -57,7 +68,7 @@ def sizes(decoder: CachedDecoder, blocks: int) -> dict[str, int]:
         "HEADS": decoder.heads,
         "GROUPS": decoder.kv_heads,
         "SIZE": decoder.head_size,
-        "INNER": decoder.layers[0].down.shape[1],
+        "INNER": inner,
         "PLACES": decoder.places,
         "LAYERS": len(decoder.layers),
         "VOCABULARY": len(decoder.output_weight),
@@ -65,8 +76,8 @@ def sizes(decoder: CachedDecoder, blocks: int) -> dict[str, int]:
         "GRID": blocks,
         "WARPS": WARPS,
         "SPLITS": min(SPLITS, blocks // decoder.heads),
-        "SLOTS": SLOTS,
-        "SLOT": SLOT_BYTES,
+        "SLOTS": slots,
+        "SLOT": slot,
     }
 
 
@@ -133,7 +144,7 @@ class SentenceKernel:
             return False
         piece = 16 // kind.itemsize
         width, inner = decoder.embedding.shape[1], decoder.layers[0].down.shape[1]
-        fits = width % piece == 0 and inner % piece == 0 and inner * kind.itemsize <= SLOT_BYTES
+        fits = width % piece == 0 and inner % piece == 0 and ring(inner * kind.itemsize)[0] >= LEAST_SLOTS
         return fits and decoder.head_size % 64 == 0 and kind in (torch.bfloat16, torch.float32)
 
     def launch(self, row: int) -> None:

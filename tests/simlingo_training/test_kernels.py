@@ -57,9 +57,24 @@ def test_passes_are_those_of_the_plain_decoder() -> None:
         positions[1, -3:] = 95
         for decoder in (plain, fused):
             decoder.reserve(2, 96)
-        expected, found = (decoder.run(inputs, positions, 96) for decoder in (plain, fused))
+        expected, found = (decoder.run(inputs.clone(), positions, 96) for decoder in (plain, fused))
         torch.testing.assert_close(found[0], expected[0], atol=2e-5, rtol=1e-4)
         torch.testing.assert_close(found[1, :-3], expected[1, :-3], atol=2e-5, rtol=1e-4)
+        wanted = torch.tensor([[0, 4, new - 1], [2, 3, new - 5]])
+        found = fused.run(inputs.clone(), positions, 96, wanted)
+        torch.testing.assert_close(found, expected[torch.arange(2)[:, None], wanted], atol=2e-5, rtol=1e-4)
+
+
+def test_inputs_are_looked_up() -> None:
+    """Tokens, target points and queries, and visual tokens; behind the prompt there are none."""
+    model, output = language_model(), torch.randn(VOCABULARY, WIDTH)
+    plain, fused = CachedDecoder(model, output), FusedDecoder(model, output)
+    codes, numbers = torch.tensor([[5, -1, -4, 0, -9], [-5, -3, 300, -2, -6]]), torch.randn(2, 4, WIDTH)
+    features = torch.randn(2, 5, WIDTH)
+    assert (plain.look_up(codes, numbers, features)[0, 2] == numbers[0, 3]).all()
+    for known, seen in ((codes, features), (codes.clamp(min=-4), features[:, :0])):
+        arguments = known, numbers, seen
+        torch.testing.assert_close(fused.look_up(*arguments), plain.look_up(*arguments), atol=0, rtol=0)
 
 
 def test_layer_norm_adds_and_scales_first() -> None:
