@@ -100,7 +100,13 @@ class Outcome:
 
 
 class Engine:
-    """Runs passes one operation after the other; for CPUs, and for decoders that cannot be recorded."""
+    """Runs passes one operation after the other; for CPUs, and for decoders that cannot be recorded.
+
+    Attributes:
+        waits: Whether passes return only when the GPU has done them.
+    """
+
+    waits = False
 
     def __init__(
         self,

@@ -246,10 +246,10 @@ class Policy:
         engine.begin(moment, longest + self.settings.max_new_tokens + 1 + self.codes.num_queries)
         rows = [self._start(number, *parts) for number, parts in enumerate(zip(observations, prompts, sessions))]
         self._round(rows)
-        clock.mark("prefill")
+        clock.mark("prefill", engine.waits)
         while any(row.states is None for row in rows):
             self._round(rows)
-        clock.mark("text")
+        clock.mark("text", engine.waits)
         return self._finish(rows, sessions, clock)
 
     def _cuts(self, observation: Observation) -> bool:
@@ -337,7 +337,7 @@ class Policy:
 
     def _finish(self, rows: list[_Row], sessions: Sequence[Session], clock: StageClock) -> list[Prediction]:
         paths, waypoints = self.engine.act([row.states for row in rows])
-        clock.mark("action")
+        clock.mark("action", is_done=True)
         stages = clock.read()
         predictions = []
         for row, session in zip(rows, sessions):

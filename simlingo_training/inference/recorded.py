@@ -25,7 +25,7 @@ from simlingo_training.inference.decoder import CachedDecoder
 from simlingo_training.inference.engine import NUM_POINTS, Encode, Engine, Moment, Outcome, Span
 from simlingo_training.models.simlingo import SimLingo
 
-Replay = Callable[[], None]
+Replay = Callable[[], object]
 Record = Callable[[Replay], Replay]
 """Makes a function that works on fixed tensors faster."""
 
@@ -161,7 +161,6 @@ class _Sight:
 
     images: Mirror
     features: torch.Tensor
-    resize: Replay
     encode: Replay
 
 
@@ -201,6 +200,8 @@ class _Pass:
 
 class RecordedEngine(Engine):
     """Recorded passes for GPUs."""
+
+    waits = True
 
     def __init__(
         self,
@@ -257,7 +258,7 @@ class RecordedEngine(Engine):
         sight = self._sights.get(key) or self._see(key)
         for row, image in enumerate(images):
             sight.images.fill(row, image)
-        sight.resize()
+        sight.images.upload()
         clock.mark("preprocess")
         sight.encode()
         clock.mark("vision")
@@ -265,19 +266,13 @@ class RecordedEngine(Engine):
         return sight.features.shape[1]
 
     def _see(self, key: tuple[int, ...]) -> _Sight:
-        images, change = Mirror(key, torch.uint8, self.device), self._resize
-        tiles = images.there if change is None else change(images.there, self._spec).clone()
-        features = self._encode(tiles).to(self._output_weight.dtype).clone()
+        images, resize = Mirror(key, torch.uint8, self.device), self._resize
 
-        def resize() -> None:
-            images.upload()
-            if change is not None:
-                tiles.copy_(change(images.there, self._spec))
+        def tokens() -> torch.Tensor:
+            return self._encode(images.there if resize is None else resize(images.there, self._spec))
 
-        def encode() -> None:
-            features.copy_(self._encode(tiles))
-
-        sight = _Sight(images, features, self._record(resize), self._record_vision(encode))
+        features = tokens().to(self._output_weight.dtype).clone()
+        sight = _Sight(images, features, self._record_vision(lambda: features.copy_(tokens())))
         self._sights[key] = sight
         return sight
 
