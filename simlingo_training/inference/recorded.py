@@ -22,7 +22,7 @@ from simlingo_training.config import NUM_PATH_POINTS, NUM_SPEED_WAYPOINTS
 from simlingo_training.data.images import TileSpec
 from simlingo_training.inference.clock import StageClock
 from simlingo_training.inference.decoder import CachedDecoder
-from simlingo_training.inference.engine import NUM_POINTS, Encode, Engine, Moment, Outcome, Span
+from simlingo_training.inference.engine import NUM_POINTS, Encode, Engine, Moment, Outcome, Span, path_from_waypoints
 from simlingo_training.models.simlingo import SimLingo
 
 Replay = Callable[[], object]
@@ -40,6 +40,9 @@ PLACES_STEP = 256
 
 FEW_SENTENCES = 2
 """Up to so many rows it is faster to end their sentences one after the other than to decode them together."""
+
+HEADS_BESIDE = True
+"""Whether a GPU computes path and waypoints side by side: each takes a dozen kernels that fill a small part of it."""
 
 NUMBERS = 1 + 4 + 1
 """Numbers of a row: speed, target points, whether the prompt mentions them."""
@@ -234,6 +237,7 @@ class RecordedEngine(Engine):
         self.cached = decoder
         self._record, self._longest, self._make_speaker = record, longest, make_speaker
         self._record_aside = record_aside or record
+        self._beside = torch.cuda.Stream(device) if HEADS_BESIDE and device.type == "cuda" else None
         can_resize = type(spec) is TileSpec and not spec.thumbnail
         self._resize = resize if can_resize else None
         self._record_vision: Record = record if records_vision else plain
@@ -346,6 +350,19 @@ class RecordedEngine(Engine):
             answers.download()
 
         return _Pass(inputs, numbers, answers, self._record_aside(prepare), self._record(run))
+
+    def _heads(self, states: torch.Tensor, speeds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Engine._heads`; a GPU computes the waypoints beside the path."""
+        heads = self._model.heads
+        if self._beside is None:
+            return super()._heads(states, speeds)
+        current, states = torch.cuda.current_stream(), states.to(next(heads.speed_head.parameters()).dtype)
+        self._beside.wait_stream(current)
+        with torch.cuda.stream(self._beside):
+            waypoints = heads.waypoints(states, speeds)
+        path = heads.path(states)
+        current.wait_stream(self._beside)
+        return path_from_waypoints(waypoints) if path is None else path, waypoints
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

@@ -114,10 +114,20 @@ class DrivingHeads(nn.Module):
         """
         with torch.autocast(hidden.device.type, enabled=False):
             states = hidden.to(next(self.speed_head.parameters()).dtype)
-            waypoint_steps = self.speed_head(states[:, self.num_path :]).float()
-            path_steps = self.path_head(states[:, : self.num_path]).float() if self.num_path else None
-            if self.straight_prior:
-                waypoint_steps[..., 0] += WAYPOINT_SECONDS * speed.float()[:, None]
-                if path_steps is not None:
-                    path_steps[:, 1:, 0] += 1.0
-            return None if path_steps is None else path_steps.cumsum(1), waypoint_steps.cumsum(1)
+            return self.path(states), self.waypoints(states, speed)
+
+    def path(self, states: torch.Tensor) -> torch.Tensor | None:
+        """The path of `forward`; ``states`` have the heads' type."""
+        if not self.num_path:
+            return None
+        steps = self.path_head(states[:, : self.num_path]).float()
+        if self.straight_prior:
+            steps[:, 1:, 0] += 1.0
+        return steps.cumsum(1)
+
+    def waypoints(self, states: torch.Tensor, speed: torch.Tensor) -> torch.Tensor:
+        """The waypoints of `forward`; ``states`` have the heads' type."""
+        steps = self.speed_head(states[:, self.num_path :]).float()
+        if self.straight_prior:
+            steps[..., 0] += WAYPOINT_SECONDS * speed.float()[:, None]
+        return steps.cumsum(1)
