@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import socket
 import sys
 import time
@@ -29,6 +30,8 @@ from simlingo_training.inference import Observation, Policy, Prediction, Session
 from simlingo_training.inference.policy import choose_device
 from simlingo_training.models import checkpoint as checkpoints
 from team_code.policy_client import LENGTH, READY, frame, pack_prediction, unpack_observation
+
+log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 MAX_BATCH = {"cuda": 16, "cpu": 1}
@@ -76,40 +79,55 @@ class BatchingServer:
     batches: Counter[int] = field(default_factory=Counter)
     _queue: asyncio.Queue[_Request] = field(default_factory=asyncio.Queue)
     _connected: int = 0
+    _conversations: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, host: str, port: int) -> None:
         """Listen and answer until cancelled; prints `READY` and the address."""
         server = await asyncio.start_server(self._converse, host, port)
         address = server.sockets[0].getsockname()
         print(f"{READY} address={address[0]}:{address[1]}", flush=True)
-        async with server:
+        try:
             await self._answer_batches()
+        finally:
+            # Leaving ``async with server`` would wait until every car has hung up.
+            server.close()
+            for conversation in self._conversations:
+                conversation.cancel()
+            await asyncio.gather(*self._conversations, return_exceptions=True)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hold one car's connection while the server runs."""
+        conversation = asyncio.current_task()
+        assert conversation is not None
+        self._conversations.add(conversation)
+        self._connected += 1
+        try:
+            await self._talk(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            return
+        finally:
+            self._connected -= 1
+            self._conversations.discard(conversation)
+            writer.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One car: requests in, answers out, in order."""
         connection = writer.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         session = Session()
-        self._connected += 1
-        try:
-            while True:
-                (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
-                if length > MAX_MESSAGE_BYTES:
-                    return
-                message = msgpack.unpackb(await reader.readexactly(length))
-                if message.get("reset"):
-                    session = Session()
-                    continue
-                if message.get("status"):
-                    writer.write(frame(self.status()))
-                    continue
-                writer.write(frame(await self._answer(message, session)))
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            self._connected -= 1
-            writer.close()
+        while True:
+            (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+            if length > MAX_MESSAGE_BYTES:
+                return
+            message = msgpack.unpackb(await reader.readexactly(length))
+            if message.get("reset"):
+                session = Session()
+                continue
+            if message.get("status"):
+                writer.write(frame(self.status()))
+                continue
+            writer.write(frame(await self._answer(message, session)))
+            await writer.drain()
 
     def status(self) -> dict[str, Any]:
         """What a health check gets: connected cars, how often each batch size occurred, and what cars may leave out."""
@@ -123,7 +141,7 @@ class BatchingServer:
             future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
             await self._queue.put(_Request(observation, session, future, arrived))
             prediction = await future
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:
             return {"error": f"{type(error).__name__}: {error}"}
         return pack_prediction(prediction)
 
@@ -141,12 +159,14 @@ class BatchingServer:
         try:
             loop = asyncio.get_running_loop()
             predictions = await loop.run_in_executor(None, self.policy.act_batch, observations, sessions)
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:
+            # Whatever it is, the cars that wait are told; a server that died of it would leave them waiting.
+            log.warning("a batch of %d failed", len(batch), exc_info=error)
             if len(batch) > 1:
                 for request in batch:
                     await self._answer_batch([request])
             elif not batch[0].answer.done():
-                batch[0].answer.set_exception(type(error)(str(error)))
+                batch[0].answer.set_exception(error)
             return
         for request, prediction in zip(batch, predictions, strict=True):
             # The stages of a batch are shared by its cars, so each gets a record of its own.

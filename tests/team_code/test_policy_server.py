@@ -27,6 +27,8 @@ class EchoPolicy:
     def act_batch(self, observations: list[Observation], sessions: list[Session]) -> list[Prediction]:
         if any(o.prompt == "break" for o in observations):
             raise ValueError("cannot think about that")
+        if any(o.prompt == "fall over" for o in observations):
+            raise KeyError("no such thought")
         time.sleep(0.02)
         answers = []
         for observation, session in zip(observations, sessions, strict=True):
@@ -113,6 +115,35 @@ def test_an_error_reaches_the_car_and_the_server_lives_on(
     with pytest.raises(PolicyServerError, match="cannot think about that"):
         car.act(observation("break"))
     assert car.act(observation("fine")).text == "fine 1"
+
+
+def test_an_error_that_nobody_thought_of_reaches_the_car_too(
+    server: tuple[BatchingServer, Callable[[], RemotePolicy]], caplog: pytest.LogCaptureFixture
+) -> None:
+    car = server[1]()
+    with pytest.raises(PolicyServerError, match="could not answer: KeyError: 'no such thought'"):
+        car.act(observation("fall over"))
+    assert car.act(observation("fine")).text == "fine 1"
+    assert "Traceback" in caplog.text, "where it came from is for the server's log"
+
+
+def test_a_server_ends_while_cars_are_connected_and_wait(capsys: pytest.CaptureFixture[str]) -> None:
+    """It hangs up on them: on one that asks nothing, and on one whose answer takes longer than the server lives."""
+
+    class Thinker(EchoPolicy):
+        def act_batch(self, observations: list[Observation], sessions: list[Session]) -> list[Prediction]:
+            time.sleep(0.5)
+            return super().act_batch(observations, sessions)
+
+    with ThreadPoolExecutor(1) as pool:
+        with running(capsys) as (batching, address):
+            batching.policy = Thinker()
+            idle, asking = (RemotePolicy(address, timeout_s=5.0, reconnect_s=0.1) for _ in range(2))
+            assert all(car.status() for car in (idle, asking)), "the server has taken both in"
+            answer = pool.submit(asking.act, observation("slow"))
+            time.sleep(0.1)
+        with pytest.raises(PolicyServerError, match="is gone"):
+            answer.result(5)
 
 
 def test_a_bad_request_in_a_batch_spoils_no_others(
