@@ -74,21 +74,29 @@ class RecordedGraph:
 
 
 class GraphRecorder:
-    """Records functions as CUDA graphs, which share their memory because they run one after the other."""
+    """Records functions as CUDA graphs, which share their memory because they run one after the other.
+
+    It records on a stream that it keeps. Matrix products work in memory that PyTorch holds for each stream, and a graph goes
+    on using that of the stream it was recorded on, wherever it runs. Products that several blocks share count in it who is
+    done: two at once in the same memory spoil each other's results or wait for ever. So what runs at the same time needs
+    recorders of its own.
+
+    Attributes:
+        stream: Where it records.
+    """
 
     def __init__(self) -> None:
+        self.stream = torch.cuda.Stream()
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, function: Replay) -> Replay:
         """Run once, for libraries to choose their kernels, then record."""
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
             function()
-        torch.cuda.current_stream().wait_stream(side)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, stream=self.stream):
             function()
         return RecordedGraph(graph, function)
 
@@ -98,16 +106,16 @@ class AsideRecorder:
     for them. They share memory with each other only."""
 
     def __init__(self) -> None:
-        self._recorder, self._stream = GraphRecorder(), torch.cuda.Stream()
+        self._recorder = GraphRecorder()
 
     def __call__(self, function: Replay) -> Replay:
         """Run once, then record."""
-        recorded = self._recorder(function)
+        recorded, stream = self._recorder(function), self._recorder.stream
 
         def replay() -> None:
-            with torch.cuda.stream(self._stream):
+            with torch.cuda.stream(stream):
                 recorded()
-            torch.cuda.current_stream().wait_stream(self._stream)
+            torch.cuda.current_stream().wait_stream(stream)
 
         return replay
 
