@@ -13,23 +13,15 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_wait
 
 from simlingo_training.data.bicubic import PRECISION_BITS, fixed_taps
 from simlingo_training.data.images import IMAGENET_MEAN, IMAGENET_STD, TileSpec
 
 RMS_NORM_WARPS, LAYER_NORM_WARPS = 4, 4
 
-STARTS_EARLY = False
-"""Whether kernels of every layer are set up while the one before them ends, and wait for its results then."""
-
 
 @triton.jit
-def _add_rms_norm(
-    hidden, delta, weight, out, eps, WIDTH: tl.constexpr, PADDED: tl.constexpr, PARTS: tl.constexpr, EARLY: tl.constexpr
-):
-    if EARLY:
-        gdc_wait()
+def _add_rms_norm(hidden, delta, weight, out, eps, WIDTH: tl.constexpr, PADDED: tl.constexpr, PARTS: tl.constexpr):
     row = tl.program_id(0).to(tl.int64) * WIDTH
     columns = tl.arange(0, PADDED)
     inside = columns < WIDTH
@@ -54,8 +46,7 @@ def add_rms_norm(hidden: torch.Tensor, delta: torch.Tensor | None, weight: torch
     out = torch.empty_like(hidden)
     _add_rms_norm[(rows,)](
         hidden, hidden if delta is None else delta, weight, out, eps, WIDTH=width, PADDED=triton.next_power_of_2(width),
-        PARTS=0 if delta is None else delta.numel() // hidden.numel(), EARLY=STARTS_EARLY, launch_pdl=STARTS_EARLY,
-        num_warps=RMS_NORM_WARPS,
+        PARTS=0 if delta is None else delta.numel() // hidden.numel(), num_warps=RMS_NORM_WARPS,
     )  # fmt: skip
     return out
 
@@ -73,10 +64,8 @@ def _layer_norm(values, weight, bias, eps, columns, inside, WIDTH: tl.constexpr)
 @triton.jit
 def _add_layer_norm(
     hidden, delta, layer_scale, weight, bias, out, eps,
-    WIDTH: tl.constexpr, PADDED: tl.constexpr, ADDS: tl.constexpr, EARLY: tl.constexpr,
+    WIDTH: tl.constexpr, PADDED: tl.constexpr, ADDS: tl.constexpr,
 ):  # fmt: skip
-    if EARLY:
-        gdc_wait()
     row = tl.program_id(0).to(tl.int64) * WIDTH
     columns = tl.arange(0, PADDED)
     inside = columns < WIDTH
@@ -96,8 +85,8 @@ def add_layer_norm(
     out = torch.empty_like(hidden)
     _add_layer_norm[(rows,)](
         hidden, hidden if delta is None else delta, layer_scale, norm.weight, norm.bias, out, norm.eps,
-        WIDTH=width, PADDED=triton.next_power_of_2(width), ADDS=delta is not None, EARLY=STARTS_EARLY,
-        launch_pdl=STARTS_EARLY, num_warps=LAYER_NORM_WARPS,
+        WIDTH=width, PADDED=triton.next_power_of_2(width), ADDS=delta is not None,
+        num_warps=LAYER_NORM_WARPS,
     )  # fmt: skip
     return out
 
@@ -193,9 +182,7 @@ def join_patches(
 
 
 @triton.jit
-def _gate(gate_up, out, count, INNER: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr):
-    if EARLY:
-        gdc_wait()
+def _gate(gate_up, out, count, INNER: tl.constexpr, BLOCK: tl.constexpr):
     places = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = places < count
     row = places // INNER
@@ -211,9 +198,7 @@ def gate(gate_up: torch.Tensor) -> torch.Tensor:
     rows, inner = gate_up.shape[0], gate_up.shape[1] // 2
     out = torch.empty(rows, inner, dtype=gate_up.dtype, device=gate_up.device)
     block = 2048
-    _gate[(triton.cdiv(out.numel(), block),)](
-        gate_up, out, out.numel(), INNER=inner, BLOCK=block, EARLY=STARTS_EARLY, launch_pdl=STARTS_EARLY, num_warps=8
-    )
+    _gate[(triton.cdiv(out.numel(), block),)](gate_up, out, out.numel(), INNER=inner, BLOCK=block, num_warps=8)
     return out
 
 
@@ -221,10 +206,7 @@ def gate(gate_up: torch.Tensor) -> torch.Tensor:
 def _place(
     qkv, positions, cos, sin, keys, values, tokens,
     HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, PLACES: tl.constexpr, PADDED: tl.constexpr,
-    EARLY: tl.constexpr,
 ):  # fmt: skip
-    if EARLY:
-        gdc_wait()
     token = tl.program_id(0)
     row = token // tokens
     place = tl.load(positions + token)
@@ -271,7 +253,7 @@ def place(
     heads = width // size - 2 * groups
     _place[(batch * new,)](
         qkv, positions, cos, sin, keys, values, new, HEADS=heads, GROUPS=groups, SIZE=size, PLACES=places,
-        PADDED=triton.next_power_of_2(heads + 2 * groups), EARLY=STARTS_EARLY, launch_pdl=STARTS_EARLY, num_warps=4,
+        PADDED=triton.next_power_of_2(heads + 2 * groups), num_warps=4,
     )  # fmt: skip
 
 
@@ -356,10 +338,8 @@ def look_up(
 def _attend(
     qkv, positions, keys, values, out, tokens,
     HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, PLACES: tl.constexpr, ROWS: tl.constexpr,
-    SPAN: tl.constexpr, EARLY: tl.constexpr,
+    SPAN: tl.constexpr,
 ):  # fmt: skip
-    if EARLY:
-        gdc_wait()
     # Later tokens see more: they start first.
     tile = tl.num_programs(1) - 1 - tl.program_id(1)
     row, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
@@ -417,7 +397,6 @@ def attend(qkv: torch.Tensor, positions: torch.Tensor, keys: torch.Tensor, value
     _attend[(batch * heads, triton.cdiv(new, rows))](
         qkv, positions, keys, values, out, new, HEADS=heads, GROUPS=groups, SIZE=size, PLACES=places,
         ROWS=rows, SPAN=ATTEND_SPAN, num_warps=ATTEND_WARPS, num_stages=ATTEND_STAGES,
-        EARLY=STARTS_EARLY, launch_pdl=STARTS_EARLY,
     )  # fmt: skip
     return out
 
@@ -461,10 +440,7 @@ def _attend_rows(
 def _attend_tiles(
     qkv, out, places,
     HEADS: tl.constexpr, SIZE: tl.constexpr, ROWS: tl.constexpr, SPAN: tl.constexpr, IS_EVEN: tl.constexpr,
-    EARLY: tl.constexpr,
 ):  # fmt: skip
-    if EARLY:
-        gdc_wait()
     part = tl.program_id(0)
     tile, head = tl.program_id(1) // HEADS, tl.program_id(1) % HEADS
     qkv += tile.to(tl.int64) * places * 3 * HEADS * SIZE + head * SIZE
@@ -500,7 +476,6 @@ def attend_tiles(qkv: torch.Tensor, heads: int) -> torch.Tensor:
     _attend_tiles[(1 + triton.cdiv(places - 1, TILE_ROWS), count * heads)](
         qkv, out, places, HEADS=heads, SIZE=size, ROWS=TILE_ROWS, SPAN=TILE_SPAN,
         IS_EVEN=(places - 1) % TILE_SPAN == 0, num_warps=TILE_WARPS, num_stages=TILE_STAGES, maxnreg=TILE_REGISTERS,
-        EARLY=STARTS_EARLY, launch_pdl=STARTS_EARLY,
     )  # fmt: skip
     return out
 

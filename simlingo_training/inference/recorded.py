@@ -41,9 +41,6 @@ PLACES_STEP = 256
 FEW_SENTENCES = 2
 """Up to so many rows it is faster to end their sentences one after the other than to decode them together."""
 
-HEADS_BESIDE = True
-"""Whether a GPU computes path and waypoints side by side: each takes a dozen kernels that fill a small part of it."""
-
 NUMBERS = 1 + 4 + 1
 """Numbers of a row: speed, target points, whether the prompt mentions them."""
 
@@ -245,7 +242,7 @@ class RecordedEngine(Engine):
         self.cached = decoder
         self._record, self._longest, self._make_speaker = record, longest, make_speaker
         self._record_aside = record_aside or record
-        self._beside = torch.cuda.Stream(device) if HEADS_BESIDE and device.type == "cuda" else None
+        self._beside = torch.cuda.Stream(device) if device.type == "cuda" else None
         can_resize = type(spec) is TileSpec and not spec.thumbnail
         self._resize = resize if can_resize else None
         self._record_vision: Record = record if records_vision else plain
@@ -360,7 +357,8 @@ class RecordedEngine(Engine):
         return _Pass(inputs, numbers, answers, self._record_aside(prepare), self._record(run))
 
     def _heads(self, states: torch.Tensor, speeds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Engine._heads`; a GPU computes the waypoints beside the path."""
+        """See `Engine._heads`; a GPU computes the waypoints beside the path: each takes a dozen kernels that fill a small part
+        of it."""
         heads = self._model.heads
         if self._beside is None:
             return super()._heads(states, speeds)
