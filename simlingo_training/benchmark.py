@@ -255,14 +255,14 @@ def bench_infer(arguments: argparse.Namespace) -> dict[str, Any]:
     checkpoint = build_model(arguments, max_new_tokens=arguments.text_tokens)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     published = published_tick_ms(checkpoint, dtype, device, arguments) if arguments.published else None
-    policy = Policy(checkpoint, device, graphs=arguments.graphs, autotune=arguments.autotune, kernels=arguments.kernels)
+    policy = Policy(checkpoint, device, recorded=False if arguments.plain else None)
     image = np.random.default_rng(0).integers(0, 256, (512, 1024, 3), dtype=np.uint8)
     points = np.array([[15.0, 0.5], [35.0, 2.0]])
     sentence = prompts.points_sentence()
     asked = Observation(image, 5.3, points, prompts.commentary_prompt(5.3, sentence))
     kept = Session()
     policy.act(asked, kept)
-    plain = Policy(checkpoint, device, graphs=False, use_drafts=False).act(asked, Session()).tokens
+    plain = Policy(checkpoint, device, recorded=False, use_drafts=False).act(asked, Session()).tokens
     given = Session(draft=policy.short_answer)
     silent = replace(asked, prompt=prompts.driving_prompt(5.3, sentence))
     result: dict[str, Any] = {"benchmark": "infer", "backbone": arguments.backbone, "text_tokens": len(kept.draft)}
@@ -354,13 +354,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--full-language", action="store_true", help="train the whole language model, without adapters")
     parser.add_argument("--text-tokens", type=int, default=30, help="length of the generated answer")
-    parser.add_argument(
-        "--no-graphs", dest="graphs", action="store_false", default=None, help="do not record CUDA graphs"
-    )
-    parser.add_argument("--autotune", action="store_true", help="try several kernels for every matrix product")
-    parser.add_argument(
-        "--kernels", action="store_true", help="run the product's own GPU kernels instead of compiled ones"
-    )
+    parser.add_argument("--plain", action="store_true", help="drive operation by operation, without recorded passes")
     parser.add_argument("--published", action="store_true", help="also measure the published algorithm")
     parser.add_argument("--data", type=Path, help="data root, for loader; folder for the made-up data, for index")
     parser.add_argument("--frames", type=int, default=1_000_000, help="of the made-up index")

@@ -1,7 +1,7 @@
 """Ticks per second of several simulators on one policy server, against one simulator with a model of its own.
 
     python -m team_code.policy_benchmark --checkpoint outputs/simlingo_tiny/checkpoints/last --simulators 2
-    python -m team_code.policy_benchmark --checkpoint … --simulators 8 --simulator-ms 50 --device cuda --kernels
+    python -m team_code.policy_benchmark --checkpoint … --simulators 8 --simulator-ms 50 --device cuda
 
 A simulator is a process that computes for ``--simulator-ms`` and then asks for a decision, as an evaluator with its simulator
 does. The last line is one JSON object.
@@ -79,7 +79,7 @@ def _simulate_remotely(
 def measure_alone(arguments: argparse.Namespace) -> float:
     """Ticks per second of one simulator with the model in its process."""
     torch.set_num_threads(arguments.threads)
-    policy = load_batch_policy(arguments.checkpoint, arguments.device, kernels=arguments.kernels)
+    policy = load_batch_policy(arguments.checkpoint, arguments.device)
     return float(arguments.ticks / simulate(policy, arguments, seed=0))
 
 
@@ -87,8 +87,6 @@ def measure_served(arguments: argparse.Namespace, simulators: int) -> tuple[floa
     """Ticks per second of all simulators together on one server, and how often each batch size occurred."""
     command = [sys.executable, "-m", "team_code.policy_server", "--checkpoint", arguments.checkpoint]
     command += ["--device", arguments.device, "--threads", str(arguments.server_threads)]
-    if arguments.kernels:
-        command.append("--kernels")
     if arguments.patience_ms is not None:
         command += ["--patience-ms", str(arguments.patience_ms)]
     context = multiprocessing.get_context("spawn")
@@ -123,9 +121,6 @@ def main() -> None:
     )
     parser.add_argument("--patience-ms", type=float, help="of the server (default: the server's)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
-    parser.add_argument(
-        "--kernels", action="store_true", help="run the product's own GPU kernels instead of compiled ones"
-    )
     cores = usable_cores()
     parser.add_argument("--threads", type=int, default=cores, help="of the lone model (default: every core)")
     parser.add_argument("--server-threads", type=int, help="of the server's model (default: cores without a simulator)")
@@ -150,7 +145,6 @@ def main() -> None:
         "threads": arguments.threads,
         "server_threads": arguments.server_threads,
         "device": arguments.device,
-        "kernels": arguments.kernels,
         "alone_ticks_per_s": round(alone, 2),
         "served_ticks_per_s": round(served, 2),
         "ratio": round(served / alone, 3),

@@ -3,7 +3,6 @@
 Start it and point agents at it (``start_eval.py policy_server=true`` does both)::
 
     python -m team_code.policy_server --checkpoint outputs/simlingo_tiny/checkpoints/last --port 27500
-    python -m team_code.policy_server --checkpoint outputs/simlingo/checkpoints/last --kernels   # on a GPU
     python start_eval.py agent=simlingo +agent_options.policy_server=127.0.0.1:27500
 
 What goes over the wire is in `team_code.policy_client`.
@@ -189,25 +188,16 @@ class BatchingServer:
 
 
 def load_batch_policy(
-    checkpoint: str, device: str, dropout: bool = False, text_every: int = 1, kernels: bool = False, most_cars: int = 1
+    checkpoint: str, device: str, dropout: bool = False, text_every: int = 1, most_cars: int = 1
 ) -> BatchPolicy:
     """Load a checkpoint of either model; the options are those of `Policy`.
 
     Raises:
         simlingo_training.models.checkpoint.CheckpointError: If it is neither a SimLingo nor a SimLingo-Base checkpoint.
-        ValueError: If kernels are asked for where none can run.
     """
-    is_base = checkpoints.read_config(checkpoint)["kind"] == BASE_KIND
-    if kernels and is_base:
-        raise ValueError(f"--kernels runs kernels for SimLingo, and {checkpoint} is a SimLingo-Base; leave it away")
-    if kernels and not (choose_device(device).type == "cuda" and torch.cuda.is_available()):
-        found = "no GPU here" if device == "auto" or not torch.cuda.is_available() else f"--device is {device}"
-        raise ValueError(f"--kernels runs GPU kernels, and there is {found}; leave it away, the answers stay the same")
-    if is_base:
+    if checkpoints.read_config(checkpoint)["kind"] == BASE_KIND:
         return BasePolicy.load(checkpoint, device)
-    return Policy.load(
-        checkpoint, device=device, dropout=dropout, text_every=text_every, kernels=kernels, most_cars=most_cars
-    )
+    return Policy.load(checkpoint, device=device, dropout=dropout, text_every=text_every, most_cars=most_cars)
 
 
 def main() -> int:
@@ -223,9 +213,6 @@ def main() -> int:
     parser.add_argument(
         "--dropout", action="store_true", help="leave the adapters' dropout on, as the published agent does"
     )
-    parser.add_argument(
-        "--kernels", action="store_true", help="run the product's own GPU kernels instead of compiled ones"
-    )
     parser.add_argument("--max-batch", type=int, help=f"most cars answered together (default: {MAX_BATCH})")
     parser.add_argument(
         "--patience-ms", type=float, default=4.0, help="longest wait for more cars (default: %(default)s)"
@@ -237,7 +224,7 @@ def main() -> int:
     try:
         most = arguments.max_batch or MAX_BATCH[choose_device(arguments.device).type]
         policy = load_batch_policy(
-            arguments.checkpoint, arguments.device, arguments.dropout, arguments.text_every, arguments.kernels, most
+            arguments.checkpoint, arguments.device, arguments.dropout, arguments.text_every, most
         )
         server = BatchingServer(policy, most, arguments.patience_ms / 1e3)
         asyncio.run(server.serve(arguments.host, arguments.port))

@@ -49,6 +49,11 @@ def bias_of(layer: Any) -> torch.Tensor | None:
     return None if bias is None else bias.detach()
 
 
+def head_size(config: Any) -> int:
+    """Channels of a head, by a transformers configuration."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
 def layer_weights(block: Any) -> LayerWeights:
     """Collect the weights of one transformers decoder block."""
     attention, mlp = block.self_attn, block.mlp
@@ -95,7 +100,7 @@ class CachedDecoder:
         self.eps = float(config.rms_norm_eps)
         self.heads = int(config.num_attention_heads)
         self.kv_heads = int(config.num_key_value_heads)
-        self.head_size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+        self.head_size = head_size(config)
         self._rotary = decoder.rotary_emb
         self._stacks: LayerWeights | None = None
         self._keys = self._values = torch.empty(0)
@@ -238,32 +243,10 @@ class CachedDecoder:
         values.transpose(1, 2)[rows, positions] = value.transpose(1, 2)
         if visible:
             key, value = keys[:, :, :visible], values[:, :, :visible]
-        if new == 1 and mask is not None and hidden.is_cuda:
-            return functional.linear(attend_one(query, key, value, mask).to(hidden.dtype), layer.output)
         mixed = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=not visible, enable_gqa=True
         )
         return functional.linear(mixed.transpose(1, 2).reshape(batch, new, -1), layer.output)
-
-
-def attend_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Attention of one new token, written as products and sums that a compiler fuses into three small kernels.
-
-    Args:
-        query: (B, heads, 1, size).
-        key, value: (B, groups, M, size).
-        mask: (B, 1, 1, M) whether a place is seen.
-
-    Returns:
-        (B, 1, heads * size) float32.
-    """
-    batch, heads, _, size = query.shape
-    groups = key.shape[1]
-    grouped = query.view(batch, groups, heads // groups, 1, size).float()
-    scores = (grouped * key[:, :, None].float()).sum(-1) * size**-0.5
-    shares = scores.masked_fill(~mask, float("-inf")).softmax(-1)
-    mixed = (shares[..., None] * value[:, :, None].float()).sum(-2)
-    return mixed.reshape(batch, 1, heads * size)
 
 
 class DropoutDecoder:

@@ -103,14 +103,13 @@ class FusedVision(PatchVision):
 
     @staticmethod
     def supports(backbone: torch.nn.Module) -> bool:
-        """Whether a backbone has such a tower: heads of a power of two, GELU, and no norm behind its layers."""
+        """Whether a backbone has such a tower: GELU, and no norm behind its layers."""
         if not isinstance(backbone, InternVLBackbone) or not PatchVision.supports(backbone):
             return False
         tower: Any = backbone.vlm.model.vision_tower
         config, has_norm = tower.config, not isinstance(tower.layernorm, torch.nn.Identity)
-        size = config.hidden_size // config.num_attention_heads
         has_gelu = config.hidden_act == backbone.config.projector_hidden_act == "gelu"
-        return bool(size & (size - 1) == 0 and has_gelu and not has_norm)
+        return bool(has_gelu and not has_norm)
 
     def encode(self, tiles: torch.Tensor) -> torch.Tensor:
         """Tiles (B, T, S, S, 3) uint8 to visual tokens (B, T * P, D)."""

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,9 @@ import torch
 from simlingo_training.data.images import TileSpec, prepare_image
 from simlingo_training.data.prompts import WAYPOINTS_ANSWER
 from simlingo_training.inference.clock import StageClock
-from simlingo_training.inference.decoder import CachedDecoder, DropoutDecoder
-from simlingo_training.inference.engine import Codes, Encode, Engine, Moment, Outcome, Span
-from simlingo_training.inference.graphs import BucketedDecoder, GraphedFunction, compiled_graph
-from simlingo_training.inference.processor import ProcessorDecoder, ProcessorVision
-from simlingo_training.inference.recorded import AsideRecorder, GraphRecorder, RecordedEngine, plain
+from simlingo_training.inference.engine import Codes, Moment, Outcome, Span
+from simlingo_training.inference.engine_choice import make_engine
 from simlingo_training.inference.records import Observation, Prediction
-from simlingo_training.inference.vision import FastVision
 from simlingo_training.models import checkpoint as checkpoints
 
 NUMBERS = re.compile(r"-?\d+(\.\d+)?")
@@ -75,10 +71,12 @@ class _Row:
 
 
 def choose_device(name: str | torch.device) -> torch.device:
-    """``auto`` is a GPU when there is one; other names mean themselves."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    """``auto`` is a GPU when there is one; other names mean themselves. Raises ValueError for a GPU that is not there."""
+    has_gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if has_gpu else "cpu") if name == "auto" else torch.device(name)
+    if device.type == "cuda" and not has_gpu:
+        raise ValueError(f"device {str(name)!r} was asked for, and PyTorch sees no GPU here; take auto or cpu")
+    return device
 
 
 class Policy:
@@ -92,9 +90,7 @@ class Policy:
         text_every: int = 1,
         use_drafts: bool = True,
         dropout: bool = False,
-        graphs: bool | None = None,
-        autotune: bool = False,
-        kernels: bool = False,
+        recorded: bool | None = None,
         most_cars: int = 1,
     ) -> None:
         """Prepare a checkpoint for inference.
@@ -108,14 +104,13 @@ class Policy:
                 same but for its numbers.
             use_drafts: Try the previous answer first. The result is the same, the time is not.
             dropout: Leave adapter dropout on, as the published agent does; slow, and not repeatable without a seed.
-            graphs: Compile and record the network as CUDA graphs at the first calls; by default on a GPU.
-            autotune: Let the compiler try several kernels for each matrix product; starts minutes later.
-            kernels: Instead of compiling, run kernels written for this network, whole sentences in one; starts in
-                seconds. Without a GPU the same passes run unrecorded.
+            recorded: Run passes of few shapes, whole sentences in one, by kernels written for this network and recorded as
+                CUDA graphs at the first calls; by default on every GPU that can. ``False`` runs operation by operation;
+                ``True`` on a CPU runs the same passes unrecorded.
             most_cars: Cars that recorded passes make room for at once; more are answered too, after recording again.
 
         Raises:
-            ValueError: If ``text_every`` is below 1.
+            ValueError: If ``text_every`` is below 1, ``device`` is not there, or ``recorded`` asks for what cannot be.
         """
         if text_every < 1:
             raise ValueError(f"text_every counts ticks from 1; got {text_every}")
@@ -128,68 +123,13 @@ class Policy:
         self.use_drafts = use_drafts and not dropout
         self.model = checkpoint.model.to(self.device).eval().requires_grad_(False)
         self.model.backbone.to(dtype)
-        graphs = self.device.type == "cuda" if graphs is None else graphs
-        self.engine = (
-            self._make_recorded_engine(most_cars)
-            if kernels and not dropout
-            else self._make_engine(dropout, graphs, autotune)
-        )
+        self.engine = make_engine(self.model, self.settings, self.device, recorded, dropout, most_cars)
         self.codes = Codes(self.model.heads.num_queries)
         self.short_answer = (*self.tokenizer.encode(WAYPOINTS_ANSWER), self.tokenizer.end_token)
         self._session = Session()
         # Prompts differ by a rounded speed, and answers come again.
         self._ask = lru_cache(maxsize=4096)(self._prompt_codes)
         self._text = lru_cache(maxsize=1024)(self.tokenizer.decode)
-
-    def _make_engine(self, dropout: bool, graphs: bool, autotune: bool) -> Engine:
-        backbone = self.model.backbone
-        parts = backbone.decoder(), backbone.output_layer().weight.detach()
-        encode = self._encoder()
-        decoder: CachedDecoder | DropoutDecoder
-        if dropout:
-            decoder = DropoutDecoder(*parts)
-        elif graphs:
-            record = partial(compiled_graph, autotune=autotune)
-            encode, decoder = GraphedFunction(encode, record), BucketedDecoder(*parts, record)
-        elif self.device.type == "cpu" and parts[1].dtype == torch.float32:
-            decoder = ProcessorDecoder(*parts)
-        else:
-            decoder = CachedDecoder(*parts)
-        return Engine(self.model, self.settings.tiles, encode, decoder, self.device)
-
-    def _encoder(self) -> Encode:
-        """The fastest way to encode tiles without recording."""
-        for vision in (ProcessorVision, FastVision):
-            if vision.supports(self.model.backbone):
-                return vision(self.model.backbone).encode  # type: ignore[arg-type]
-        return self.model.backbone.encode_tiles
-
-    def _make_recorded_engine(self, most_cars: int) -> Engine:
-        backbone, spec, longest = self.model.backbone, self.settings.tiles, self.settings.max_new_tokens
-        parts = backbone.decoder(), backbone.output_layer().weight.detach()
-        if self.device.type != "cuda":
-            decoder, encode = CachedDecoder(*parts), self._encoder()
-            return RecordedEngine(self.model, spec, encode, decoder, self.device, plain, longest, most_rows=most_cars)
-        # These need Triton, which CUDA builds of torch bring.
-        from simlingo_training.inference.fused import FusedDecoder, FusedVision
-        from simlingo_training.inference.kernels import resize_tiles
-        from simlingo_training.inference.sentence import SentenceKernel
-
-        decoder, records_vision = FusedDecoder(*parts), FusedVision.supports(backbone)
-        return RecordedEngine(
-            self.model,
-            spec,
-            FusedVision(backbone).encode if records_vision else backbone.encode_tiles,  # type: ignore[arg-type]
-            decoder,
-            self.device,
-            GraphRecorder(),
-            longest,
-            partial(SentenceKernel, longest=longest) if SentenceKernel.supports(decoder) else None,
-            resize_tiles,
-            records_vision,
-            most_cars,
-            AsideRecorder(),
-        )
 
     def _prompt_codes(self, prompt: str, visual_tokens: int) -> tuple[tuple[int, ...], bool]:
         ids = self.tokenizer.row(prompt, visual_tokens).ids

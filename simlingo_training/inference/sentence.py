@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -145,7 +146,12 @@ class SentenceKernel:
         piece = 16 // kind.itemsize
         width, inner = decoder.embedding.shape[1], decoder.layers[0].down.shape[1]
         fits = width % piece == 0 and inner % piece == 0 and ring(inner * kind.itemsize)[0] >= LEAST_SLOTS
-        return fits and decoder.head_size % 64 == 0 and kind in (torch.bfloat16, torch.float32)
+        if not (fits and decoder.head_size % 64 == 0 and kind in (torch.bfloat16, torch.float32)):
+            return False
+        gpu: Any = torch.cuda.get_device_properties(device)
+        blocks = gpu.multi_processor_count
+        needed = shared_bytes(sizes(decoder, blocks))
+        return bool(blocks >= decoder.heads and gpu.shared_memory_per_block_optin >= needed)
 
     def launch(self, row: int) -> None:
         """Continue one row of the cache: ``start`` (3,) is a token, the place where it belongs, and the most tokens to add;

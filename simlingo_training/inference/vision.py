@@ -36,6 +36,7 @@ class FastVision:
         self.backbone = backbone
         self.tower = tower
         self.heads = int(tower.config.num_attention_heads)
+        self.head_size = int(tower.config.hidden_size) // self.heads
         self.layers = [self._layer(layer) for layer in tower.encoder.layer]
 
     @staticmethod

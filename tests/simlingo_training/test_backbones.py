@@ -79,6 +79,7 @@ def test_smolvlm_learns_speaks_and_drives(tmp_path):
     said = policy.act(observation)
     assert said.path.shape == (20, 2)
     assert said.tokens == policy.act(observation).tokens
+    assert said.tokens == Policy.load(folder, device="cpu", recorded=True).act(observation).tokens
 
 
 def test_smolvlm_sees_what_transformers_sees():

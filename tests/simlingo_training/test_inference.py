@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from transformers import Qwen2Config
 
 from driving.camera import cut_bonnet
 from simlingo_training.config import LoraSettings, ModelSettings
@@ -15,6 +17,8 @@ from simlingo_training.data import prompts
 from simlingo_training.data.images import TileSpec, camera_to_tiles
 from simlingo_training.inference import Observation, Policy, Session
 from simlingo_training.inference.decoder import CachedDecoder
+from simlingo_training.inference.engine import Engine
+from simlingo_training.inference.engine_choice import Gpu, hindrance, make_engine
 from simlingo_training.models import checkpoint as checkpoints
 from simlingo_training.models.checkpoint import Checkpoint
 
@@ -146,7 +150,7 @@ def test_a_batch_of_different_lengths_gives_what_each_gets_alone(policy, moments
 
 def test_recorded_passes_give_the_same(checkpoint, moments, expected) -> None:
     """Padded passes as a GPU records them: drafts that hold, nearly hold and mislead, in batches and alone."""
-    policy = Policy(checkpoint, "cpu", kernels=True)
+    policy = Policy(checkpoint, "cpu", recorded=True)
     nearly = [(*tokens[:3], 7, *tokens[4:]) for tokens, _ in expected]
     for drafts in ([()] * 4, [tokens for tokens, _ in expected], nearly, nearly[::-1]):
         sessions = [Session(draft=draft) for draft in drafts]
@@ -157,7 +161,7 @@ def test_recorded_passes_give_the_same(checkpoint, moments, expected) -> None:
 
 def test_cars_that_come_and_go_get_the_same_and_record_nothing_anew(checkpoint, moments, expected) -> None:
     """Three cars run as four rows; what was recorded for a number of rows serves until the end."""
-    policy, recorded = Policy(checkpoint, "cpu", kernels=True, most_cars=4), []
+    policy, recorded = Policy(checkpoint, "cpu", recorded=True, most_cars=4), []
     policy.engine._record = policy.engine._record_vision = lambda function: recorded.append(function) or function
     before = 0
     for turn in range(2):
@@ -188,7 +192,7 @@ class CountingSpeaker:
 
 
 def test_a_sentence_is_made_on_the_device_at_once(checkpoint, moments, expected) -> None:
-    policy = Policy(checkpoint, "cpu", kernels=True, use_drafts=False)
+    policy = Policy(checkpoint, "cpu", recorded=True, use_drafts=False)
     speakers = []
 
     def make(decoder: CachedDecoder, end_token: int) -> CountingSpeaker:
@@ -230,3 +234,45 @@ def test_dropout_is_an_option_that_changes_answers(checkpoint, moments, expected
     paths = [policy.act(moments[0], Session()).path for _ in range(2)]
     assert not np.array_equal(paths[0], paths[1])
     checkpoint.model.eval()
+
+
+H100, A100, V100 = Gpu((9, 0), 232448), Gpu((8, 0), 166912), Gpu((7, 0), 98304)
+RTX_4090 = Gpu((8, 9), 101376)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "dtype", "channels", "reason"),
+    [
+        (H100, torch.bfloat16, 64, None),
+        (H100, torch.float32, 64, None),
+        (A100, torch.bfloat16, 128, None),
+        (RTX_4090, torch.bfloat16, 64, None),
+        (RTX_4090, torch.float32, 64, "131072 bytes of shared memory, and the GPU has 101376"),
+        (H100, torch.float16, 64, "weights are torch.float16"),
+        (H100, torch.bfloat16, 80, "80 channels"),
+        (H100, torch.bfloat16, 8, "8 channels"),
+        (V100, torch.bfloat16, 64, "compute capability 7.0, and the kernels need 8.0"),
+        (replace(H100, has_triton=False), torch.bfloat16, 64, "Triton is not installed"),
+        (replace(H100, is_nvidia=False), torch.bfloat16, 64, "NVIDIA"),
+    ],
+)
+def test_what_keeps_kernels_from_running_is_named(
+    gpu: Gpu, dtype: torch.dtype, channels: int, reason: str | None
+) -> None:
+    decoder = SimpleNamespace(config=Qwen2Config(hidden_size=14 * channels, num_attention_heads=14))
+    found = hindrance(decoder, dtype, gpu)
+    assert found is None if reason is None else reason in str(found)
+
+
+def test_a_gpu_without_kernels_runs_operation_by_operation_and_says_so(checkpoint, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(Gpu, "of", lambda device: V100)
+    arguments = checkpoint.model.eval(), checkpoint.settings, torch.device("cuda")
+    assert type(make_engine(*arguments, recorded=None, dropout=False, most_cars=1)) is Engine
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "compute capability 7.0" in caplog.text
+    with pytest.raises(ValueError, match="cannot be recorded: the GPU has compute capability 7"):
+        make_engine(*arguments, recorded=True, dropout=False, most_cars=1)
+    assert type(make_engine(*arguments, recorded=False, dropout=False, most_cars=1)) is Engine
+    assert len(caplog.records) == 1, "who asks for it is not told"
+    with pytest.raises(ValueError, match="dropout is left on"):
+        make_engine(*arguments, recorded=True, dropout=True, most_cars=1)

@@ -266,28 +266,13 @@ def test_tokenizer_without_chat_tokens_is_refused():
         ChatTokenizer(Tokenizer(models.BPE()))
 
 
-def test_recorded_shapes_give_the_same_answers(checkpoint, policy, observations, monkeypatch):
+def test_recorded_shapes_give_the_same_answers(checkpoint, policy, observations):
     """The padded passes that a GPU records, run here without recording."""
-    from simlingo_training.inference import graphs
-    from simlingo_training.inference import policy as policies
-
-    monkeypatch.setattr(policies, "compiled_graph", graphs.plain)
-    bucketed = Policy(checkpoint, "cpu", graphs=True)
-    assert isinstance(bucketed.engine.decoder, graphs.BucketedDecoder)
+    recorded = Policy(checkpoint, "cpu", recorded=True)
     for observation, _ in observations[:2]:
         session = Session()
         expected = policy.act(observation, Session())
         for _ in range(2):
-            found = bucketed.act(observation, session)
+            found = recorded.act(observation, session)
             assert found.tokens == expected.tokens
             close(found.path, expected.path)
-
-
-def test_attention_of_one_token_is_torchs():
-    from simlingo_training.inference.decoder import attend_one
-
-    torch.manual_seed(0)
-    query, key, value = torch.randn(2, 14, 1, 64), torch.randn(2, 2, 50, 64), torch.randn(2, 2, 50, 64)
-    mask = torch.arange(50)[None, None, None] <= torch.tensor([20, 44])[:, None, None, None]
-    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=True)
-    close(attend_one(query, key, value, mask), expected.transpose(1, 2).reshape(2, 1, -1).numpy(), atol=1e-5)
