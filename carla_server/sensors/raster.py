@@ -21,6 +21,9 @@ JIT: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
     "fastmath": {"contract", "nsz", "arcp", "nnan"},
+    # Each kernel becomes one piece of machine code. A function that is called instead lies beside every caller once, each copy
+    # with other roundings, and which one runs depends on whether the kernel was just compiled or came from the disk.
+    "forceinline": True,
 }
 
 TWO_SIDED = 1

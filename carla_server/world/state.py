@@ -103,6 +103,7 @@ class ActorRows:
         "body",
         "dynamic",
         "imposed",
+        "trail",
         "kind",
         "simulate",
         "solid",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import pkgutil
 
 import numpy as np
+from numba.core.registry import CPUDispatcher
 
+import carla_server
 from carla_server.map import RoadMap
 from carla_server.sensors.raster import LANES, NO_TRIANGLE, TWO_SIDED, rasterize
 from carla_server.sensors.rays import faces_for
@@ -69,3 +73,13 @@ def test_distances_alone_are_those_of_the_whole_cast(scene: Scene, town: RoadMap
 def test_sines_are_sines() -> None:
     places = [*np.linspace(-20.0, 20.0, 4001).tolist(), *np.random.default_rng(2).uniform(-1e4, 1e4, 2000).tolist()]
     assert max(abs(_sine.py_func(x) - math.sin(x)) for x in places) < 1e-15
+
+
+def test_a_kernel_just_compiled_rounds_as_one_from_the_disk() -> None:
+    """With loose arithmetic each copy of a function may round in its own way, so there must be no copies."""
+    names = [module.name for module in pkgutil.walk_packages(carla_server.__path__, "carla_server.")]
+    modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+    functions = {f for module in modules for f in vars(module).values() if isinstance(f, CPUDispatcher)}
+    loose = {f.py_func.__qualname__: f.targetoptions for f in functions if f.targetoptions.get("fastmath")}
+    assert {"rasterize", "shade"} <= loose.keys()
+    assert [name for name, options in loose.items() if not options.get("forceinline")] == []
