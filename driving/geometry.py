@@ -6,20 +6,27 @@ Ego frame: x forward, y right, z up, metres. Angles are radians unless a name en
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Angle = TypeVar("Angle", float, Array)
 
 
 def wrap_angle(angle: ArrayLike) -> Array:
     """Wrap angles, radians, into [-pi, pi)."""
-    return (np.asarray(angle, dtype=np.float64) + np.pi) % (2 * np.pi) - np.pi
+    return _wrapped(np.asarray(angle, dtype=np.float64))
 
 
 def wrap_number(angle: float) -> float:
     """`wrap_angle` of one angle, without the cost of an array."""
-    return (float(angle) + np.pi) % (2 * np.pi) - np.pi
+    return _wrapped(float(angle))
+
+
+def _wrapped(angle: Angle) -> Angle:
+    return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
 def rotation_2d(yaw: float) -> Array:
