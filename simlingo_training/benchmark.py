@@ -156,7 +156,8 @@ def bench_train(arguments: argparse.Namespace) -> dict[str, Any]:
     batches = [
         synthetic_batch(checkpoint, arguments.batch_size, arguments.seed + number, 32).to(device) for number in range(2)
     ]
-    spread = model if world == 1 else DistributedDataParallel(model, device_ids=[device] if fused else None)
+    devices = [device] if fused else None
+    spread = model if world == 1 else DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
     step = train_step(spread, optimizer, arguments.precision, device, arguments.kernel)
     for number in range(arguments.warm_up):
         step(batches[number % 2])

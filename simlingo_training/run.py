@@ -21,7 +21,7 @@ import torch
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelSummary, TQDMProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
-from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from driving.files import write_json, write_text
 from simlingo_training.average import WeightAverage
@@ -43,6 +43,7 @@ from simlingo_training.visualise import DrawPredictions
 
 log = logging.getLogger(__name__)
 
+DDP = "ddp"
 FSDP2 = "fsdp2"
 """Torch's second fully sharded data parallel, ``torch.distributed.fsdp.fully_shard``."""
 
@@ -250,6 +251,9 @@ def make_strategy(settings: TrainSettings) -> str | Strategy:
         return ModelParallelStrategy(
             data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False
         )
+    if trainer.strategy == DDP:
+        # Gradients lie in the buffers that are summed over devices: no copies there and back.
+        return DDPStrategy(gradient_as_bucket_view=True)
     return trainer.strategy
 
 
