@@ -73,6 +73,18 @@ def layer_weights(block: Any) -> LayerWeights:
     )
 
 
+def look_up(
+    codes: torch.Tensor, embedding: torch.Tensor, numbers: torch.Tensor, features: torch.Tensor
+) -> torch.Tensor:
+    """Embeddings (B, N, D) of inputs (B, N): tokens of a table (V, D), and below zero, counted from -1 down, rows of
+    ``numbers`` (B, K, D) and then of ``features`` (B, P, D). Tokens beyond the table take its last row."""
+    others = torch.cat([numbers, features], 1)
+    places = (-1 - codes).clamp(min=0, max=others.shape[1] - 1)
+    rows = torch.arange(len(codes), device=codes.device)[:, None]
+    tokens = embedding[codes.clamp(min=0, max=len(embedding) - 1)]
+    return torch.where((codes < 0)[..., None], others[rows, places], tokens)
+
+
 class CachedDecoder:
     """The language model of a SimLingo checkpoint, for inference.
 
@@ -176,12 +188,8 @@ class CachedDecoder:
         return int(functional.linear(hidden[0, -1], self.output_weight).argmax())
 
     def look_up(self, codes: torch.Tensor, numbers: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """Embeddings (B, N, D) of inputs (B, N): tokens, and below zero, counted from -1 down, rows of ``numbers`` (B, K, D)
-        and then of ``features`` (B, P, D)."""
-        others = torch.cat([numbers, features], 1)
-        places = (-1 - codes).clamp(min=0, max=others.shape[1] - 1)
-        rows = torch.arange(len(codes), device=codes.device)[:, None]
-        return torch.where((codes < 0)[..., None], others[rows, places], self.embedding[codes.clamp(min=0)])
+        """See `look_up`."""
+        return look_up(codes, self.embedding, numbers, features)
 
     def run(
         self, embeddings: torch.Tensor, positions: torch.Tensor, visible: int, wanted: torch.Tensor | None = None
@@ -290,6 +298,10 @@ class DropoutDecoder:
         visible = min(self.places, max(starts) + new)
         hidden = self._decoder(inputs_embeds=self._seen[:, :visible].clone(), use_cache=False).last_hidden_state
         return hidden[rows, positions][:, first:]
+
+    def look_up(self, codes: torch.Tensor, numbers: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """See `look_up`."""
+        return look_up(codes, self._decoder.embed_tokens.weight, numbers, features)
 
     def next_token(self, row: int, token: int, place: int) -> int:
         """See `CachedDecoder.next_token`."""

@@ -120,7 +120,7 @@ class Engine:
         self.device = device
         self._model, self._spec, self._encode = model, spec, encode
         self._output_weight = model.backbone.output_layer().weight.detach()
-        self._features = self._table = torch.empty(0)
+        self._features = self._numbers = torch.empty(0)
         self._num_queries = model.heads.num_queries
         self._moment = Moment(*(np.zeros(0, np.float32) for _ in range(3)))
 
@@ -132,7 +132,7 @@ class Engine:
         """Encode images (H, W, 3) that show what the model is to see; returns the visual tokens of each."""
         tiles = torch.from_numpy(np.stack([self._spec.cut(image) for image in images])).to(self.device)
         clock.mark("preprocess")
-        self._features = self._encode(tiles)
+        self._features = self._encode(tiles).to(self._output_weight.dtype)
         clock.mark("vision")
         return self._features.shape[1]
 
@@ -142,25 +142,16 @@ class Engine:
         self.decoder.reserve(len(moment.speeds), places)
         parts = (moment.speeds, moment.points, moment.told)
         speeds, points, told = (torch.from_numpy(part).to(self.device) for part in parts)
-        self._table = self._others(speeds, points, told, self._features)
+        self._numbers = self._embed_numbers(speeds, points, told)
 
-    def _others(
-        self, speeds: torch.Tensor, points: torch.Tensor, told: torch.Tensor, features: torch.Tensor
-    ) -> torch.Tensor:
-        """Embeddings (B, Q + 2 + P, D) of inputs that are no tokens, as `Codes` numbers them."""
+    def _embed_numbers(self, speeds: torch.Tensor, points: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+        """Embeddings (B, Q + 2, D) of action queries and target points, as `Codes` numbers them."""
         queries = self._model.heads.queries().expand(len(speeds), -1, -1)
         if self._model.query_numbers is not None:
             queries = queries + self._model.query_numbers(speeds, points, told)
         kind = self._output_weight.dtype
         encoded = self._model.point_encoder(points)
-        return torch.cat([queries.to(kind), encoded.to(kind), features.to(kind)], 1)
-
-    def _embed(self, codes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        """Codes (B, N) to embeddings (B, N, D); ``others`` as `_others` makes them."""
-        tokens = self._model.backbone.embed(codes.clamp(min=0)).to(others.dtype)
-        places = (-1 - codes).clamp(min=0, max=others.shape[1] - 1)
-        rows = torch.arange(len(codes), device=codes.device)[:, None]
-        return torch.where((codes < 0)[..., None], others[rows, places], tokens)
+        return torch.cat([queries.to(kind), encoded.to(kind)], 1)
 
     def run(self, spans: Sequence[Span]) -> list[Outcome]:
         """One pass over new inputs of some rows."""
@@ -172,7 +163,8 @@ class Engine:
             codes[span.row, : len(span.inputs)] = span.inputs
             starts[span.row] = span.start
         first = min(span.first_read(self._num_queries) for span in spans)
-        hidden = self.decoder.forward(self._embed(torch.from_numpy(codes).to(self.device), self._table), starts, first)
+        embedded = self.decoder.look_up(torch.from_numpy(codes).to(self.device), self._numbers, self._features)
+        hidden = self.decoder.forward(embedded, starts, first)
         return [self._outcome(span, hidden[span.row, : len(span.inputs) - first], first) for span in spans]
 
     def _outcome(self, span: Span, hidden: torch.Tensor, first: int) -> Outcome:
