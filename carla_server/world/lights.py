@@ -16,6 +16,8 @@ from carla_server.world.state import HALF_X, YAW, ActorRows, Floats, X, Y, Z
 
 #: Times of a new controller, seconds; CARLA's defaults.
 GREEN_S, YELLOW_S, RED_S = 10.0, 3.0, 2.0
+#: Less than this is rounding, seconds.
+NO_TIME_S = 1e-6
 #: How far the box in which a light governs a vehicle reaches back from the stop line, metres.
 TRIGGER_DEPTH = 6.0
 #: How far the box reaches beyond the outer lanes' borders, metres.
@@ -78,15 +80,20 @@ class Group:
             rows.wire["lamp"][stage.lights] = _SHOWN[self.phase] if index == self.turn else LampState.RED
 
     def advance(self, rows: ActorRows, dt: float) -> None:
-        """Let `dt` seconds pass. Lamps change only when a phase ends, so a lamp set by hand stays until then."""
+        """Let `dt` seconds pass. Lamps change only when a phase ends, so a lamp set by hand stays until then.
+
+        Phases of no length are passed over; where all are, one ends in every tick.
+        """
         self.elapsed += dt
         # A small allowance, so that ten seconds of green are 200 ticks of 0.05 s in spite of rounding.
-        while self.elapsed >= self.stages[self.turn].times[self.phase] - 1e-6:
+        while self.elapsed >= self.stages[self.turn].times[self.phase] - NO_TIME_S:
             self.elapsed = max(0.0, self.elapsed - max(self.stages[self.turn].times[self.phase], 0.05))
             if self.phase is Phase.ALL_RED:
                 self.turn = (self.turn + 1) % len(self.stages)
             self.phase = Phase((self.phase + 1) % 3)
             self.show(rows)
+            if not any(seconds > NO_TIME_S for stage in self.stages for seconds in stage.times):
+                break
 
     def reset(self, rows: ActorRows) -> None:
         """Begin the cycle anew."""

@@ -188,6 +188,22 @@ def test_lights_of_a_junction_take_turns(world: World) -> None:
     assert group.turn == 0
 
 
+@pytest.mark.timeout(60)
+def test_lights_whose_phases_have_no_length_end_one_in_every_tick(world: World) -> None:
+    group = max(world.lights.groups, key=lambda group: len(group.stages))
+    for stage in group.stages:
+        stage.times = [0.0, 0.0, 0.0]
+    phases = []
+    for _ in range(6):
+        world.tick(DT)
+        phases.append(group.phase)
+    assert phases == [Phase.YELLOW, Phase.ALL_RED, Phase.GREEN] * 2
+    group.stages[0].times = [GREEN_S, 0.0, 0.0]
+    for _ in range(round(GREEN_S / DT) - 1):
+        world.tick(DT)
+    assert (group.turn, group.phase) == (0, Phase.GREEN)
+
+
 def test_a_frozen_light_stands_still(world: World) -> None:
     world.lights.freeze(True)
     before = world.rows.wire["lamp"].copy()
