@@ -20,6 +20,7 @@ from simlingo_training.inference.engine import Encode, Engine
 from simlingo_training.inference.processor import ProcessorDecoder, ProcessorVision
 from simlingo_training.inference.recorded import AsideRecorder, GraphRecorder, RecordedEngine, plain
 from simlingo_training.inference.vision import FastVision
+from simlingo_training.models.capability import Capability, too_old
 from simlingo_training.models.simlingo import SimLingo
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Gpu:
         has_triton: Whether Triton is there, which CUDA builds of torch for Linux bring.
     """
 
-    capability: tuple[int, int]
+    capability: Capability
     shared_bytes: int
     is_nvidia: bool = True
     has_triton: bool = True
@@ -75,9 +76,8 @@ def hindrance(decoder: Any, dtype: torch.dtype, gpu: Gpu) -> str | None:
     """Why this package's kernels cannot run a decoder of transformers on a GPU; None if they can."""
     if not gpu.is_nvidia:
         return "the GPU is not one of NVIDIA's"
-    if gpu.capability < LEAST_CAPABILITY:
-        found, needed = (".".join(map(str, pair)) for pair in (gpu.capability, LEAST_CAPABILITY))
-        return f"the GPU has compute capability {found}, and the kernels need {needed}"
+    if old := too_old(gpu.capability, LEAST_CAPABILITY, "the kernels need"):
+        return old
     if not gpu.has_triton:
         return "Triton is not installed"
     if dtype not in TYPES:

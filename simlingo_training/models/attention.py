@@ -14,6 +14,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from simlingo_training.models.capability import too_old
+
 FLASH4 = "flash4"
 """FlashAttention 4 (package flash-attn-4) in the vision tower and cuDNN elsewhere."""
 
@@ -52,12 +54,10 @@ def prefer_flash4(tower: nn.Module) -> None:
         ValueError: On a GPU that is too old for it.
     """
     _interface()
-    if torch.cuda.is_available() and torch.cuda.get_device_capability() < CAPABILITY:
-        found, needed = (".".join(map(str, pair)) for pair in (torch.cuda.get_device_capability(), CAPABILITY))
-        raise ValueError(
-            f"attention kernel {FLASH4!r} needs a GPU of compute capability {needed} or later (H100, H200, B200); this one"
-            f" has {found}. Take 'flash'"
-        )
+    if torch.cuda.is_available():
+        old = too_old(torch.cuda.get_device_capability(), CAPABILITY, "it needs")
+        if old:
+            raise ValueError(f"attention kernel {FLASH4!r} cannot run: {old} or later (H100, H200, B200). Take 'flash'")
     tower.config._attn_implementation = TOWER_ATTENTION  # type: ignore[union-attr]
 
 

@@ -143,6 +143,18 @@ def test_without_the_package_one_is_told_what_to_install(monkeypatch):
         attention.prefer_flash4(tower)
 
 
+def test_a_gpu_that_is_too_old_is_refused(package, monkeypatch):
+    tower = checkpoints.build(small_model()).model.backbone.vision_modules()[0]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 9))
+    with pytest.raises(ValueError, match="the GPU has compute capability 8.9, and it needs 9.0 or later"):
+        attention.prefer_flash4(tower)
+    assert not attention.is_flash4_preferred(tower)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    attention.prefer_flash4(tower)
+    assert attention.is_flash4_preferred(tower)
+
+
 def test_every_kernel_can_be_asked_for(monkeypatch):
     for name in attention.KERNELS:
         assert TrainerSettings(attention_kernel=name).attention_kernel == name
