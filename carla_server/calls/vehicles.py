@@ -11,7 +11,7 @@ from carla_server.wire import values
 from carla_server.world import motion
 from carla_server.world.actors import Actor
 from carla_server.world.state import FRICTION, MASS, SPEED, STEER, Kind
-from carla_server.world.world import TYRE_FRICTION, WorldError
+from carla_server.world.world import TYRE_FRICTION, WorldError, tyre_friction
 
 #: Wheel angle of full steering, degrees: the bicycle model's, for the wheelbase it was fitted to.
 MAX_STEER_DEG = math.degrees(
@@ -101,11 +101,11 @@ def apply_physics_control(simulator: Simulator, session: Session, actor_id: Any,
     mass = values.number(row[11])
     if mass <= 0.0:
         raise values.ArgumentError(f"mass must be positive, got {mass} kg")
-    wheels = [values.array(wheel, 1) for wheel in values.array(row[15], 1)]
-    friction = values.clamp(values.number(wheels[0][0]), 0.0, 10.0)
-    body = simulator.world.rows.body[actor.row]
-    body[MASS], body[FRICTION] = mass, friction / TYRE_FRICTION
+    for wheel in values.array(row[15], 1):
+        values.number(values.array(wheel, 1)[0])
     actor.physics = row
+    body = simulator.world.rows.body[actor.row]
+    body[MASS], body[FRICTION] = mass, tyre_friction(actor)
 
 
 @value()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from carla_server.map import RoadMap, SignalKind
 from carla_server.sensors.scene import Scene
 from carla_server.sensors.views import LampState, Light, Tag, WeatherView
 from carla_server.wire import streams
-from carla_server.wire.values import Description, Pose, VehicleControl
+from carla_server.wire.values import Description, Pose, VehicleControl, clamp, number
 from carla_server.world import contacts, kerbs, lights, motion
 from carla_server.world.actors import Actor, Triple
 from carla_server.world.blueprints import Blueprint, blueprint
@@ -57,6 +57,8 @@ MAX_ACTORS = 20_000
 REAR_SHARE = motion.MODEL_REAR / motion.REFERENCE_WHEELBASE
 #: Tyre friction of CARLA's vehicles; friction is counted relative to it.
 TYRE_FRICTION = 3.5
+#: Blueprint of the boxes in which tyres grip otherwise.
+FRICTION_TRIGGER = "static.trigger.friction"
 #: Speed limit where neither road nor sign gives one, km/h; CARLA's default.
 DEFAULT_LIMIT_KMH = 30.0
 #: Height of stop and yield signs' trigger boxes and their reach along the lane (half sizes), metres.
@@ -156,6 +158,7 @@ class World:
         self.touched = self.contacts[:0]
         self.map_changed = True
         self._changed = True
+        self._was_slippery = False
         self._guided: dict[int, tuple[float, ...]] = {}
         self.spectator = self._add("spectator", Kind.OTHER, Pose(0.0, 0.0, 10.0, 0.0, 0.0, 0.0))
         self._place_signals()
@@ -269,9 +272,6 @@ class World:
             actor.token = streams.token(actor.stream, self.port)
         if kind in (Kind.VEHICLE, Kind.WALKER, Kind.PROP):
             self._embody(actor, kind_of, parent is not None)
-        if kind is Kind.OTHER and kind_of.id == "static.trigger.friction":
-            x, y, z = (float(attributes[f"extent_{axis}"]) / 100.0 for axis in "xyz")
-            actor.extent = (x, y, z)
         return actor
 
     def _embody(self, actor: Actor, kind_of: Blueprint, carried: bool) -> None:
@@ -349,7 +349,7 @@ class World:
         self._parents = rows_of(actor.parent for actor in attached if actor.parent is not None)
         self._relative = np.array([actor.relative for actor in attached], np.float64).reshape(-1, 6)
         self._ackermann = [actor for actor in self.vehicles if actor.ackermann is not None]
-        self._slippery = [actor for actor in actors if actor.type_id == "static.trigger.friction"]
+        self._slippery = [actor for actor in actors if actor.type_id == FRICTION_TRIGGER]
         self.id_of_row = {actor.row: actor.id for actor in actors}
         self.sensing.index(actors)
 
@@ -490,7 +490,7 @@ class World:
         rows = self.rows
         for actor in self._ackermann:
             self.follow_ackermann(actor, dt)
-        if self._slippery:
+        if self._slippery or self._was_slippery:
             self._apply_friction()
         motion.move_all(
             *(self.ground.field, self._vehicles, self._walkers, rows.motion, rows.control, rows.body, rows.dynamic),
@@ -538,16 +538,17 @@ class World:
         self.keeper.hold(rows, vehicles, self._places, self._heroes, tick, step)
 
     def _apply_friction(self) -> None:
-        """Set the friction of vehicles inside friction triggers; elsewhere that of their tyres."""
+        """Set the friction of vehicles inside friction triggers; elsewhere, or when these are gone, that of their tyres."""
         rows = self.rows
+        turns = [motion.rotation(*rows.motion[trigger.row, 3:6].tolist()) for trigger in self._slippery]
         for actor in self.vehicles:
-            tyre = TYRE_FRICTION if actor.physics is None else float(actor.physics[15][0][0])
-            friction = tyre / TYRE_FRICTION
-            for trigger in self._slippery:
-                offset = np.abs(rows.motion[actor.row, :3] - rows.motion[trigger.row, :3])
+            friction = tyre_friction(actor)
+            for trigger, turn in zip(self._slippery, turns):
+                offset = np.abs((rows.motion[actor.row, :3] - rows.motion[trigger.row, :3]) @ turn)
                 if (offset <= trigger.extent).all():
                     friction = float(trigger.attributes["friction"]) / TYRE_FRICTION
             rows.body[actor.row, FRICTION] = friction
+        self._was_slippery = bool(self._slippery)
 
     def follow_ackermann(self, actor: Actor, dt: float) -> None:
         """Turn an Ackermann control into pedals: speed by a proportional law, steering at the limited rate."""
@@ -591,6 +592,22 @@ class World:
         return self.state_message()
 
 
+def tyre_friction(actor: Actor) -> float:
+    """Friction of a vehicle's tyres as a client set it, relative to that of CARLA's vehicles."""
+    return 1.0 if actor.physics is None else clamp(number(actor.physics[15][0][0]), 0.0, 10.0) / TYRE_FRICTION
+
+
+def _positive(attributes: Mapping[str, str], name: str) -> float:
+    """An attribute of a friction trigger as a number of at least 0."""
+    try:
+        value = float(attributes[name])
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value < math.inf:
+        raise WorldError(f"{FRICTION_TRIGGER}: {name} must be a number of at least 0, got {attributes[name]!r}")
+    return value
+
+
 def _prop_mass(extent: tuple[float, float, float]) -> float:
     """Small things give way, big ones do not; kg."""
     volume = 8.0 * extent[0] * extent[1] * extent[2]
@@ -599,6 +616,10 @@ def _prop_mass(extent: tuple[float, float, float]) -> float:
 
 def _size(kind_of: Blueprint, attributes: dict[str, str]) -> tuple[Triple, Triple]:
     """Half sizes and centre of the bounding box, metres."""
+    if kind_of.id == FRICTION_TRIGGER:
+        _positive(attributes, "friction")
+        x, y, z = (_positive(attributes, f"extent_{axis}") / 100.0 for axis in "xyz")
+        return (x, y, z), (0.0, 0.0, 0.0)
     scale = 1.0
     if kind_of.id == "static.prop.mesh":
         try:

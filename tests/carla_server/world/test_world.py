@@ -616,6 +616,38 @@ def test_friction_triggers_act_inside_their_box_only(world: World, spawn: Spawn)
     assert world.rows.body[outside.row, 11] == pytest.approx(1.0)
 
 
+def test_tyres_grip_again_when_the_friction_trigger_is_gone(world: World, spawn: Spawn) -> None:
+    car = spawn("vehicle.tesla.model3", 0)
+    trigger = spawn("static.trigger.friction", 0, friction="0.35")
+    world.tick(DT)
+    world.destroy(trigger.id)
+    world.tick(DT)
+    assert world.rows.body[car.row, 11] == pytest.approx(1.0)
+
+
+def test_a_friction_trigger_is_turned_with_its_pose(world: World, spawn: Spawn) -> None:
+    car = spawn("vehicle.tesla.model3", 0)
+    place = world.pose(car)
+    size = {"extent_x": "500", "extent_y": "100", "extent_z": "300"}
+    beside = spawn("static.trigger.friction", place._replace(y=place.y + 4.0, yaw=0.0), friction="0.35", **size)
+    world.tick(DT)
+    assert world.rows.body[car.row, 11] == pytest.approx(1.0)
+    world.place(beside, place._replace(y=place.y + 4.0, yaw=90.0))
+    world.tick(DT)
+    assert world.rows.body[car.row, 11] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("attribute", ["friction", "extent_x"])
+@pytest.mark.parametrize("text", ["slick", "nan", "-1"])
+def test_a_friction_trigger_without_a_number_is_refused_and_leaves_nothing(
+    world: World, spawn: Spawn, attribute: str, text: str
+) -> None:
+    before = [*world.actors]
+    with pytest.raises(WorldError, match=attribute):
+        spawn("static.trigger.friction", 0, **{attribute: text})
+    assert [*world.actors] == before
+
+
 @pytest.mark.parametrize("speed", [3.0, 8.0, 14.0])
 def test_ackermann_control_reaches_its_speed_and_holds_it(world: World, spawn: Spawn, speed: float) -> None:
     car = spawn("vehicle.tesla.model3")
