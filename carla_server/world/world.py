@@ -311,10 +311,18 @@ class World:
                 raise WorldError(SPAWN_COLLISION)
 
     def destroy(self, actor_id: int) -> bool:
-        """Remove an actor and everything fixed to it; whether there was one."""
+        """Remove an actor and everything fixed to it; whether there was one.
+
+        Raises:
+            WorldError: It is a light or sign of the town: traffic goes on obeying it.
+        """
         actor = self.actors.get(actor_id)
         if actor is None or actor is self.spectator:
             return False
+        if actor.kind in (Kind.LIGHT, Kind.SIGN):
+            raise WorldError(
+                f"actor {actor_id} ({actor.type_id}) belongs to the town and cannot be destroyed; lights can be set and frozen"
+            )
         for child in [*actor.children]:
             self.destroy(child)
         if actor.parent is not None:

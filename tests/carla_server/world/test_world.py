@@ -85,6 +85,16 @@ def test_destroying_an_actor_destroys_what_it_carries(world: World, spawn: Spawn
     assert not world.destroy(car.id)
 
 
+def test_lights_and_signs_of_the_town_cannot_be_destroyed(world: World, spawn: Spawn) -> None:
+    signals = [actor for actor in world.actors.values() if actor.kind in (Kind.LIGHT, Kind.SIGN)]
+    for actor in signals:
+        with pytest.raises(WorldError, match="belongs to the town"):
+            world.destroy(actor.id)
+    car = spawn("vehicle.tesla.model3")
+    assert car.row not in {actor.row for actor in signals}
+    assert all(int(world.rows.wire["id"][actor.row]) == actor.id for actor in signals)
+
+
 def test_a_reload_empties_the_town_and_frames_go_on(world: World, spawn: Spawn) -> None:
     car = spawn("vehicle.tesla.model3")
     ids, episode, frame = set(world.actors), world.episode, world.frame
