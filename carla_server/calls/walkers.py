@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from carla_server.calls.simulator import Session, Simulator
 from carla_server.calls.table import value, void
 from carla_server.wire import values
+from carla_server.world import motion
 from carla_server.world.actors import Actor
 from carla_server.world.state import Kind
 
@@ -53,12 +56,11 @@ def get_bones_transform(simulator: Simulator, session: Session, actor_id: Any) -
     """Bones of a walker: world, component and relative transforms."""
     actor = _walker(simulator, actor_id)
     pose = simulator.world.pose(actor)
-    rotation = [pose.pitch, pose.yaw, pose.roll]
     rows = []
-    for name, (x, y, z) in BONES:
-        place = [[pose.x + x, pose.y + y, pose.z + z], rotation]
-        here = [[x, y, z], [0.0, 0.0, 0.0]]
-        rows.append([name, place, here, here])
+    for name, bone in BONES:
+        place = motion.compose(np.array(pose), np.array((*bone, 0.0, 0.0, 0.0))).tolist()
+        here = [[*bone], [0.0, 0.0, 0.0]]
+        rows.append([name, [place[:3], place[3:]], here, here])
     return [rows]
 
 

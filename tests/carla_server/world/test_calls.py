@@ -1,0 +1,41 @@
+"""What calls do to a world, without sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import pytest
+
+from carla_server.calls import Session, Simulator, dispatch
+from carla_server.wire import rpc
+from carla_server.wire.values import Pose
+from carla_server.world.actors import Actor
+from carla_server.world.world import World
+from tests.carla_server.conftest import Recorder
+
+Spawn = Callable[..., Actor]
+Call = Callable[..., Any]
+
+
+@pytest.fixture
+def call(world: World) -> Call:
+    """`call("method", argument, …)`: the call's result as the client receives it, still wrapped."""
+    simulator, session = Simulator(world), Session()
+
+    def ask(name: str, *arguments: Any) -> Any:
+        answer = msgpack.unpackb(dispatch(simulator, session, rpc.Call(1, name, arguments)), strict_map_key=False)
+        assert answer[2] is None
+        return answer[3]
+
+    return ask
+
+
+def test_bones_turn_with_their_walker(call: Call, spawn: Spawn) -> None:
+    walker = spawn("walker.pedestrian.0001", Pose(0.0, 0.0, 1.0, 0.0, 90.0, 0.0))
+    bones = {name: place for name, place, *_ in call("get_bones_transform", walker.id)[0][1][0]}
+    # Who looks along y (south) has the right shoulder at lower x (west).
+    assert bones["crl_shoulder__R"][0] == pytest.approx([-0.18, 0.0, 1.5])
+    assert bones["crl_foot__L"][0] == pytest.approx([0.1, 0.05, 0.12])
+    assert bones["crl_shoulder__R"][1] == pytest.approx([0.0, 90.0, 0.0])
