@@ -78,6 +78,9 @@ def run(simulator: Simulator, session: Session, command: Any) -> list[Any]:
         return rpc.value(result if function in _ANSWERING else values.unsigned(fields[0]))
     except (WorldError, MapError, ValueError, TypeError, IndexError) as error:
         return rpc.failure(f"{error}")
+    except Exception as error:  # a defect of the server must not cost the other commands their results
+        log.exception("the batch command %.200r failed", command)
+        return rpc.failure(f"internal error: {type(error).__name__}: {error}")
 
 
 @value()

@@ -13,7 +13,6 @@ from carla_server.wire import rpc
 from carla_server.wire.values import Pose
 from carla_server.world.actors import Actor
 from carla_server.world.world import World
-from tests.carla_server.conftest import Recorder
 
 Spawn = Callable[..., Actor]
 Call = Callable[..., Any]
@@ -39,3 +38,18 @@ def test_bones_turn_with_their_walker(call: Call, spawn: Spawn) -> None:
     assert bones["crl_shoulder__R"][0] == pytest.approx([-0.18, 0.0, 1.5])
     assert bones["crl_foot__L"][0] == pytest.approx([0.1, 0.05, 0.12])
     assert bones["crl_shoulder__R"][1] == pytest.approx([0.0, 90.0, 0.0])
+
+
+def test_a_command_that_fails_in_whatever_way_costs_no_other_command_its_result(call: Call, world: World) -> None:
+    nowhere = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    endless = [1, "sensor.lidar.ray_cast", [["channels", 2, "inf"]]]
+    spectator, frame = world.spectator.id, world.frame
+    commands = [
+        [[0, [endless, nowhere, [False], 0, "", []]]],
+        [[6, [spectator, [[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]]]],
+    ]
+    first, second = call("apply_batch", commands, True)
+    assert first[0][0] == 0
+    assert "infinity" in first[0][1][0]
+    assert second == [[1, spectator]]
+    assert world.frame == frame + 1
