@@ -91,18 +91,18 @@ def test_compiled_vision_layers_attend_once_without_copies(package, monkeypatch,
     shake(plain)
     backbone = copy.deepcopy(plain)
     attention.prefer_flash4(backbone.vision_modules()[0])
+    if fused:
+        fuse(backbone, False)
+    backbone.compile_layers(1.0, recompute_pointwise=fused, keep_activations=fused)
     pixels = torch.randn(2, 3, 192, 192, dtype=torch.bfloat16)
     gradients = []
     for one in (plain, backbone):
-        if fused:
-            fuse(one, False)
-        one.compile_layers(1.0, recompute_pointwise=fused, keep_activations=fused)
         tower = one.vision_modules()[0]
         tower(pixels).last_hidden_state.float().square().sum().backward()
         gradients.append(torch.cat([p.grad.float().flatten() for p in tower.parameters() if p.grad is not None]))
     assert package.calls == ["forward", "backward"]
     expected, found = gradients
-    assert (found - expected).norm() < 0.02 * expected.norm()
+    assert (found - expected).norm() < 0.01 * expected.norm()
 
 
 def test_what_flash4_cannot_take_goes_to_torchs_kernels(package):
