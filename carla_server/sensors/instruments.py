@@ -26,12 +26,14 @@ class MotionView:
         acceleration: World acceleration, m/s².
         angular_velocity: World angular velocity, deg/s.
         axes: Rows are the sensor's x, y and z axes in the world.
+        gravity: What a resting accelerometer reads upwards, m/s².
     """
 
     pose: Pose
     acceleration: Sequence[float]
     angular_velocity: Sequence[float]
     axes: Sequence[Sequence[float]]
+    gravity: float = GRAVITY
 
 
 def _number(attributes: Mapping[str, str], name: str) -> float:
@@ -63,7 +65,7 @@ class Imu:
     def measure(self, motion: MotionView) -> bytes:
         """Payload of one tick."""
         ax, ay, az = motion.acceleration
-        felt = (ax, ay, az + GRAVITY)
+        felt = (ax, ay, az + motion.gravity)
         noise = self._generator.standard_normal(6).tolist()
         accelerometer, gyroscope = [], []
         for axis in range(3):

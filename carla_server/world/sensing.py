@@ -142,7 +142,8 @@ class Sensing:
     def _motion(self, actor: Actor) -> MotionView:
         row = self._world.rows.motion[actor.row]
         turn = motion.rotation(row[3], row[4], row[5])
-        return MotionView(tuple(row[:6].tolist()), row[12:15].tolist(), row[9:12].tolist(), turn.T.tolist())
+        pose, acceleration, turning = tuple(row[:6].tolist()), row[12:15].tolist(), row[9:12].tolist()
+        return MotionView(pose, acceleration, turning, turn.T.tolist(), self._world.gravity)
 
     def _look(self, actor: Actor, shown: list[ActorView], dt: float) -> Callable[[], bytes]:
         world = self._world

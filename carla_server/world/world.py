@@ -121,7 +121,6 @@ class World:
         self.elapsed = 0.0
         self.settings = Settings()
         self.weather = WeatherView()
-        self.gravity = motion.GRAVITY
         self.recorder: Recorder | None = None
         self.replayer: Replayer | None = None
         self._next_stream = streams.WORLD_STREAM + 1
@@ -151,6 +150,7 @@ class World:
         if reset_settings:
             self.settings = Settings()
         self.weather = WeatherView()
+        self.gravity = motion.GRAVITY
         self.rows = ActorRows()
         self.actors: dict[int, Actor] = {}
         self.sensing = Sensing(self)

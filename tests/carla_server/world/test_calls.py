@@ -13,6 +13,7 @@ from carla_server.wire import rpc
 from carla_server.wire.values import Pose
 from carla_server.world.actors import Actor
 from carla_server.world.world import World
+from tests.carla_server.conftest import Recorder
 
 Spawn = Callable[..., Actor]
 Call = Callable[..., Any]
@@ -53,3 +54,15 @@ def test_a_command_that_fails_in_whatever_way_costs_no_other_command_its_result(
     assert "infinity" in first[0][1][0]
     assert second == [[1, spectator]]
     assert world.frame == frame + 1
+
+
+def test_imus_feel_the_gravity_that_was_set_until_the_next_episode(
+    call: Call, world: World, spawn: Spawn, recorder: Recorder
+) -> None:
+    imu = spawn("sensor.other.imu")
+    call("set_imui_gravity", 3.7)
+    world.tick()
+    accelerometer, _, _ = msgpack.unpackb(recorder.of(imu.stream)[-1][48:])
+    assert accelerometer == pytest.approx([0.0, 0.0, 3.7])
+    call("load_new_episode", "Mini01", True)
+    assert call("get_imui_gravity") == [[1, pytest.approx(9.81)]]
