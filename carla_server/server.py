@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from carla_server.calls import Session, Simulator, dispatch
-from carla_server.calls.pulse import Missed
+from carla_server.calls.pulse import Missed, tells_it_stands
 from carla_server.view.http import LiveView
 from carla_server.wire import rpc, streams
 from carla_server.world.towns import TownLibrary
@@ -182,13 +182,15 @@ class RpcProtocol(asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take over calls and run those that may run."""
-        self.session.pulse.heard = time.monotonic()
         try:
-            self._waiting.extend(self._connection.receive(data))
+            calls = self._connection.receive(data)
         except rpc.ProtocolError as error:
             log.warning("closing the connection of %s: %s", self.session.address, error)
             self._transport.close()
             return
+        if not calls or not all(map(tells_it_stands, calls)):
+            self.session.pulse.heard = time.monotonic()
+        self._waiting.extend(calls)
         self.pump()
 
     def pump(self) -> None:
@@ -216,6 +218,8 @@ class RpcProtocol(asyncio.BufferedProtocol):
                 self._waiting.remove(behind)
                 call = behind
             answers.append(self._server.answer(call, self.session))
+            if tells_it_stands(call) and not self._waiting:
+                self.session.pulse.stood()
             if call.name == "load_new_episode":
                 self._load_seen = None
                 self._reconnect_by = time.monotonic() + RECONNECT_PATIENCE_S if self.session.managers else None
@@ -410,7 +414,7 @@ class Server:
         if self.simulator.forget_world_stream:
             self.simulator.forget_world_stream = False
             self.publisher.forget(streams.WORLD_STREAM)
-        if session.managers:
+        if session.managers and not tells_it_stands(call):
             session.pulse.called(call.name, time.monotonic())
         return reply
 

@@ -20,6 +20,8 @@ import logging
 from dataclasses import dataclass
 from enum import Enum
 
+from carla_server.wire.rpc import Call
+
 log = logging.getLogger(__name__)
 
 #: A tick is answered no earlier than this after the thread went to sleep: it needs some of that to get there, seconds.
@@ -34,8 +36,18 @@ POLLING = 8
 #: calls other things but sends no batch so long after the first of them, seconds.
 MISSED_S, MISSED_AMONG_CALLS_S = 3.0, 20.0
 #: A client that calls nothing at all for this long after a step may have missed the signal of its end. Long, because it
-#: may as well be thinking, and a step too many changes what traffic does, seconds.
+#: may as well be thinking, unless it tells that it stands, and a step too many changes what traffic does, seconds.
 SILENCE_S = 120.0
+#: By asking about a recording of this name, which there is not, a client tells that a thread of it stands inside `world.tick()`
+#: for seconds. CARLA answers that there is no such file.
+TELLING, TOLD_NAME = "show_recorder_file_info", "simlingo.client-stands-in-tick"
+#: A client that tells so this often, and calls nothing else after a step has ended, missed the signal of its end.
+TELLINGS = 3
+
+
+def tells_it_stands(call: Call) -> bool:
+    """Whether a call only tells that its client stands inside `world.tick()`."""
+    return call.name == TELLING and call.arguments[:1] == (TOLD_NAME,)
 
 
 class Missed(Enum):
@@ -50,7 +62,7 @@ class Pulse:
     """Steps of the Traffic Manager of one client.
 
     Attributes:
-        heard: When the client last sent anything.
+        heard: When the client last sent anything but tellings that it stands.
         ticked: When a tick was answered whose step has not sent its batch yet; None if it has.
         batch: When the last batch was answered.
         settled: When the thread went to sleep after it; None if it was not heard to.
@@ -64,10 +76,12 @@ class Pulse:
     in_time: int = 0
     _spoke: float | None = None
     _polls: int = 0
+    _tellings: int = 0
     _helped: bool = True
 
     def called(self, name: str, now: float) -> None:
-        """Note that a call was answered."""
+        """Note that a call was answered, other than a telling that the client stands."""
+        self._tellings = 0
         if name == "tick_cue":
             self.ticked, self.settled, self._spoke, self._polls, self._helped = now, None, None, 0, False
             return
@@ -79,6 +93,10 @@ class Pulse:
             self._polls += 1
             if self.ticked is None and self.settled is None:
                 self.settled = now
+
+    def stood(self) -> None:
+        """Note that the client told that it stands, and that no other call of it waits. It counts once a step has ended."""
+        self._tellings += self.settled is not None
 
     def hold(self, now: float) -> float:
         """Seconds until the next tick should be tried, or when a call came before; 0 if it may run now."""
@@ -101,7 +119,8 @@ class Pulse:
         if self._helped:
             return None
         if self.ticked is None:
-            lost = Missed.END if now - self.heard > SILENCE_S else None
+            stands = self._tellings >= TELLINGS
+            lost = Missed.END if stands or now - self.heard > SILENCE_S else None
         else:
             silent = self.heard <= self.ticked and now - self.ticked > MISSED_S
             idle = self._spoke is not None and now - self._spoke > MISSED_AMONG_CALLS_S

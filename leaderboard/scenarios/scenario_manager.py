@@ -14,6 +14,7 @@ from leaderboard.envs.sensor_interface import SensorReceivedNoData
 from leaderboard.rules import Rules
 from leaderboard.scenarios.recorders import MetricRecorder, TraceRecorder
 from leaderboard.scenarios.route_scenario import RouteScenario
+from leaderboard.scenarios.tick_vigil import TickVigil
 from leaderboard.scenarios.watchdog import Stage, Watchdog
 from leaderboard.utils.checkpoint_tools import Heartbeat
 from leaderboard.utils.stage_ledger import SCENARIO, SIMULATOR, StageLedger
@@ -59,6 +60,7 @@ class ScenarioManager:
         self._timeout_s = timeout_s
         self._started_at = time.monotonic()
         self._metric: MetricRecorder | None = None
+        self._vigil = TickVigil(CarlaDataProvider.get_client())
         self._spectator = CarlaDataProvider.get_world().get_spectator()
 
     @property
@@ -102,6 +104,7 @@ class ScenarioManager:
                     on_tick()
         finally:
             gc.unfreeze()
+            self._vigil.stop()
             self._watchdog.enter(Stage.IDLE)
             if self._metric is not None:
                 self._metric.close()
@@ -110,7 +113,7 @@ class ScenarioManager:
         """One tick; returns whether the route goes on."""
         world = CarlaDataProvider.get_world()
         self._watchdog.enter(Stage.SIMULATION)
-        with self.ledger.stage(SIMULATOR):
+        with self.ledger.stage(SIMULATOR), self._vigil:
             world.tick(self._timeout_s)
         GameTime.on_carla_tick(world.get_snapshot().timestamp)
         CarlaDataProvider.on_carla_tick()

@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
 
 import msgpack
 import pytest
@@ -23,11 +24,15 @@ from carla_server.calls.pulse import (
     SETTLING_S,
     SILENCE_S,
     STEP_PATIENCE_S,
+    TELLING,
+    TELLINGS,
+    TOLD_NAME,
     Missed,
     Pulse,
 )
 from carla_server.calls.simulator import Session
-from carla_server.server import Server
+from carla_server.server import RpcProtocol, Server
+from carla_server.wire import rpc
 from carla_server.world.towns import TownLibrary
 
 DELAYED_SERVER = Path(__file__).with_name("delayed_server.py")
@@ -104,6 +109,93 @@ def test_the_signal_of_a_steps_end_counts_as_lost_after_long_silence_only() -> N
     pulse, now = steps()
     assert pulse.missed(now + 0.9 * SILENCE_S) is None
     assert pulse.missed(now + 1.1 * SILENCE_S) is Missed.END
+
+
+class Client:
+    """A client with a Traffic Manager, without a socket."""
+
+    def __init__(self) -> None:
+        self.server = Server(TownLibrary(), "Mini01", 0)
+        self.line = RpcProtocol(self.server)
+        transport = MagicMock()
+        transport.get_extra_info.return_value = None
+        transport.is_closing.return_value = False
+        self.line.connection_made(transport)
+        self.pulse = self.line.session.pulse
+        self.line.session.managers.add(1)
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Send a call as the carla client does."""
+        self.line.data_received(rpc.pack([rpc.REQUEST, 0, name, [[False], *arguments]]))
+
+    def step(self) -> None:
+        """A tick with a whole step of the Traffic Manager."""
+        self.tick()
+        self.call("apply_batch", [], False)
+        self.call("get_episode_settings")
+
+    def tick(self) -> None:
+        """A tick, after the rest it would have to wait for."""
+        time.sleep(2.0 * REST_S)
+        self.call("tick_cue")
+
+    def tell(self, times: int = TELLINGS) -> None:
+        """Say that a thread stands inside `world.tick()`."""
+        for _ in range(times):
+            self.call(TELLING, TOLD_NAME, False)
+
+    @property
+    def missed(self) -> Missed | None:
+        """See `Pulse.missed`."""
+        return self.pulse.missed(time.monotonic())
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    client = Client()
+    yield client
+    client.server.publisher.close()
+
+
+def test_a_client_that_tells_it_stands_after_a_step_missed_its_end(client: Client) -> None:
+    client.step()
+    client.tell(TELLINGS - 1)
+    assert client.missed is None
+    client.tell(1)
+    assert client.missed is Missed.END
+    assert client.missed is None
+    assert client.pulse.still_missed(Missed.END, time.monotonic())
+    client.step()
+    assert client.missed is None
+
+
+def test_telling_counts_for_nothing_before_the_step_has_ended(client: Client) -> None:
+    client.step()
+    client.tick()
+    heard = client.pulse.heard
+    client.tell(3 * TELLINGS)
+    assert client.missed is None
+    assert client.pulse.heard == heard
+    assert client.pulse.missed(heard + 1.1 * MISSED_S) is Missed.BEGIN
+
+
+def test_telling_counts_for_nothing_while_the_tick_itself_waits(client: Client) -> None:
+    client.step()
+    client.server.publisher.unfinished = 1
+    client.tick()
+    client.tell(3 * TELLINGS)
+    assert client.missed is None
+
+
+def test_telling_counts_for_nothing_among_other_calls(client: Client) -> None:
+    client.step()
+    for _ in range(3 * TELLINGS):
+        client.tell(TELLINGS - 1)
+        client.call("version")
+    assert client.missed is None
+    client.call(TELLING, "another.log", False)
+    client.tell(TELLINGS - 1)
+    assert client.missed is None
 
 
 async def wake(lost: Missed, answers: bool, speaks: bool) -> list[str]:
