@@ -147,7 +147,7 @@ def test_a_gpu_that_is_too_old_is_refused(package, monkeypatch):
     tower = checkpoints.build(small_model()).model.backbone.vision_modules()[0]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 9))
-    with pytest.raises(ValueError, match="the GPU has compute capability 8.9, and it needs 9.0 or later"):
+    with pytest.raises(ValueError, match=r"the GPU has compute capability 8\.9, and it needs 9\.0 or later"):
         attention.prefer_flash4(tower)
     assert not attention.is_flash4_preferred(tower)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
