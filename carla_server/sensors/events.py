@@ -10,6 +10,8 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from carla_server.sensors.attributes import is_on
+
 
 def event(self_actor: list[Any], other_actor: list[Any], detail: Any) -> bytes:
     """Payload of a collision (detail: normal impulse, kg m/s) or of an obstacle (detail: distance, metres)."""
@@ -35,7 +37,7 @@ class Obstacle:
     def __init__(self, attributes: Mapping[str, str]) -> None:
         self.distance = float(attributes.get("distance", "5"))
         self.radius = float(attributes.get("hit_radius", "0.5"))
-        self.only_dynamics = attributes.get("only_dynamics", "false") == "true"
+        self.only_dynamics = is_on(attributes, "only_dynamics")
 
     def nearest(
         self, origin: tuple[float, ...], yaw_deg: float, boxes: NDArray[np.float64]

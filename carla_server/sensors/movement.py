@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from carla_server.sensors.attributes import is_on
 from carla_server.sensors.poses import affines, world_to_camera
 from carla_server.sensors.scene import ActorView, CameraSpec, Frame, Pose, Scene, WeatherView
 
@@ -115,7 +116,7 @@ class EventCamera(_Moving):
         self._sigma_up = float(attributes.get("sigma_positive_threshold", "0.0"))
         self._sigma_down = float(attributes.get("sigma_negative_threshold", "0.0"))
         self._refractory_ns = float(attributes.get("refractory_period_ns", "0"))
-        self._log = attributes.get("use_log", "true") == "true"
+        self._log = is_on(attributes, "use_log", True)
         self._eps = max(float(attributes.get("log_eps", "0.001")), 1e-6)
         self._generator = np.random.default_rng(0)
         self._last: Array | None = None

@@ -330,6 +330,13 @@ def test_an_obstacle_sensor_sees_the_car_ahead_at_its_distance(world: World, spa
     assert distance == pytest.approx(12.0 - ahead.extent[0] - 0.5, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("text", "on"), [("true", True), ("True", True), ("1", True), ("false", False), ("False", False), ("0", False)]
+)
+def test_switches_of_sensors_are_read_as_clients_write_them(spawn: Spawn, text: str, on: bool) -> None:
+    assert spawn("sensor.other.obstacle", only_dynamics=text).sensor.only_dynamics is on
+
+
 def test_blueprint_ids_are_unique_and_misspelt_ones_get_a_hint() -> None:
     assert len({row.id for row in BLUEPRINTS}) == len(BLUEPRINTS)
     with pytest.raises(ValueError, match=r"vehicle\.tesla\.model3"):
