@@ -28,9 +28,28 @@ KEPT_FANS = 8
 
 def _number(attributes: Mapping[str, str], name: str, default: float) -> float:
     try:
-        return float(attributes.get(name, default))
+        value = float(attributes.get(name, default))
     except ValueError:
-        raise ValueError(f"{name} must be a number; got {attributes[name]!r}") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be a number; got {attributes[name]!r}")
+    return value
+
+
+def _positive(attributes: Mapping[str, str], name: str, default: float) -> float:
+    value = _number(attributes, name, default)
+    if value <= 0.0:
+        raise ValueError(f"{name} must be above 0; got {attributes[name]!r}")
+    return value
+
+
+def _rate(attributes: Mapping[str, str], default: float) -> float:
+    """Rays per second; none are allowed."""
+    return max(_number(attributes, "points_per_second", default), 0.0)
+
+
+def _noise(attributes: Mapping[str, str]) -> np.random.Generator:
+    return np.random.default_rng(int(_number(attributes, "noise_seed", 0)) & 0xFFFFFFFF)
 
 
 class Fan:
@@ -55,10 +74,10 @@ class _Spinning:
 
     def __init__(self, attributes: Mapping[str, str]) -> None:
         self.channels = max(1, int(_number(attributes, "channels", 32)))
-        self.range = _number(attributes, "range", 10.0)
-        self.points_per_second = _number(attributes, "points_per_second", 56000)
+        self.range = _positive(attributes, "range", 10.0)
+        self.points_per_second = _rate(attributes, 56000)
         self.frequency = _number(attributes, "rotation_frequency", 10.0)
-        self.horizontal_fov = _number(attributes, "horizontal_fov", 360.0)
+        self.horizontal_fov = _positive(attributes, "horizontal_fov", 360.0)
         upper, lower = _number(attributes, "upper_fov", 10.0), _number(attributes, "lower_fov", -30.0)
         step = (upper - lower) / (self.channels - 1) if self.channels > 1 else 0.0
         self.elevation = np.radians(upper - step * np.arange(self.channels))
@@ -149,7 +168,7 @@ class Lidar:
         self._limit = _number(attributes, "dropoff_intensity_limit", 0.8)
         self._zero = _number(attributes, "dropoff_zero_intensity", 0.4)
         self._noise = _number(attributes, "noise_stddev", 0.0)
-        self._rng = np.random.default_rng(int(_number(attributes, "noise_seed", 0)))
+        self._rng = _noise(attributes)
 
     def measure(
         self,
@@ -193,9 +212,9 @@ class Radar:
         self._spread = tuple(
             math.tan(math.radians(_number(attributes, name, 30.0)) / 2) for name in ("horizontal_fov", "vertical_fov")
         )
-        self._range = _number(attributes, "range", 100.0)
-        self._points_per_second = _number(attributes, "points_per_second", 1500)
-        self._rng = np.random.default_rng(int(_number(attributes, "noise_seed", 0)))
+        self._range = _positive(attributes, "range", 100.0)
+        self._points_per_second = _rate(attributes, 1500)
+        self._rng = _noise(attributes)
 
     def measure(
         self,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from carla_server.sensors.attributes import is_on
 from carla_server.sensors.poses import affines, world_to_camera
 from carla_server.sensors.scene import ActorView, CameraSpec, Frame, Pose, Scene, WeatherView
+from carla_server.sensors.views import ORIGIN
 
 Array = NDArray[np.float64]
 
@@ -30,6 +31,7 @@ class _Moving:
         self.width = int(float(attributes.get("image_size_x", "800")))
         self.height = int(float(attributes.get("image_size_y", "600")))
         self.fov_deg = float(attributes.get("fov", "90"))
+        CameraSpec(self.width, self.height, self.fov_deg, ORIGIN)  # refuses what cannot be drawn
 
     def _frame(
         self, outputs: tuple[str, ...], scene: Scene, pose: Pose, actors: Sequence[ActorView], *rest: object

@@ -17,6 +17,7 @@ from carla_server.sensors.lidar import Lidar, Radar, SemanticLidar
 from carla_server.sensors.movement import EventCamera, OpticalFlow
 from carla_server.sensors.scene import ActorView, CameraSpec, Frame, Pose, Scene, WeatherView
 from carla_server.sensors.shading import LANES
+from carla_server.sensors.views import ORIGIN
 
 HEAD = struct.Struct("<IIf")  # width, height, field of view
 ALIGNMENT = 64  # bytes of a cache line
@@ -45,7 +46,8 @@ class VisualSensor(Protocol):
             actors: All actors with a shape, the sensor's own vehicle included.
             weather: Present weather.
             time_s: Simulated time.
-            delta_s: Time since this sensor's last measurement, seconds; decides how far a lidar turned.
+            delta_s: Length of the tick, seconds; decides how far a lidar turned and how many rays it sent. As in CARLA, ticks
+                that a `sensor_tick` lets pass do not count.
         """
 
 
@@ -146,6 +148,8 @@ class Camera:
         self.width = int(float(attributes.get("image_size_x", "800")))
         self.height = int(float(attributes.get("image_size_y", "600")))
         self.fov_deg = float(attributes.get("fov", "90"))
+        # Refuses what cannot be drawn, before anybody waits for its picture.
+        CameraSpec(self.width, self.height, self.fov_deg, ORIGIN)
         self._paper: Paper | None = None
 
     def measure(

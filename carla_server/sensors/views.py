@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pose = tuple[float, float, float, float, float, float]
+ORIGIN: Pose = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class Tag(IntEnum):

@@ -43,7 +43,7 @@ def test_bones_turn_with_their_walker(call: Call, spawn: Spawn) -> None:
 
 def test_a_command_that_fails_in_whatever_way_costs_no_other_command_its_result(call: Call, world: World) -> None:
     nowhere = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
-    endless = [1, "sensor.lidar.ray_cast", [["channels", 2, "inf"]]]
+    endless = [1, "sensor.other.imu", [["noise_seed", 2, "inf"]]]
     spectator, frame = world.spectator.id, world.frame
     commands = [
         [[0, [endless, nowhere, [False], 0, "", []]]],

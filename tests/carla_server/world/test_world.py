@@ -337,6 +337,39 @@ def test_switches_of_sensors_are_read_as_clients_write_them(spawn: Spawn, text: 
     assert spawn("sensor.other.obstacle", only_dynamics=text).sensor.only_dynamics is on
 
 
+@pytest.mark.parametrize(
+    ("type_id", "name", "text"),
+    [
+        ("sensor.camera.rgb", "image_size_x", "0"),
+        ("sensor.camera.depth", "image_size_y", "-4"),
+        ("sensor.camera.rgb", "fov", "180"),
+        ("sensor.camera.dvs", "fov", "nan"),
+        ("sensor.camera.optical_flow", "fov", "0"),
+        ("sensor.lidar.ray_cast", "range", "0"),
+        ("sensor.lidar.ray_cast", "channels", "inf"),
+        ("sensor.lidar.ray_cast_semantic", "horizontal_fov", "0"),
+        ("sensor.other.radar", "range", "-1"),
+    ],
+)
+def test_a_sensor_that_could_never_measure_is_refused_when_it_is_spawned(
+    world: World, spawn: Spawn, type_id: str, name: str, text: str
+) -> None:
+    before = [*world.actors]
+    with pytest.raises(ValueError, match=r"pixel|fov|range|channels"):
+        spawn(type_id, **{name: text})
+    assert [*world.actors] == before
+
+
+@pytest.mark.parametrize("name", ["points_per_second", "noise_seed"])
+@pytest.mark.parametrize("type_id", ["sensor.lidar.ray_cast", "sensor.other.radar"])
+def test_numbers_below_zero_that_clients_may_set_silence_no_sensor(
+    world: World, spawn: Spawn, recorder: Recorder, type_id: str, name: str
+) -> None:
+    sensor = spawn(type_id, **{name: "-7"})
+    world.tick(DT)
+    assert len(recorder.of(sensor.stream)) == 1
+
+
 def test_blueprint_ids_are_unique_and_misspelt_ones_get_a_hint() -> None:
     assert len({row.id for row in BLUEPRINTS}) == len(BLUEPRINTS)
     with pytest.raises(ValueError, match=r"vehicle\.tesla\.model3"):
