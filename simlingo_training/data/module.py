@@ -296,8 +296,9 @@ class SimLingoData(pl.LightningDataModule):
 
     @property
     def num_validation(self) -> int:
-        """Validation samples over all processes."""
-        return len(self._validation)
+        """Validation samples over all processes, a multiple of their number."""
+        _, world = self._place()
+        return len(self._validation) // world * world
 
     def dataset(self, training: bool) -> SimLingoDataset:
         """Samples of the table; ``training`` switches augmentation on."""

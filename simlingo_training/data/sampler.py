@@ -176,11 +176,12 @@ class Indexable(Protocol):
 
 
 class FixedSampler(Sampler[Draw]):
-    """The same draws every time, for validation."""
+    """The same draws every time, for validation. Each of ``world`` processes takes equally many, because a divided model
+    needs all processes for every batch; what is left over, fewer than ``world``, is left out."""
 
     def __init__(self, draws: Indexable, rank: int = 0, world: int = 1) -> None:
         self._draws = draws
-        self._places = range(rank, len(draws), world)
+        self._places = range(rank, len(draws) // world * world, world)
 
     def __len__(self) -> int:
         return len(self._places)

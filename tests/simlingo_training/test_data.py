@@ -19,7 +19,14 @@ from simlingo_training.data.collate import Stacks
 from simlingo_training.data.dataset import Draw, TileStore, view_of
 from simlingo_training.data.images import TileSpec, camera_to_tiles, closest_grid, tile_image
 from simlingo_training.data.module import SimLingoData
-from simlingo_training.data.sampler import BucketSampler, Pool, expected_shares, published_epoch_size, quotas
+from simlingo_training.data.sampler import (
+    BucketSampler,
+    FixedSampler,
+    Pool,
+    expected_shares,
+    published_epoch_size,
+    quotas,
+)
 from simlingo_training.data.table import TableOptions, bucket_key, load_table
 from simlingo_training.data.tasks import Scene, draw_instruction, parse_dreams
 
@@ -199,6 +206,14 @@ def test_realised_shares_are_the_expected_ones(mode):
 
 def test_published_epoch_size():
     assert published_epoch_size(pools()) == 66
+
+
+@pytest.mark.parametrize(("count", "world"), [(9, 2), (7, 8), (12, 3), (5, 1)])
+def test_processes_validate_equally_many_samples_without_overlap(count, world):
+    """A model that is divided among processes would wait for ever for the one that has a batch less."""
+    parts = [list(FixedSampler(range(count), rank, world)) for rank in range(world)]
+    assert {len(part) for part in parts} == {count // world}
+    assert sorted(place for part in parts for place in part) == list(range(count // world * world))
 
 
 def test_processes_share_an_epoch_without_overlap_and_epochs_differ():
