@@ -80,6 +80,7 @@ class CheckpointWriter(pl.Callback):
         self.keep_all = settings.trainer.keep_all
         self.every = settings.trainer.checkpoint_every_n_steps
         self._best = float("inf")
+        self._step = 0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write ``last``, and ``best`` when the validation loss is the lowest so far."""
@@ -92,10 +93,15 @@ class CheckpointWriter(pl.Callback):
         self._best = min(self._best, loss)
         self.write(trainer, names, {"val_loss": loss})
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin at the step that a resumed run has come to."""
+        self._step = trainer.global_step
+
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Write ``last`` every few steps when asked to."""
-        if self.every and trainer.global_step and trainer.global_step % self.every == 0:
+        """Write ``last`` every few steps when asked to, once per step: gradients that add up over batches are not stored."""
+        if self.every and trainer.global_step != self._step and trainer.global_step % self.every == 0:
             self.write(trainer, ["last"], {})
+        self._step = trainer.global_step
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the state in which training ended."""

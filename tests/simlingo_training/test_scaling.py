@@ -123,6 +123,20 @@ def test_a_killed_run_resumes_to_the_same_curve(data_root, alone, tmp_path):
         assert curves[0][key] == pytest.approx(value, rel=1e-5, abs=1e-7), key
 
 
+def test_a_state_is_stored_between_two_steps_and_once(data_root, tmp_path, monkeypatch):
+    """Gradients of batches that add up to one step are not stored: a run resumed among them would take another step."""
+    settings = short_run(data_root, tmp_path, accumulate=2)
+    stored, write = [], run.CheckpointWriter.write
+
+    def watch(writer, trainer, names, record):
+        stored.append((trainer.global_step, trainer.fit_loop.epoch_loop.batch_progress.current.ready, record))
+        write(writer, trainer, names, record)
+
+    monkeypatch.setattr(run.CheckpointWriter, "write", watch)
+    run.train(replace(settings, trainer=replace(settings.trainer, max_epochs=1)))
+    assert [(step, batches) for step, batches, record in stored if not record] == [(1, 2), (2, 4)]
+
+
 def test_deepspeed_is_asked_for_by_name():
     import importlib.util
 
