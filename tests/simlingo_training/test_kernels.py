@@ -12,8 +12,6 @@ from torch.nn import functional
 os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton")
 
-from transformers import Qwen2Model
-
 from simlingo_training.config import ModelSettings
 from simlingo_training.data.images import TileSpec, normalise_tiles, tile_image
 from simlingo_training.inference import kernels
@@ -21,9 +19,10 @@ from simlingo_training.inference.decoder import CachedDecoder
 from simlingo_training.inference.fused import FusedDecoder, FusedVision
 from simlingo_training.inference.vision import FastVision
 from simlingo_training.models import checkpoint as checkpoints
-from tests.simlingo_training.decoders import noisy_qwen2
+from tests.simlingo_training.decoders import Sizes, language_model
 
 VOCABULARY, WIDTH = 301, 192
+SIZES = Sizes(VOCABULARY, WIDTH, inner=320, layers=3, heads=6, groups=2)
 
 
 @pytest.fixture(autouse=True)
@@ -31,25 +30,10 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-def language_model() -> Qwen2Model:
-    """A small decoder with random weights whose answers vary."""
-    model = noisy_qwen2(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=320,
-        num_hidden_layers=3,
-        num_attention_heads=6,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-    )
-    model.embed_tokens.weight.mul_(20)
-    return model
-
-
 @torch.inference_mode()
 def test_passes_are_those_of_the_plain_decoder() -> None:
     """A prompt, then more tokens behind it, with padding in the last place."""
-    model, output = language_model(), torch.randn(VOCABULARY, WIDTH)
+    model, output = language_model(SIZES, 1, 20), torch.randn(VOCABULARY, WIDTH)
     plain, fused = CachedDecoder(model, output), FusedDecoder(model, output)
     for start, new in ((0, 40), (37, 9)):
         inputs = torch.randn(2, new, WIDTH)
@@ -67,7 +51,7 @@ def test_passes_are_those_of_the_plain_decoder() -> None:
 
 def test_inputs_are_looked_up() -> None:
     """Tokens, target points and queries, and visual tokens; behind the prompt there are none."""
-    model, output = language_model(), torch.randn(VOCABULARY, WIDTH)
+    model, output = language_model(SIZES, 1, 20), torch.randn(VOCABULARY, WIDTH)
     plain, fused = CachedDecoder(model, output), FusedDecoder(model, output)
     codes, numbers = torch.tensor([[5, -1, -4, 0, -9], [-5, -3, 300, -2, -6]]), torch.randn(2, 4, WIDTH)
     features = torch.randn(2, 5, WIDTH)

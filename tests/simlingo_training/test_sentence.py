@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Qwen2Model
 
 from simlingo_training.inference import sentence
 from simlingo_training.inference.decoder import CachedDecoder
 from simlingo_training.inference.sentence import SentenceKernel
-from tests.simlingo_training.decoders import noisy_qwen2
+from tests.simlingo_training.decoders import Sizes, language_model
 
 VOCABULARY, WIDTH, PROMPT = 61, 96, 9
+SIZES = Sizes(VOCABULARY, WIDTH, inner=208, layers=2, heads=4, groups=2, head_size=64)
 
 MAIN = """
 #include "gpu_on_cpu.h"
@@ -32,27 +32,6 @@ extern "C" void launch(void **pointers, int end_token, int layer_step, long shar
 """
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-
-
-def language_model() -> Qwen2Model:
-    """A small decoder with random weights whose answers vary."""
-    torch.manual_seed(0)
-    model = noisy_qwen2(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=208,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=64,
-        max_position_embeddings=128,
-    )
-    for parameter in model.parameters():
-        # Every part must matter: matrices of a new model hardly change anything.
-        if parameter.ndim > 1:
-            parameter.mul_(6)
-    model.embed_tokens.weight.mul_(4)
-    return model
 
 
 def call_of(source: str) -> str:
@@ -89,7 +68,7 @@ def compile_for_cpu(folder: Path):
 
 def test_weights_move_once() -> None:
     """A second kernel for the same decoder leaves recorded passes what they read."""
-    decoder = CachedDecoder(language_model(), torch.randn(VOCABULARY, WIDTH))
+    decoder = CachedDecoder(language_model(SIZES, 6, 4), torch.randn(VOCABULARY, WIDTH))
     stacks = decoder.stack()
     assert decoder.stack() is stacks
     for number, layer in enumerate(decoder.layers):
@@ -105,7 +84,8 @@ def test_a_sentence_is_that_of_the_plain_loop(kind, tmp_path, monkeypatch) -> No
     monkeypatch.setattr(sentence, "SPLITS", 2)
     monkeypatch.setattr(sentence, "SLOTS", 3)
     monkeypatch.setattr(sentence, "SLOT_BYTES", 2 * 208 * kind.itemsize // 128 * 128 + 128)
-    model, output = language_model().to(kind), torch.randn(VOCABULARY, WIDTH).to(kind)
+    torch.manual_seed(0)
+    model, output = language_model(SIZES, 6, 4).to(kind), torch.randn(VOCABULARY, WIDTH).to(kind)
     decoder = CachedDecoder(model, output)
     decoder.reserve(2, 64)
     prompt = torch.randn(2, PROMPT, WIDTH).to(kind)
