@@ -344,16 +344,19 @@ def _blamed(
 ) -> set[str]:
     """Keys of the tasks whose attempt counts although they left no record.
 
-    That is the route under way when the job ended; if none had begun, the first in line; and all of them when the
-    simulator itself did not start, since then no route is at fault and trying for ever must be ruled out.
+    That is the route under way when the job ended: none if it left its record before; if no route had begun, the first in
+    line; and all of them when the simulator itself did not start, since then no route is at fault and trying for ever must be
+    ruled out.
     """
     missing = [task for task in tasks if task.route_id not in records]
     if not missing:
         return set()
     if job is not None and job.exit is Exit.SERVER_FAILED:
         return {task.key for task in missing}
-    under_way = str((progress or {}).get("route", ""))
-    named = {task.key for task in missing if task.route_id == route_id_of(under_way)}
+    under_way = route_id_of(str((progress or {}).get("route", "")))
+    if under_way in records:
+        return set()
+    named = {task.key for task in missing if task.route_id == under_way}
     return named or {missing[0].key}
 
 

@@ -93,8 +93,8 @@ class Asker:
 
 
 def drive(results: Path, routes: str, behaviours: str, port: int, policy: str = "", ticks: int = 4) -> None:
-    """Drive routes; ``behaviours`` maps a route id to `crash`, `hang`, `fail`, `once` (crashes on its first try only) or `long`
-    (ticks the simulator a thousand times)."""
+    """Drive routes; ``behaviours`` maps a route id to `crash`, `hang`, `fail`, `once` (crashes on its first try only), `long`
+    (ticks the simulator a thousand times) or `end` (tells that the simulator crashed, and drives nothing after it)."""
     asker = Asker(policy)
     plan = json.loads(behaviours)
     records: list[dict[str, object]] = []
@@ -113,11 +113,14 @@ def drive(results: Path, routes: str, behaviours: str, port: int, policy: str = 
             os.kill(os.getpid(), signal.SIGSEGV)
         if act == "hang":
             time.sleep(60)
-        status = "Failed - Agent got blocked" if act == "fail" else "Completed"
+        statuses = {"fail": "Failed - Agent got blocked", "end": "Failed - Simulation crashed"}
+        status = statuses.get(act, "Completed")
         records.append({"route_id": f"RouteScenario_{route}_rep0", "status": status})
         temporary = results.with_suffix(".tmp")
         temporary.write_text(json.dumps({"_checkpoint": {"records": records}}))
         os.replace(temporary, results)
+        if act == "end":
+            sys.exit(255)
 
 
 if __name__ == "__main__":

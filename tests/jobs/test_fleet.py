@@ -80,6 +80,16 @@ def test_verdicts_count_while_their_job_goes_on(tmp_path: Path) -> None:
     )
 
 
+def test_who_was_only_next_in_line_has_all_its_attempts(tmp_path: Path) -> None:
+    """A client that ends after the record of a crash has begun no other route."""
+    results = make_fleet(tmp_path, 3, {"1": "end"}, server_spec("good"), workers=1, attempts=1).run(interval_s=0.05)
+    assert {result.key: (result.outcome, result.attempts) for result in results} == {
+        "seed1/0": (Outcome.FINISHED, 1),
+        "seed1/1": (Outcome.CRASHED, 1),
+        "seed1/2": (Outcome.FINISHED, 1),
+    }
+
+
 class Waiting:
     """An executor whose jobs never begin."""
 
