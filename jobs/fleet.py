@@ -314,19 +314,21 @@ class Fleet:
         records = read_records(results_path(folder))
         progress = last_progress(progress_path(folder))
         blamed = _blamed(tasks, records, progress, job) if was_submitted else set()
+        is_final = job is not None and job.exit is Exit.CLIENT_REFUSED
         for task in tasks:
             if task.key in self.results:
                 continue
             if task.route_id in records:
                 self._settle(task, *judge_record(records[task.route_id]), job=folder.name)
             elif task.key in blamed:
-                self._settle(task, *judge_missing(job), job=folder.name)
+                self._settle(task, *judge_missing(job), job=folder.name, is_final=is_final)
         self._journal.append("harvested", job=folder.name)
 
-    def _settle(self, task: RouteTask, outcome: Outcome, reason: str, job: str) -> None:
+    def _settle(self, task: RouteTask, outcome: Outcome, reason: str, job: str, is_final: bool = False) -> None:
+        """Keep an outcome, or give the route another attempt if it is no verdict, attempts are left and it is not final."""
         attempts = self.attempts.get(task.key, 0) + 1
         self.attempts[task.key] = attempts
-        if not outcome.is_verdict and attempts < self.config.attempts:
+        if not (outcome.is_verdict or is_final) and attempts < self.config.attempts:
             self._journal.append(
                 "attempt", key=task.key, attempts=attempts, outcome=outcome.value, reason=reason, job=job
             )
@@ -345,13 +347,13 @@ def _blamed(
     """Keys of the tasks whose attempt counts although they left no record.
 
     That is the route under way when the job ended: none if it left its record before; if no route had begun, the first in
-    line; and all of them when the simulator itself did not start, since then no route is at fault and trying for ever must be
-    ruled out.
+    line; and all of them when the simulator itself did not start or the client refused its input, since then no route is at
+    fault and trying for ever must be ruled out.
     """
     missing = [task for task in tasks if task.route_id not in records]
     if not missing:
         return set()
-    if job is not None and job.exit is Exit.SERVER_FAILED:
+    if job is not None and job.exit in (Exit.SERVER_FAILED, Exit.CLIENT_REFUSED):
         return {task.key for task in missing}
     under_way = route_id_of(str((progress or {}).get("route", "")))
     if under_way in records:

@@ -25,11 +25,16 @@ KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRES
 picture is taken from the kernel anew, and touching its new pages for the first time costs more than filling them."""
 
 
+REFUSED_STATUS = 2
+"""Exit status of a client, as of most programs, whose input is wrong, so that starting it again would be in vain."""
+
+
 class Exit(str, Enum):
     """How a job ended."""
 
     DONE = "done"
     CLIENT_FAILED = "client failed"
+    CLIENT_REFUSED = "client refused"
     SERVER_FAILED = "server failed"
     SERVER_DIED = "server died"
     HUNG = "hung"
@@ -168,7 +173,8 @@ def watch(
             return Exit.SERVER_DIED, detail + processes.tail(folder / "server.log")
         if code is not None:
             detail = f"the client ended with {processes.describe_exit(code)}; its log ends:\n"
-            return Exit.CLIENT_FAILED, detail + processes.tail(folder / "client.log")
+            kind = Exit.CLIENT_REFUSED if code == REFUSED_STATUS else Exit.CLIENT_FAILED
+            return kind, detail + processes.tail(folder / "client.log")
         now = time.monotonic()
         size = progress.stat().st_size if progress.exists() else -1
         if size != last_size:

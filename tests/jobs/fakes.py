@@ -94,9 +94,12 @@ class Asker:
 
 def drive(results: Path, routes: str, behaviours: str, port: int, policy: str = "", ticks: int = 4) -> None:
     """Drive routes; ``behaviours`` maps a route id to `crash`, `hang`, `fail`, `once` (crashes on its first try only), `long`
-    (ticks the simulator a thousand times) or `end` (tells that the simulator crashed, and drives nothing after it)."""
+    (ticks the simulator a thousand times), `end` (tells that the simulator crashed, and drives nothing after it) or
+    `refuse` (the whole job, before its first route)."""
     asker = Asker(policy)
     plan = json.loads(behaviours)
+    if "refuse" in map(plan.get, routes.split(",")):
+        sys.exit(2)
     records: list[dict[str, object]] = []
     progress = results.with_name(results.name + ".progress.jsonl")
     for route in routes.split(","):

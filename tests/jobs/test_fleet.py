@@ -90,6 +90,15 @@ def test_who_was_only_next_in_line_has_all_its_attempts(tmp_path: Path) -> None:
     }
 
 
+def test_a_client_that_refuses_its_input_is_not_asked_again(tmp_path: Path) -> None:
+    """An agent with a typing error is no reason to start a simulator for every route and attempt."""
+    fleet = make_fleet(tmp_path, 4, dict.fromkeys("0123", "refuse"), server_spec("good"), workers=1, attempts=3)
+    for result in fleet.run(interval_s=0.05):
+        assert (result.outcome, result.attempts) == (Outcome.CRASHED, 1)
+        assert "exit code 2" in result.reason
+    assert len([*(tmp_path / "jobs").iterdir()]) == 1
+
+
 class Waiting:
     """An executor whose jobs never begin."""
 
