@@ -176,7 +176,7 @@ def read(data: bytes) -> tuple[Head, list[Frame]]:
     """Read a recording; a last frame that was not finished is left out.
 
     Raises:
-        ValueError: It is no recording of CARLA.
+        ValueError: It is no recording of CARLA, or a damaged one.
     """
     reader = _Reader(data)
     try:
@@ -188,7 +188,10 @@ def read(data: bytes) -> tuple[Head, list[Frame]]:
         raise ValueError(f"the file is no CARLA recording: {error}") from None
     if magic != MAGIC:
         raise ValueError(f"the file is no CARLA recording: expected {MAGIC!r}, got {magic!r:.40}")
-    return head, [*_frames(data, reader.at)]
+    try:
+        return head, [*_frames(data, reader.at)]
+    except (struct.error, ValueError) as error:
+        raise ValueError(f"the recording is damaged: {error}") from None
 
 
 def _frames(data: bytes, at: int) -> Iterator[Frame]:

@@ -50,3 +50,9 @@ def test_a_recording_that_was_cut_off_holds_its_whole_frames() -> None:
 def test_other_files_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="no CARLA recording"):
         recording.read(data)
+
+
+@pytest.mark.parametrize("packet", [b"\x00" * 5, bytes([Packet.ADD]) + b"\x02\x00\x00\x00\x01\x00"])
+def test_a_damaged_recording_is_told_from_one_that_was_cut_off(packet: bytes) -> None:
+    with pytest.raises(ValueError, match="damaged"):
+        recording.read(DATA[:-5] + packet)
