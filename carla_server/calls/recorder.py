@@ -45,6 +45,8 @@ def _load(simulator: Simulator, name: Any) -> tuple[Head, list[Frame]] | str:
 @value()
 def start_recorder(simulator: Simulator, session: Session, name: Any, additional: Any = False) -> str:
     """Record every tick from now on; returns the file's full name. There are no additional data beyond the usual."""
+    # The one before is finished first: it may be the same file.
+    simulator.world.record(None)
     recorder = Recorder(simulator.world, _path(simulator, name))
     simulator.world.record(recorder)
     return str(recorder.path.resolve())

@@ -7,6 +7,7 @@ calls with an equal seed give equal bytes.
 
 from __future__ import annotations
 
+import logging
 import math
 import struct
 from collections.abc import Iterable, Mapping
@@ -49,6 +50,8 @@ from carla_server.world.state import (
 )
 from carla_server.world.stops import StopSigns
 from carla_server.world.towns import TownLibrary
+
+log = logging.getLogger(__name__)
 
 SPAWN_COLLISION = "Spawn failed because of collision at spawn position"
 #: More actors than any town holds; guards against runaway scripts.
@@ -472,7 +475,7 @@ class World:
         self.frame += 1
         self.elapsed += step
         if self.recorder is not None:
-            self.recorder.write(step)
+            self._write_down(self.recorder, step)
         rows = self.rows
         rows.wire["motion"][: rows.used] = rows.motion[: rows.used]
         # Before the sensors look: a client that has the answer of its tick asks without a pause whether the state is there.
@@ -484,9 +487,21 @@ class World:
 
     def record(self, recorder: Recorder | None) -> None:
         """Write every tick down from now on, or no more."""
-        if self.recorder is not None:
-            self.recorder.close()
-        self.recorder = recorder
+        before, self.recorder = self.recorder, recorder
+        if before is None:
+            return
+        try:
+            before.close()
+        except OSError as error:
+            log.error("the end of the recording %s is lost: %s", before.path, error)
+
+    def _write_down(self, recorder: Recorder, step: float) -> None:
+        """Write a tick down; a recording that cannot go on, as on a full disk, ends, and the world goes on."""
+        try:
+            recorder.write(step)
+        except OSError as error:
+            log.error("the recording %s ends: %s", recorder.path, error)
+            self.record(None)
 
     def replay(self, replayer: Replayer | None, keep: bool = True) -> None:
         """Play a recording from now on, or no more; actors of the one before stay if `keep`."""

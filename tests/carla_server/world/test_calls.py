@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
 
 from carla_server.calls import Session, Simulator, dispatch
-from carla_server.wire import rpc
+from carla_server.wire import recording, rpc
 from carla_server.wire.values import Pose
 from carla_server.world.actors import Actor
+from carla_server.world.recorder import Recorder
 from carla_server.world.world import World
-from tests.carla_server.conftest import Recorder
+from tests.carla_server import conftest
 
 Spawn = Callable[..., Actor]
 Call = Callable[..., Any]
@@ -57,7 +59,7 @@ def test_a_command_that_fails_in_whatever_way_costs_no_other_command_its_result(
 
 
 def test_imus_feel_the_gravity_that_was_set_until_the_next_episode(
-    call: Call, world: World, spawn: Spawn, recorder: Recorder
+    call: Call, world: World, spawn: Spawn, recorder: conftest.Recorder
 ) -> None:
     imu = spawn("sensor.other.imu")
     call("set_imui_gravity", 3.7)
@@ -66,3 +68,31 @@ def test_imus_feel_the_gravity_that_was_set_until_the_next_episode(
     assert accelerometer == pytest.approx([0.0, 0.0, 3.7])
     call("load_new_episode", "Mini01", True)
     assert call("get_imui_gravity") == [[1, pytest.approx(9.81)]]
+
+
+def test_a_recording_that_is_begun_anew_holds_nothing_of_the_one_before(
+    world: World, spawn: Spawn, tmp_path: Path
+) -> None:
+    simulator, session = Simulator(world, tmp_path), Session()
+    spawn("vehicle.tesla.model3")
+    for ticks in (400, 3):
+        dispatch(simulator, session, rpc.Call(1, "start_recorder", ("drive.log", False)))
+        for _ in range(ticks):
+            world.tick()
+    dispatch(simulator, session, rpc.Call(1, "stop_recorder", ()))
+    _, frames = recording.read((tmp_path / "drive.log").read_bytes())
+    assert [frame.number for frame in frames] == [1, 2, 3]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_ends_the_recording_and_not_the_world(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    frame = world.frame
+    world.record(Recorder(world, Path("/dev/full")))
+    for _ in range(200):
+        world.tick()
+    assert world.recorder is None
+    assert world.frame == frame + 200
+    assert "/dev/full" in caplog.text
+    world.record(Recorder(world, Path("/dev/full")))
+    world.load("Mini01")
+    assert world.recorder is None
