@@ -47,7 +47,8 @@ class FleetConfig:
     Attributes:
         out: Output folder; holds journal, job folders and results. Running again with the same folder resumes.
         workers: Jobs at a time. A number in the file `workers` inside ``out`` overrides it while running.
-        attempts: How often a route may be started before a crash or time-out stands.
+        attempts: How often a route may be started before a crash or time-out stands. More than in an earlier run in the same
+            folder start again what stood there, and so does the next run what ended before its attempts were used up.
         routes_per_job: Most routes that share one server and one client process; None for as many as suit the server.
         client_waits: Whether clients wait for a server that is not up yet; then both start at the same time.
         server: How simulators are launched; None when the client brings its own.
@@ -160,11 +161,16 @@ class Fleet:
                 self.results[result.key] = result
             elif event["event"] == "reopened":
                 self.results.pop(event["key"], None)
-                self.attempts.pop(event["key"], None)
+                self.attempts[event["key"]] = event.get("attempts", 0)
             elif event["event"] == "harvested":
                 open_jobs.pop(event["job"], None)
+        # A route file or seeds that are left out this time are not forgotten: they stand in the journal.
+        self.results = {key: result for key, result in self.results.items() if key in self.tasks}
         for name, event in open_jobs.items():
             self._reattach(name, event)
+        for key in self._without_verdict():
+            if self.results[key].attempts < self.config.attempts:
+                self._reopen(key, self.results[key].attempts)
 
     def _reattach(self, name: str, event: dict[str, Any]) -> None:
         folder = self.config.out / "jobs" / name
@@ -177,12 +183,19 @@ class Fleet:
 
     def reopen(self) -> list[str]:
         """Give every route that ended without a verdict all its attempts again; returns their keys."""
-        keys = [key for key, result in self.results.items() if not result.outcome.is_verdict]
+        keys = self._without_verdict()
         for key in keys:
-            self._journal.append("reopened", key=key)
-            del self.results[key]
-            self.attempts.pop(key, None)
+            self._reopen(key, 0)
         return keys
+
+    def _without_verdict(self) -> list[str]:
+        return [key for key, result in self.results.items() if not result.outcome.is_verdict]
+
+    def _reopen(self, key: str, attempts: int) -> None:
+        """Take an outcome back; ``attempts`` starts of the route stay counted."""
+        self._journal.append("reopened", key=key, attempts=attempts)
+        self.attempts[key] = attempts
+        del self.results[key]
 
     # -- the loop --------------------------------------------------------------------------------------------------------
 

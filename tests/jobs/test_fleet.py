@@ -263,6 +263,27 @@ def test_a_finished_run_starts_nothing_again(tmp_path: Path) -> None:
     assert sorted((tmp_path / "jobs").iterdir()) == jobs
 
 
+def test_more_attempts_start_again_what_crashed(tmp_path: Path) -> None:
+    def run(attempts: int) -> tuple[Outcome, int]:
+        (result,) = make_fleet(tmp_path, 1, {"0": "once"}, server_spec("good"), attempts=attempts).run(interval_s=0.05)
+        return result.outcome, result.attempts
+
+    assert run(1) == (Outcome.CRASHED, 1)
+    assert run(1) == (Outcome.CRASHED, 1)
+    assert run(2) == (Outcome.FINISHED, 2)
+    assert run(3) == (Outcome.FINISHED, 2)
+
+
+def test_a_smaller_run_in_the_same_folder_forgets_nothing(tmp_path: Path) -> None:
+    make_fleet(tmp_path, 3, {}, server_spec("good"), workers=1).run(interval_s=0.05)
+    jobs = sorted((tmp_path / "jobs").iterdir())
+    smaller = make_fleet(tmp_path, 2, {}, server_spec("good"))
+    assert set(smaller.results) == set(smaller.tasks) == {"seed1/0", "seed1/1"}
+    assert len(smaller.run(interval_s=0.05)) == 2
+    assert len(make_fleet(tmp_path, 3, {}, server_spec("good")).run(interval_s=0.05)) == 3
+    assert sorted((tmp_path / "jobs").iterdir()) == jobs
+
+
 def test_journal_survives_a_cut_at_any_byte(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "whole")
     journal.append("job", job="0000", keys=["a"])
