@@ -82,7 +82,7 @@ class SlurmQueue:
 
     def __init__(self) -> None:
         self._asked_at = -math.inf
-        self._ids: frozenset[str] = frozenset()
+        self._ids: frozenset[str] | None = None
 
     def holds(self, job_id: str) -> bool:
         """Whether a job, or a task of an array as ``<job>_<task>``, waits or runs. True while SLURM does not answer."""
@@ -91,10 +91,8 @@ class SlurmQueue:
             self._asked_at = now
             command = ["squeue", "--noheader", "--me", "--array", "--format", "%i"]
             answer = subprocess.run(command, capture_output=True, text=True, check=False)
-            if answer.returncode != 0:
-                return True
-            self._ids = frozenset(answer.stdout.split())
-        return job_id in self._ids
+            self._ids = frozenset(answer.stdout.split()) if answer.returncode == 0 else None
+        return self._ids is None or job_id in self._ids
 
 
 @dataclass

@@ -8,9 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from jobs.executors import SlurmExecutor
+from jobs.executors import SlurmExecutor, SlurmQueue
 from jobs.results import Outcome
 from tests.jobs.run_fleet import make_fleet, server_spec
+
+
+def test_no_job_is_given_up_while_slurm_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only one of many jobs asks SLURM; its silence counts for all of them."""
+    answers = [
+        subprocess.CompletedProcess([], 0, "7_0\n7_1\n"), subprocess.CompletedProcess([], 1, ""),
+        subprocess.CompletedProcess([], 0, "7_1\n"),
+    ]  # fmt: skip
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answers.pop(0))
+    queue = SlurmQueue()
+
+    def held() -> list[bool]:
+        queue._asked_at -= SlurmQueue.INTERVAL_S
+        return [queue.holds(job_id) for job_id in ("7_0", "7_1", "7_2")]
+
+    assert held() == [True, True, False]
+    assert held() == [True, True, True]
+    assert held() == [False, True, False]
 
 
 @pytest.mark.usefixtures("slurm_cluster")
