@@ -176,7 +176,8 @@ class Measurement(_Record):
     def from_dict(cls, values: Mapping[str, Any]) -> Measurement:
         """As in the base class; keys the published format lacks go to ``extra``."""
         record = super().from_dict(values)
-        record.__dict__["extra"] = {key: values[key] for key in values.keys() - cls._required}
+        # In the order of the file: a set's order differs from process to process.
+        record.__dict__["extra"] = {key: item for key, item in values.items() if key not in cls._required}
         return record
 
     def to_dict(self) -> dict[str, Any]:

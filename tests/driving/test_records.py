@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,14 @@ def test_extra_keys_follow_the_published_ones(frame, tmp_path):
     write_measurement(tmp_path / "m.json.gz", measurement)
     assert gzip.decompress((tmp_path / "m.json.gz").read_bytes()).decode().rstrip("\n}").endswith(r'"reason": "a\/b"')
     assert read_measurement(tmp_path / "m.json.gz").extra == {"reason": "a/b"}
+
+
+def test_a_file_that_is_read_and_written_again_is_the_same_to_the_last_byte(frame, tmp_path):
+    measurement, _ = frame
+    extra = {f"key_{number}": number for number in range(12)}
+    write_measurement(tmp_path / "first.json.gz", replace(measurement, extra=extra))
+    write_measurement(tmp_path / "second.json.gz", read_measurement(tmp_path / "first.json.gz"))
+    assert (tmp_path / "first.json.gz").read_bytes() == (tmp_path / "second.json.gz").read_bytes()
 
 
 @pytest.mark.parametrize("kind", BOX_TYPES.values(), ids=BOX_TYPES.keys())
