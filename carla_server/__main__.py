@@ -38,6 +38,8 @@ IGNORED_PREFIXES = (
     ),
     *("-log", "-stdout", "-fullstdoutlogoutput"),
 )
+#: Our options whose next word is their value, which may begin like the name of a town.
+WITH_VALUE = frozenset({"--port", "--streaming-port", "--town", "--seed", "--maps", "--recordings"})
 BAD_USAGE = 2
 
 
@@ -52,9 +54,7 @@ def translate(arguments: list[str]) -> list[str]:
             ours += ["--streaming-port", word.partition("=")[2]]
         elif lower.startswith("-carla-port="):
             ours += ["--port", word.partition("=")[2]]
-        elif word.startswith("/Game/") or (
-            not word.startswith("-") and word.startswith("Town") and ours[-1:] != ["--town"]
-        ):
+        elif word.startswith(("/Game/", "Town")) and (not ours or ours[-1] not in WITH_VALUE):
             ours += ["--town", word]
         elif not word.startswith("--") and lower.startswith(IGNORED_PREFIXES):
             continue

@@ -55,6 +55,9 @@ def test_arguments_of_carla_are_understood() -> None:
     line = ["/Game/Carla/Maps/Mini01", "-RenderOffScreen", "-nosound", "-carla-rpc-port=2002", "-quality-level=Low"]
     assert translate(line) == ["--town", "/Game/Carla/Maps/Mini01", "--port", "2002"]
     assert translate(["--port", "2000", "--town", "Town01"]) == ["--port", "2000", "--town", "Town01"]
+    for value in ("--town", "/Game/Carla/Maps/Mini01"), ("--maps", "Towns"), ("--recordings", "Town01_drives"):
+        assert translate([*value]) == [*value]
+    assert translate(["--verbose", "Town01"]) == ["--verbose", "--town", "Town01"]
     assert translate(["-carla-streaming-port=0", "-carla-primary-port=7"]) == ["--streaming-port", "0"]
 
 
