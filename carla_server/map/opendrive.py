@@ -359,7 +359,10 @@ def _speeds(element: ET.Element) -> list[tuple[float, float]]:
     for kind in element.findall("type"):
         speed = kind.find("speed")
         if speed is not None and speed.get("max") not in (None, "no limit", "undefined"):
-            rows.append((_number(kind, "s", 0.0), _number(speed, "max") * _KMH_PER_UNIT[speed.get("unit", "")]))
+            unit = speed.get("unit", "")
+            if unit not in _KMH_PER_UNIT:
+                raise ValueError(f"<speed> has unit={unit!r}; expected one of {sorted(filter(None, _KMH_PER_UNIT))}")
+            rows.append((_number(kind, "s", 0.0), _number(speed, "max") * _KMH_PER_UNIT[unit]))
     return sorted(rows)
 
 

@@ -108,6 +108,12 @@ def test_origin_on_the_globe_is_read():
         (HEAD + '<road id="7" length="5"/></OpenDRIVE>', "road 7: 0 geometries"),
         (HEAD + ROAD.format(length="nan", geometry=LINE) + "</OpenDRIVE>", "finite"),
         (HEAD + ROAD.format(length=9, geometry=LINE.replace("<line/>", "")) + "</OpenDRIVE>", "none of the shapes"),
+        (
+            (HEAD + ROAD.format(length=9, geometry=LINE) + "</OpenDRIVE>").replace(
+                "<planView>", '<type s="0" type="town"><speed max="30" unit="furlong"/></type><planView>'
+            ),
+            "unit='furlong'; expected one of",
+        ),
     ],
 )
 def test_bad_files_are_named_with_their_fault(text, message):
