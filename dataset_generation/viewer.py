@@ -180,9 +180,7 @@ def draw_above(view: FrameView) -> Image:
         elif isinstance(box, StopSignBox) and box.affects_ego:
             polygon(box.position, box.extent, box.yaw, STYLES["stop"])
         elif style is not None and isinstance(box, PlacedBox):
-            swapped = isinstance(box, StaticBox | StaticCarBox | TrafficWarningBox)
-            extent = [box.extent[1], box.extent[0]] if swapped else box.extent
-            polygon(box.position, extent, box.yaw, style)
+            polygon(box.position, box.half_size, box.yaw, style)
     polygon((0.0, 0.0), EGO_EXTENT, 0.0, STYLES["ego"])
     for name, points in (("route", view.measurement.route), ("waypoints", view.waypoints)):
         for u, v in _above(points).tolist():

@@ -6,6 +6,8 @@ Ego frame: x forward, y right, z up, metres. Angles are radians unless a name en
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 Angle = TypeVar("Angle", float, Array)
+Corner = tuple[float, float, float]
+
+SIGN_SQUARES = ((-1, -1), (1, -1), (1, 1), (-1, 1))
 
 
 def wrap_angle(angle: ArrayLike) -> Array:
@@ -109,6 +114,23 @@ def box_corners_2d(center: ArrayLike, extent: ArrayLike, yaw: float) -> Array:
     length, width = np.asarray(extent, dtype=np.float64)[:2]
     local = np.array([[length, width], [-length, width], [-length, -width], [length, -width]])
     return to_world(local, center, yaw)
+
+
+def box_corners(floor: Corner, extent: Sequence[float], yaw: float) -> list[Corner]:
+    """Corners of an upright box: bottom (-x,-y), (x,-y), (x,y), (-x,y), then the top in the same order.
+
+    Scalar arithmetic on purpose: a frame has about ten boxes, and one call of an array library costs more than ten boxes here.
+
+    Args:
+        floor: (x, y, z) of the middle of its underside, metres.
+        extent: Half length along the heading, half width and half height, metres.
+        yaw: Heading, radians.
+    """
+    length, width, height = extent
+    x, y, z = floor
+    c, s = math.cos(yaw), math.sin(yaw)
+    bottom = [(x + i * length * c - j * width * s, y + i * length * s + j * width * c) for i, j in SIGN_SQUARES]
+    return [(u, v, z + level) for level in (0.0, 2 * height) for u, v in bottom]
 
 
 def boxes_overlap_2d(corners_a: ArrayLike, corners_b: ArrayLike) -> bool:

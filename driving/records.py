@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from driving.files import read_json, write_bytes
+from driving.geometry import Corner, box_corners
 from driving.json_text import indented_json
 
 Point = Sequence[float]
@@ -220,12 +221,30 @@ class PlacedBox(Box):
         extent: Half length, half width, half height, metres. Props are stored with the first two exchanged.
         yaw: Heading relative to the ego, radians, in (-pi, pi].
         distance: Length of ``position``, metres; -1 for the ego vehicle.
+        is_stored_sideways: Whether the first two of ``extent`` are exchanged.
     """
 
+    is_stored_sideways: ClassVar[bool] = False
     extent: Point = (0.15, 0.15, 0.15)
     position: Point
     yaw: float = 0.0
     distance: float
+
+    @property
+    def half_size(self) -> tuple[float, float, float]:
+        """Half length, half width, half height, metres, of props too."""
+        length, width, height = self.extent
+        return (width, length, height) if self.is_stored_sideways else (length, width, height)
+
+    @property
+    def floor(self) -> Corner:
+        """Middle of the underside, ego frame, metres."""
+        x, y, z = self.position
+        return x, y, z
+
+    def corners(self) -> list[Corner]:
+        """The eight corners, ego frame, metres, in the order of `driving.geometry.box_corners`."""
+        return box_corners(self.floor, self.half_size, self.yaw)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,6 +346,12 @@ class WalkerBox(PlacedBox):
     lane_relative_to_ego: int | None = None
     matrix: Matrix = ()
 
+    @property
+    def floor(self) -> Corner:
+        """See `PlacedBox.floor`."""
+        x, y, z = self.position
+        return x, y, z - self.extent[2]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficLightBox(PlacedBox):
@@ -394,6 +419,7 @@ class StaticCarBox(PlacedBox):
     """A parked car that is a mesh of the map, not an actor with a blueprint of its own."""
 
     box_class: ClassVar[str] = "static_car"
+    is_stored_sideways: ClassVar[bool] = True
     key_order: ClassVar[tuple[str, ...]] = _keys(
         """extent position yaw distance speed num_points road_id junction_id lane_id on_lane_type same_road_as_ego
         same_direction_as_ego lane_relative_to_ego matrix mesh_path"""
@@ -416,6 +442,7 @@ class TrafficWarningBox(PlacedBox):
     """The warning sign in front of a construction site."""
 
     box_class: ClassVar[str] = "static_trafficwarning"
+    is_stored_sideways: ClassVar[bool] = True
     key_order: ClassVar[tuple[str, ...]] = _keys("extent position yaw num_points distance mesh_path")
     num_points: int = -1
     mesh_path: str | None = None
@@ -426,6 +453,7 @@ class StaticBox(PlacedBox):
     """Any other prop."""
 
     box_class: ClassVar[str] = "static"
+    is_stored_sideways: ClassVar[bool] = True
     key_order: ClassVar[tuple[str, ...]] = _keys("type_id extent position yaw num_points distance mesh_path")
     type_id: str
     num_points: int = -1

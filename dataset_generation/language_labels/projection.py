@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from math import cos, sin
 
 from driving.camera import DRIVING_CAMERA
-from driving.records import CarBox, PlacedBox, WalkerBox
+from driving.geometry import Corner, box_corners
+from driving.records import CarBox, PlacedBox
 
 Pixel = tuple[float, float]
-Corner = tuple[float, float, float]
 
 FOCAL_PX = float(DRIVING_CAMERA.focal_px)
 CENTRE_U, CENTRE_V = DRIVING_CAMERA.width / 2, DRIVING_CAMERA.height / 2
@@ -20,8 +20,6 @@ CAMERA_X, _, CAMERA_Z = DRIVING_CAMERA.position
 
 SIGHT_HEIGHT = 0.75
 """Height above the box position of the two points whose visibility decides for the box, metres."""
-
-SIGN_SQUARES = ((-1, -1), (1, -1), (1, 1), (-1, 1))
 
 
 @dataclass(frozen=True)
@@ -69,19 +67,15 @@ def is_in_image(box: PlacedBox, region: ImageRegion) -> bool:
 
 
 def corners(box: PlacedBox, walkers_float: bool = False) -> list[Corner]:
-    """Eight corners in the ego frame, metres: bottom (-x,-y), (x,-y), (x,y), (-x,y), then the top in the same order.
+    """Eight corners in the ego frame, metres, with extents as they are stored, as in the published labels; see
+    `PlacedBox.corners` for those of props as they stand.
 
     Args:
-        box: Stands on its position, as vehicles do; the position of a pedestrian is the middle of the body.
-        walkers_float: Let pedestrians stand on their middle too, as in the published labels.
+        box: What they belong to.
+        walkers_float: Let pedestrians stand on the middle of their bodies, as in the published labels.
     """
-    length, width, height = box.extent
     x, y, z = box.position
-    if isinstance(box, WalkerBox) and not walkers_float:
-        z -= height
-    c, s = cos(box.yaw), sin(box.yaw)
-    floor = [(x + i * length * c - j * width * s, y + i * length * s + j * width * c) for i, j in SIGN_SQUARES]
-    return [(u, v, z + level) for level in (0.0, 2 * height) for u, v in floor]
+    return box_corners((x, y, z) if walkers_float else box.floor, box.extent, box.yaw)
 
 
 def round1(value: float) -> float:

@@ -6,7 +6,6 @@ lights in them; maps of what matters give it a few hundred labels per picture in
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -141,7 +140,7 @@ def _bounds(boxes: Sequence[PlacedBox], camera: CameraRig) -> Array:
     """Pixels (n, 2, 2) from the upper left to the lower right of n boxes; not numbers behind the camera."""
     if not boxes:
         return np.zeros((0, 2, 2))
-    corners = np.array([_corners(box) for box in boxes]).reshape(-1, 8, 3)
+    corners = np.array([box.corners() for box in boxes]).reshape(-1, 8, 3)
     forward, origin = camera.pose[:3, 0], camera.pose[:3, 3]
     depth = (corners - origin) @ forward
     is_in_front = depth.max(1) > NEAR_PLANE_M
@@ -149,22 +148,6 @@ def _bounds(boxes: Sequence[PlacedBox], camera: CameraRig) -> Array:
     pixels = camera.project(pushed.reshape(-1, 3))[0].reshape(-1, 8, 2)
     bounds = np.stack([pixels.min(1), pixels.max(1)], axis=1)
     return np.where(is_in_front[:, None, None], bounds, np.nan)
-
-
-def _corners(box: PlacedBox) -> list[tuple[float, float, float]]:
-    """The eight corners of a box, ego frame, metres."""
-    length, width, half_height = box.extent
-    if isinstance(box, StaticBox | TrafficWarningBox | StaticCarBox):
-        length, width = width, length  # props are stored with the two exchanged
-    x, y, z = box.position
-    floor = z - half_height if isinstance(box, WalkerBox) else z
-    cos, sin = math.cos(box.yaw), math.sin(box.yaw)
-    return [
-        (x + i * length * cos - j * width * sin, y + i * length * sin + j * width * cos, floor + level)
-        for i in (-1, 1)
-        for j in (-1, 1)
-        for level in (0.0, 2 * half_height)
-    ]
 
 
 def _tiled(whole: NDArray[np.generic], side: int) -> NDArray:

@@ -191,9 +191,7 @@ class BevPainter:
         for box in boxes:
             if not isinstance(box, PlacedBox) or (value := _class_of(box)) is None:
                 continue
-            # Parked cars of the map are stored with length and width exchanged.
-            extent = (box.extent[1], box.extent[0]) if isinstance(box, StaticCarBox) else box.extent
-            corners = box_corners_2d(box.position[:2], extent, box.yaw)
+            corners = box_corners_2d(box.position[:2], box.half_size, box.yaw)
             seen = to_ego(corners, (0.0, shift_m), turn)
             pixels = np.stack([seen[:, 1], -seen[:, 0]], axis=1) * BEV_PX_PER_M + BEV_SIZE_PX / 2
             cv2.fillPoly(picture, [np.round(pixels).astype(np.int32)], value)

@@ -2,24 +2,30 @@
 
 import gzip
 import json
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dataset_generation.language_labels.synthetic import FrameMaker
+from driving.geometry import to_ego
 from driving.label_records import fill
 from driving.records import (
     BOX_TYPES,
     COMMENTARY,
     DREAMER,
     VQA,
+    CarBox,
     EgoInfoBox,
     LaneWidth,
     Measurement,
     RecordError,
     RouteResult,
     RunFolder,
+    StaticBox,
+    StaticCarBox,
+    TrafficWarningBox,
     WalkerBox,
     box_from_dict,
     find_runs,
@@ -100,6 +106,20 @@ def test_key_order_names_every_field(kind):
     if kind.key_order:
         assert names - set(kind.key_order) <= {"extent"}, "only landmarks have no extent"
         assert set(kind.key_order) <= names
+
+
+@pytest.mark.parametrize("kind", [StaticBox, StaticCarBox, TrafficWarningBox, CarBox, WalkerBox])
+def test_corners_enclose_what_stands_there(kind):
+    """Props lie in files with length and width exchanged, and the place of a pedestrian is the middle of the body."""
+    stored = [1.0, 3.0, 0.5] if kind in (StaticBox, StaticCarBox, TrafficWarningBox) else [3.0, 1.0, 0.5]
+    missing = {row.name: None for row in fields(kind) if row.default is MISSING}
+    box = kind(**{**missing, "extent": stored, "position": [10.0, 2.0, 1.0], "yaw": 0.3, "distance": 10.2})
+    corners = np.array(box.corners())
+    local = to_ego(corners[:, :2], (10.0, 2.0), 0.3)
+    np.testing.assert_allclose(np.abs(local), [[3.0, 1.0]] * 8)
+    low, high = (0.5, 1.5) if kind is WalkerBox else (1.0, 2.0)
+    assert sorted(corners[:, 2]) == [low] * 4 + [high] * 4
+    assert len({tuple(np.sign([*place, height - 1.2])) for place, height in zip(local, corners[:, 2])}) == 8
 
 
 @pytest.mark.skipif(not PARITY.exists(), reason="no published frames beside the repository")

@@ -8,7 +8,6 @@ from functools import cached_property
 from dataset_generation.language_labels.naming import describe
 from dataset_generation.language_labels.profiles import Correction, Profile
 from dataset_generation.language_labels.projection import (
-    Corner,
     ImageRegion,
     clipped_bounds,
     corners,
@@ -19,6 +18,7 @@ from dataset_generation.language_labels.projection import (
 from dataset_generation.language_labels.route_data import Frame
 from dataset_generation.language_labels.scenarios import HIGHWAY_SCENARIOS
 from dataset_generation.language_labels.vqa.nodes import NODES
+from driving.geometry import Corner
 from driving.label_records import KeyObject, QaPair, fill
 from driving.records import CarBox, PlacedBox, StopSignBox, TrafficLightBox, TrafficLightVqaBox
 
