@@ -55,7 +55,7 @@ class FleetConfig:
         hang_timeout_s: Wall time without progress after which a job is killed.
         wall_timeout_s: Wall time limit of one job.
         environment: Further environment variables of the client.
-        gpus: Number of graphics cards that servers are spread over.
+        gpus: Number of graphics cards that jobs are spread over.
     """
 
     out: Path
@@ -82,6 +82,7 @@ class RunningJob:
     tasks: list[RouteTask]
     handle: Handle
     started: float
+    gpu: int = 0
     records_seen: tuple[int, int] = (0, 0)
 
     @property
@@ -179,7 +180,8 @@ class Fleet:
         if handle is None:
             self._harvest(folder, tasks, was_submitted="reference" in event)
         else:
-            self.running.append(RunningJob(folder, tasks, handle, time.monotonic()))
+            gpu = json.loads((folder / "job.json").read_text())["gpu"]
+            self.running.append(RunningJob(folder, tasks, handle, time.monotonic(), gpu))
 
     def reopen(self) -> list[str]:
         """Give every route that ended without a verdict all its attempts again; returns their keys."""
@@ -245,7 +247,7 @@ class Fleet:
 
     def _start_jobs(self) -> None:
         """Start as many jobs as may run. They are written down before they are submitted, so that a kill loses none."""
-        prepared: list[tuple[Path, list[RouteTask]]] = []
+        prepared: list[tuple[Path, list[RouteTask], int]] = []
         held: set[str] = set()
         while len(self.running) + len(prepared) < self._workers():
             pending = [task for task in self.pending if task.key not in held]
@@ -253,15 +255,17 @@ class Fleet:
                 break
             tasks = self._next_chunk(pending)
             held |= {task.key for task in tasks}
-            prepared.append((self._prepare_job(tasks), tasks))
+            load = Counter([job.gpu for job in self.running] + [gpu for _, _, gpu in prepared])
+            gpu = min(range(self.config.gpus), key=lambda index: load[index])
+            prepared.append((self._prepare_job(tasks, gpu), tasks, gpu))
         if not prepared:
             return
-        handles = self._executor.submit([folder for folder, _ in prepared])
-        for (folder, tasks), handle in zip(prepared, handles, strict=True):
+        handles = self._executor.submit([folder for folder, _, _ in prepared])
+        for (folder, tasks, gpu), handle in zip(prepared, handles, strict=True):
             self._journal.append("submitted", job=folder.name, reference=handle.reference())
-            self.running.append(RunningJob(folder, tasks, handle, time.monotonic()))
+            self.running.append(RunningJob(folder, tasks, handle, time.monotonic(), gpu))
 
-    def _prepare_job(self, tasks: list[RouteTask]) -> Path:
+    def _prepare_job(self, tasks: list[RouteTask], gpu: int) -> Path:
         """Write a job's folder and note it in the journal; returns the folder."""
         name = f"{self._jobs_started:04d}"
         self._jobs_started += 1
@@ -277,7 +281,7 @@ class Fleet:
             progress=str(progress_path(folder)),
             hang_timeout_s=self.config.hang_timeout_s,
             wall_timeout_s=self.config.wall_timeout_s,
-            gpu=int(name) % self.config.gpus,
+            gpu=gpu,
             environment=self.config.environment,
             client_waits=self.config.client_waits,
         )

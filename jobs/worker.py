@@ -48,13 +48,13 @@ class JobSpec:
     Attributes:
         folder: Where logs, progress and outcome go.
         server: How the simulator is launched, or None when the client brings its own.
-        client: Command that drives; `{port}`, `{tm_port}` and `{folder}` are filled in.
+        client: Command that drives; `{port}`, `{tm_port}`, `{folder}` and `{card}` are filled in.
         town: Town the server loads first.
         seed: Seed of the server.
         progress: File the client appends to while it makes progress; its growth is the sign of life.
         hang_timeout_s: Wall time without a sign of life after which the job is killed.
         wall_timeout_s: Wall time after which the job is killed.
-        gpu: Index of the graphics card for a server that wants one.
+        gpu: Index of the graphics card for a server that wants one, and for `{card}`.
         environment: Further environment variables of the client, with the same placeholders.
         client_waits: Whether the client waits for a server that is not up yet. It then starts together with the server, if that
             is ready as soon as it answers.
@@ -141,7 +141,12 @@ def _run(
         children.append(server)
         if not _start_together(spec):
             servers.wait_until_ready(spec.server, server, lease.rpc, log)
-    values = {"port": str(lease.rpc), "tm_port": str(lease.traffic_manager), "folder": str(folder.resolve())}
+    values = {
+        "port": str(lease.rpc),
+        "tm_port": str(lease.traffic_manager),
+        "folder": str(folder.resolve()),
+        "card": visible_card(spec.gpu, os.environ.get("CUDA_VISIBLE_DEVICES", "")),
+    }
     command = [part.format(**values) for part in spec.client]
     environment = {**KEEP_FREED_MEMORY, **{name: value.format(**values) for name, value in spec.environment.items()}}
     client = processes.start(command, folder / "client.log", token, environment)
@@ -149,6 +154,12 @@ def _run(
     if spec.server is not None and server is not None and _start_together(spec):
         servers.wait_until_ready(spec.server, server, lease.rpc, log)
     return watch(client, server, spec, folder)
+
+
+def visible_card(index: int, visible: str) -> str:
+    """Name of the graphics card with an index among those that CUDA_VISIBLE_DEVICES (``visible``) leaves to this process."""
+    names = [name for name in visible.split(",") if name]
+    return names[index % len(names)] if names else str(index)
 
 
 def _start_together(spec: JobSpec) -> bool:

@@ -45,7 +45,7 @@ class EvalConfig:
         simulator: `embedded` or `carla`.
         launch: Command that launches the simulator instead of the usual one; `{port}`, `{town}`, `{seed}`, `{gpu}`.
         workers: Jobs at a time.
-        gpus: Graphics cards that the jobs are spread over.
+        gpus: Graphics cards that the jobs are spread over, each with its simulator and its model.
         attempts: How often a route may be started before a crash stands.
         retry: Drive routes again that crashed or timed out in an earlier run in the same folder.
         routes_per_job: Most routes that share one simulator process; null for 40, or 10 of CARLA's.

@@ -161,7 +161,7 @@ def _check_cluster(config: EvalConfig) -> tuple[bool, str]:
 
 def _check_accelerator(config: EvalConfig) -> tuple[bool, str]:
     cards, name = _find_cards()
-    if config.simulator == "carla" and 0 < cards < config.gpus:
+    if config.cluster == "local" and 0 < cards < config.gpus:
         return False, f"gpus={config.gpus}, but this machine has {cards}"
     if config.agent_options.get("device") == "cuda" and not cards:
         return False, "agent_options.device=cuda, but torch finds no GPU; leave it away or mend the driver (nvidia-smi)"

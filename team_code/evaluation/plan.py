@@ -103,6 +103,9 @@ def make_fleet(config: EvalConfig) -> Fleet:
     """The supervisor of this evaluation, resumed if the output folder holds an earlier run."""
     # Several models that each want every core slow each other down many times over.
     threads = max(1, usable_cores() // config.workers)
+    environment = {"SAVE_PATH": "{folder}/drive", "OMP_NUM_THREADS": str(threads)}
+    if config.gpus > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = "{card}"
     fleet_config = FleetConfig(
         out=Path(config.out),
         workers=config.workers,
@@ -112,7 +115,7 @@ def make_fleet(config: EvalConfig) -> Fleet:
         client_waits=True,
         hang_timeout_s=config.hang_timeout_s,
         wall_timeout_s=config.wall_timeout_s,
-        environment={"SAVE_PATH": "{folder}/drive", "OMP_NUM_THREADS": str(threads)},
+        environment=environment,
         gpus=config.gpus,
     )
     return Fleet(fleet_config, read_tasks(config), client_command(config), executor(config))

@@ -23,7 +23,7 @@ from jobs.kept import KeptService, ServiceError
 from jobs.ports import PortLease, is_free, lease_ports
 from jobs.results import Outcome, RouteResult
 from jobs.servers import ServerSpec
-from jobs.worker import Exit, JobSpec, run_job
+from jobs.worker import Exit, JobSpec, run_job, visible_card
 from tests.jobs.fakes import Asker
 from tests.jobs.run_fleet import make_fleet, policy_service, server_spec
 
@@ -133,6 +133,26 @@ def test_jobs_are_as_large_as_suits_the_server_and_leave_work_for_all(
     fleet = make_fleet(tmp_path, routes, {}, server, executor=Waiting(), workers=3, routes_per_job=None)
     fleet.step()
     assert [len(job.tasks) for job in fleet.running] == sizes
+
+
+def test_a_job_gets_the_card_that_has_fewest(tmp_path: Path) -> None:
+    """Not the next in turn: of two jobs on two cards the short one may end again and again."""
+    fleet = make_fleet(tmp_path, 9, {}, ServerSpec(), executor=Waiting(), workers=3, routes_per_job=1, gpus=3)
+    fleet.step()
+    assert sorted(job.gpu for job in fleet.running) == [0, 1, 2]
+    for gone in (1, 1, 2):
+        fleet.running.remove(next(job for job in fleet.running if job.gpu == gone))
+        fleet.step()
+        assert sorted(job.gpu for job in fleet.running) == [0, 1, 2]
+        assert json.loads((fleet.running[-1].folder / "job.json").read_text())["gpu"] == gone
+
+
+@pytest.mark.parametrize(
+    ("visible", "cards"),
+    [("", ["0", "1", "2"]), ("5,7", ["5", "7", "5"]), ("GPU-a,GPU-b,GPU-c", ["GPU-a", "GPU-b", "GPU-c"])],
+)
+def test_cards_are_counted_among_those_that_may_be_used(visible: str, cards: list[str]) -> None:
+    assert [visible_card(index, visible) for index in range(3)] == cards
 
 
 @pytest.mark.parametrize("waits", [True, False])
