@@ -131,14 +131,17 @@ def run(config: EvalConfig) -> int:
 
 @hydra.main(version_base=None, config_path="config", config_name="start_eval")
 def main(raw: DictConfig) -> None:
-    """Entry point."""
-    config = OmegaConf.to_object(raw)
-    assert isinstance(config, EvalConfig)
+    """Entry point. Exit codes: 0 all routes driven, 1 some were not, 2 wrong input, 130 interrupted."""
     try:
+        config = OmegaConf.to_object(raw)
+        assert isinstance(config, EvalConfig)
         status = run(config)
     except (OSError, JournalBusy, PolicyServerError, SubmitError, ValueError) as error:
         print(f"start_eval: {error}", file=sys.stderr)
         status = 2
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        status = 130
     sys.exit(status)
 
 

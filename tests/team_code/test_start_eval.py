@@ -9,9 +9,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import start_eval
 from jobs.fleet import RouteTask
@@ -248,6 +250,32 @@ def test_bad_plans_are_not_started(evaluate: Evaluate, tmp_path: Path, capsys: p
 
 
 @pytest.mark.parametrize(
+    ("options", "cards", "advice"),
+    [
+        ({"gpus": 2}, 1, "this machine has 1"),
+        ({"gpus": 2, "cluster": "slurm"}, 1, ""),
+        ({"gpus": 2}, 2, ""),
+        ({"gpus": 2}, 0, ""),
+    ],
+)
+def test_doctor_counts_cards_of_the_machine_that_drives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], cards: int, advice: str
+) -> None:
+    monkeypatch.setattr(doctor, "_find_cards", lambda: (cards, "card"))
+    found = bad(EvalConfig(agent=AGENT, out=str(tmp_path), **options))
+    assert advice in found.get("accelerator", "")
+    assert ("accelerator" in found) == bool(advice)
+
+
+def test_only_several_cards_are_shared_out(tmp_path: Path) -> None:
+    """One card is whichever the user or SLURM shows; of several, each job sees its own."""
+    for cards, shown in ((1, None), (4, "{card}")):
+        fleet = plan.make_fleet(EvalConfig(agent=AGENT, out=str(tmp_path / str(cards)), gpus=cards))
+        assert fleet.config.environment.get("CUDA_VISIBLE_DEVICES") == shown
+        assert fleet.config.gpus == cards
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"mode": "dance"}, "mode is one of"),
@@ -260,6 +288,28 @@ def test_bad_plans_are_not_started(evaluate: Evaluate, tmp_path: Path, capsys: p
 def test_contradictory_settings_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         EvalConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "raised", "status", "words"),
+    [
+        ({"workers": 0}, None, 2, "start_eval: workers is at least 1; got 0"),
+        ({}, KeyboardInterrupt, 130, "interrupted; run the same command again"),
+    ],
+)
+def test_the_command_ends_with_a_sentence_instead_of_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, Any],
+    raised: type[BaseException] | None,
+    status: int,
+    words: str,
+) -> None:
+    monkeypatch.setattr(start_eval, "run", Mock(side_effect=raised))
+    with pytest.raises(SystemExit) as ended:
+        start_eval.main.__wrapped__(OmegaConf.merge(OmegaConf.structured(EvalConfig), options))
+    assert ended.value.code == status
+    assert words in capsys.readouterr().err
 
 
 def test_the_command_drives_a_route_on_the_embedded_simulator(tmp_path: Path) -> None:
