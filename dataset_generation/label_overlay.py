@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset_generation.language_labels.projection import clipped_bounds, corners
+from dataset_generation.language_labels.projection import clipped_bounds
 from driving.camera import DRIVING_CAMERA
 from driving.files import read_json
 from driving.label_records import CommentaryLabel, QaPair, VqaLabel, read_commentary, read_vqa
@@ -96,7 +96,7 @@ def cause_bounds(commentary: CommentaryLabel | None) -> list[list[float]] | None
     if commentary is None or commentary.cause_object is None:
         return None
     box = box_from_dict(commentary.cause_object)
-    return clipped_bounds(corners(box)) if isinstance(box, PlacedBox) else None
+    return clipped_bounds(box.corners()) if isinstance(box, PlacedBox) else None
 
 
 def _on_image(points: Array) -> Pixels:

@@ -30,7 +30,6 @@ from dataset_generation.label_overlay import (
     overlay,
     read_labels,
 )
-from dataset_generation.language_labels.projection import corners
 from dataset_generation.runs import judge, route_facts
 from driving.camera import DRIVING_CAMERA, CameraRig
 from driving.commands import RoadOption
@@ -131,7 +130,7 @@ def draw_points(image: Image, points: ArrayLike, style: Style, camera: CameraRig
 
 def draw_box(image: Image, box: PlacedBox, style: Style, camera: CameraRig) -> None:
     """Add the edges of a box to a camera picture."""
-    pixels, in_front = camera.project(np.array(corners(box)))
+    pixels, in_front = camera.project(np.array(box.corners()))
     if not in_front.all() or np.abs(pixels).max() > 5000:
         return
     for a, b in EDGES:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dataset_generation import label_viewer, viewer
-from dataset_generation.label_overlay import dreamed_paths, overlay, read_labels
+from dataset_generation.label_overlay import cause_bounds, dreamed_paths, overlay, read_labels
 from dataset_generation.label_viewer import (
     add_key_objects,
     caption,
@@ -27,7 +27,8 @@ from dataset_generation.language_labels.synthetic import write_route
 from dataset_generation.language_labels.vqa.labeller import VqaLabeller
 from driving.camera import DRIVING_CAMERA
 from driving.files import write_json
-from driving.records import DREAMER, RunFolder
+from driving.label_records import CommentaryLabel
+from driving.records import DREAMER, RunFolder, StaticBox
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -100,6 +101,20 @@ def test_overlay_puts_the_labels_where_the_dataset_viewer_draws(run):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_prop_is_marked_as_it_stands():
+    """A barrier across the lane: in files its length and width are exchanged."""
+    barrier = StaticBox(type_id="barrier", extent=[1.5, 0.1, 0.5], position=[10.0, 0.0, 0.0], distance=10.0)
+    said = CommentaryLabel("", "", "", True, barrier.to_dict(), "a barrier", None, {})
+    (left, top), (right, bottom) = cause_bounds(said)
+    assert (right - left) / (bottom - top) == pytest.approx(3.0, rel=0.1)
+    picture = np.zeros((DRIVING_CAMERA.height, DRIVING_CAMERA.width, 3), np.uint8)
+    viewer.draw_box(picture, barrier, viewer.Style((255, 255, 255), 1), DRIVING_CAMERA)
+    rows, columns = picture.any(2).nonzero()
+    np.testing.assert_allclose(
+        [columns.min(), rows.min(), columns.max(), rows.max()], [left, top, right, bottom], atol=2
+    )
+
+
 def test_page_of_a_run_shows_its_labels_in_a_browser(run, tmp_path):
     page = tmp_path / "run.html"
     viewer.write_page(run, page, show_progress=False)
