@@ -14,6 +14,7 @@ import argparse
 import json
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,11 +115,17 @@ def summarise(
         metric_dir: Root of ``<save name>/metric_info.json``, None to leave smoothness out.
 
     Raises:
-        ResultsError: If there are results of routes that the benchmark does not have.
+        ResultsError: If there are results of routes that the benchmark does not have, or several of one route.
     """
     records, total = merged.records, len(routes)
     known = {route.route_id for route in routes}
-    foreign = sorted({route_number(record) for record in records} - known)
+    numbers = Counter(route_number(record) for record in records)
+    repeated = [name for name, times in numbers.items() if times > 1]
+    if repeated:
+        raise ResultsError(
+            f"{folder}: several repetitions of the same routes: {', '.join(repeated[:5])}; put each into a folder of its own"
+        )
+    foreign = sorted(set(numbers) - known)
     if foreign:
         raise ResultsError(f"{folder}: results of routes that are not in the route file: {', '.join(foreign[:5])}")
     return Summary(

@@ -132,6 +132,15 @@ def test_broken_results_are_named(tmp_path: Path) -> None:
         merge_folder(tmp_path)
 
 
+def test_repetitions_in_one_folder_fill_no_holes(tmp_path: Path) -> None:
+    """Two repetitions of half the routes are no complete run: their scores must not be summed over all routes."""
+    again = {**record(1), "route_id": "RouteScenario_1_rep1"}
+    results(tmp_path, "part.json", [record(1), again])
+    routes = [RouteInfo(name, "Accident", "Mini01") for name in ("1", "2")]
+    with pytest.raises(ResultsError, match="repetitions of the same routes: 1; put each into a folder"):
+        evaluate.summarise(merge_folder(tmp_path), tmp_path, routes, None, None)
+
+
 def test_versions_count_traffic_signs_differently() -> None:
     """One route passes by success and by its junction, one by its junction alone, one not at all, one is missing."""
     routes = [RouteInfo(str(i), "T_Junction", "Town01") for i in range(4)]
