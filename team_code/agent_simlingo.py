@@ -7,7 +7,7 @@ Loaded by the leaderboard evaluator::
 
 ``--agent-config`` is a checkpoint folder, or a YAML file with the fields of `AgentConfig`. Bench2Drive appends
 ``+<save name>``; with the environment variable SAVE_PATH set, camera images and a log of every tick go to
-``$SAVE_PATH/<save name>/``.
+``$SAVE_PATH/<save name>/``, under benchmarks without save names to ``$SAVE_PATH/RouteScenario_<id>_rep<k>/``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -140,7 +141,7 @@ class SimLingoAgent(AutonomousAgent):
             self.instruction = Instruction(config.instruction, config.safety, config.navigation)
         self.planner: RoutePlanner | None = None
         self.reference: GeoReference | None = None
-        self.log = self._open_log(self.save_name)
+        self.log = self._open_log()
         self.delay: ReactionDelay[carla.VehicleControl] = ReactionDelay.parse(config.latency)
         self.last_control = carla.VehicleControl(steer=0.0, throttle=0.0, brake=1.0)
         self.step = -1
@@ -158,10 +159,14 @@ class SimLingoAgent(AutonomousAgent):
             return RemotePolicy(config.policy_server)
         return load_policy_once(config.checkpoint, config.device, config.keeps_dropout, config.text_ticks)
 
-    @staticmethod
-    def _open_log(save_name: str) -> DriveLog | None:
+    def _open_log(self) -> DriveLog | None:
+        """The log of this route in a folder of its own, or None if nothing is to be kept."""
         root = os.environ.get("SAVE_PATH")
-        return DriveLog(Path(root) / (save_name or "route")) if root else None
+        if not root:
+            return None
+        names = (f"RouteScenario_{self.route_id or 'unknown'}_rep{number}" for number in count())
+        free = (name for name in names if not (Path(root) / name).exists())
+        return DriveLog(Path(root) / (self.save_name or next(free)))
 
     def sensors(self) -> list[dict[str, Any]]:
         """See `AutonomousAgent.sensors`."""

@@ -89,6 +89,20 @@ def test_first_tick_brakes_and_later_ticks_drive(tmp_path: Path, policy: Straigh
     assert policy.resets == 1
 
 
+def test_routes_without_save_names_keep_logs_of_their_own(
+    tmp_path: Path, policy: StraightPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The official benchmarks name no folder; the report looks for the id of the run."""
+    monkeypatch.setenv("SAVE_PATH", str(tmp_path / "out"))
+    for route_id in ("7", "7", "8"):
+        agent = SimLingoAgent("localhost", 2000)
+        agent.route_id = route_id
+        agent.setup(str(tmp_path))
+        agent.destroy()
+    logs = sorted(path.parent.name for path in (tmp_path / "out").glob("*/drive.jsonl"))
+    assert logs == ["RouteScenario_7_rep0", "RouteScenario_7_rep1", "RouteScenario_8_rep0"]
+
+
 def test_model_sees_target_points_in_the_ego_frame(tmp_path: Path, policy: StraightPolicy) -> None:
     agent = make_agent(tmp_path)
     for _ in range(2):
