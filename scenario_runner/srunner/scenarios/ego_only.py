@@ -50,12 +50,22 @@ def hard_break(draft: Draft) -> Plan:
     return Plan(behaviour)
 
 
-def priority_at_junction(draft: Draft) -> Plan:
-    """The ego's light stays green until it has crossed."""
+def _lit_junction(draft: Draft) -> tuple[Any, Any, list[Any]]:
+    """Where the ego enters the next junction, the junction, and its traffic lights, none in an offline check.
+
+    Raises:
+        PlacementError: If it has none.
+    """
     entry, junction = next_junction(draft.waypoint)
     lights = draft.lights_in(junction)
     if draft.world is not None and not lights:
         raise PlacementError("the next junction has no traffic lights")
+    return entry, junction, lights
+
+
+def priority_at_junction(draft: Draft) -> Plan:
+    """The ego's light stays green until it has crossed."""
+    entry, junction, lights = _lit_junction(draft)
 
     def behaviour(stage: Stage) -> Behaviour:
         return steps.race(steps.FreezeLights(LightPlan(lights, entry).states(GREEN)), crossed(stage, junction.id))
@@ -168,10 +178,7 @@ def plain_turn(draft: Draft) -> Plan:
 
 def turn_at_light(draft: Draft) -> Plan:
     """The ego meets a red light that turns green, or a green one that turns red."""
-    entry, junction = next_junction(draft.waypoint)
-    lights = draft.lights_in(junction)
-    if draft.world is not None and not lights:
-        raise PlacementError("the next junction has no traffic lights")
+    entry, _, lights = _lit_junction(draft)
     starts_red = draft.constants["starts"] == "red"
 
     def behaviour(stage: Stage) -> Behaviour:
