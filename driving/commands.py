@@ -13,3 +13,14 @@ class RoadOption(IntEnum):
     LANEFOLLOW = 4
     CHANGELANELEFT = 5
     CHANGELANERIGHT = 6
+
+
+COMMAND_PHRASES: dict[int, str] = {
+    RoadOption.LEFT: "go left at the next intersection",
+    RoadOption.RIGHT: "go right at the next intersection",
+    RoadOption.STRAIGHT: "go straight at the next intersection",
+    RoadOption.LANEFOLLOW: "follow the road",
+    RoadOption.CHANGELANELEFT: "do a lane change to the left",
+    RoadOption.CHANGELANERIGHT: "do a lane change to the right",
+}
+"""Commands in the words of the published prompts and answers, which released checkpoints know to the letter."""

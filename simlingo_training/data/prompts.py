@@ -21,7 +21,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from driving.commands import RoadOption
+from driving.commands import COMMAND_PHRASES, RoadOption
 
 TARGET_POINT = "<TARGET_POINT>"
 IMAGE_CONTEXT = "<IMG_CONTEXT>"
@@ -36,15 +36,6 @@ PREDICT_WAYPOINTS = "Predict the waypoints."
 ASK_COMMENTARY = "What should the ego do next?"
 WAYPOINTS_ANSWER = "Waypoints:"
 FOLLOWING_ANSWER = "Following the given instruction. Waypoints:"
-
-COMMAND_PHRASES: dict[int, str] = {
-    RoadOption.LEFT: "go left at the next intersection",
-    RoadOption.RIGHT: "go right at the next intersection",
-    RoadOption.STRAIGHT: "go straight at the next intersection",
-    RoadOption.LANEFOLLOW: "follow the road",
-    RoadOption.CHANGELANELEFT: "do a lane change to the left",
-    RoadOption.CHANGELANERIGHT: "do a lane change to the right",
-}
 
 SENTENCE_GROUPS: dict[int, tuple[int, ...]] = {
     RoadOption.LEFT: (0, 2, 4, 7),

@@ -15,6 +15,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from tqdm import tqdm
 
+from driving.commands import COMMAND_PHRASES
 from driving.files import read_json, write_text
 from driving.label_records import read_commentary, read_vqa
 from driving.records import COMMENTARY, DREAMER, VQA, LabelKind, RunFolder, find_runs
@@ -50,8 +51,8 @@ def prompt_sentences() -> Iterator[str]:
         speed = number / 10
         yield prompts.driving_prompt(speed, prompts.points_sentence())
         yield prompts.commentary_prompt(speed, prompts.points_sentence())
-    for command in prompts.COMMAND_PHRASES:
-        for following in prompts.COMMAND_PHRASES:
+    for command in COMMAND_PHRASES:
+        for following in COMMAND_PHRASES:
             for distance in range(0, 90, 7):
                 yield prompts.command_sentence(command, following, distance)
     for answer in (prompts.WAYPOINTS_ANSWER, prompts.FOLLOWING_ANSWER, prompts.SAFETY, prompts.INSTRUCTION_FOLLOWING):

@@ -10,22 +10,13 @@ from dataset_generation.language_labels.profiles import Correction
 from dataset_generation.language_labels.route_data import LabelFailure
 from dataset_generation.language_labels.vqa.highway import LayoutFlags, layout_flags
 from dataset_generation.language_labels.vqa.scene import VqaScene
-from driving.commands import RoadOption
+from driving.commands import COMMAND_PHRASES, RoadOption
 from driving.label_records import QaPair
 
 NOT_TELLABLE = "It is not possible to tell since the ego vehicle is in a junction."
 
 SOON_DISTANCE = 20.0
 """A lane change at the target point after next is announced within this distance, metres."""
-
-INTENTIONS = {
-    RoadOption.LEFT: "go left at the next intersection",
-    RoadOption.RIGHT: "go right at the next intersection",
-    RoadOption.STRAIGHT: "go straight at the next intersection",
-    RoadOption.LANEFOLLOW: "follow the road",
-    RoadOption.CHANGELANELEFT: "do a lane change to the left",
-    RoadOption.CHANGELANERIGHT: "do a lane change to the right",
-}
 
 MARKING_TYPES = {
     1: "broken",
@@ -117,16 +108,16 @@ def _intention(scene: VqaScene, flags: LayoutFlags) -> tuple[str, bool]:
     """What the ego vehicle wants to do, and whether that is a lane change announced for soon."""
     measurement, soon = scene.measurement, False
     command = measurement.command
-    if command not in INTENTIONS:
+    if command not in COMMAND_PHRASES:
         if not scene.corrects(Correction.LOST_FRAMES):
             raise LabelFailure(f"command {command} has no text")
         command = RoadOption.LANEFOLLOW
-    text = INTENTIONS[RoadOption(command)]
+    text = COMMAND_PHRASES[command]
     x, y = measurement.target_point_next
     if measurement.next_command in (RoadOption.CHANGELANELEFT, RoadOption.CHANGELANERIGHT):
         soon = x * x + y * y < SOON_DISTANCE**2
         if soon:
-            text = f"{INTENTIONS[RoadOption(measurement.next_command)]} soon"
+            text = f"{COMMAND_PHRASES[measurement.next_command]} soon"
     if flags.about_to_exit or flags.about_to_exit_far:
         text = "exit the highway"
     return text, soon
