@@ -49,6 +49,7 @@ LAMPED = 43  # whether any lamps shine on the ground
 LIGHT_SIZE = 44
 
 SEGMENT = 128  # pixels worked on at once
+STRAIGHT_DOWN = 1e-12  # directions whose level parts are smaller have no azimuth
 FIELD = 0x3FF
 PER_FIELD = 1.0 / (4 * 255.0)
 # pi in two parts, the first short enough that its multiples are exact, and the Taylor series of (sin x - x) / x^3 in x^2.
@@ -203,7 +204,10 @@ def _dome_color(x, y, z, dome, out, at):
     """Bilinear sky colour towards (x, y, z), gamma 2, 0 to 255: into out[0:3, at]."""
     z = max(z, np.float32(0.0))
     scale = np.float32(0.5 * (dome.shape[0] - 1.001))
-    inv = np.float32(1.0) / (abs(x) + abs(y) + z)
+    total = abs(x) + abs(y) + z
+    if total < np.float32(STRAIGHT_DOWN):
+        x, total = np.float32(1.0), np.float32(1.0)
+    inv = np.float32(1.0) / total
     u = (np.float32(1.0) + (x + y) * inv) * scale
     v = (np.float32(1.0) + (x - y) * inv) * scale
     iu, iv = np.uint32(u), np.uint32(v)

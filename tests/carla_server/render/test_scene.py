@@ -183,3 +183,15 @@ def test_brake_lights_shine(scene: Scene) -> None:
 def test_unknown_output_is_named() -> None:
     with pytest.raises(ValueError, match="normals"):
         CameraSpec(8, 8, 90, (0, 0, 0, 0, 0, 0), ("normals",))
+
+
+def test_looking_straight_down_on_nothing_shows_the_sky_of_the_horizon(scene: Scene) -> None:
+    # The middle of these pictures looks along (0, 0, -1) to the last bit: a direction without azimuth.
+    for size in ((33, 17), (65, 33)):
+        frame = scene.render(CameraSpec(*size, 90.0, (0.0, 0.0, -50.0, -90.0, 180.0, 90.0)), (), WeatherView())
+        assert frame.bgra is not None
+        colors = frame.bgra[..., :3].astype(int)
+        middle = colors[size[1] // 2, size[0] // 2]
+        around = np.delete(colors.reshape(-1, 3), size[1] // 2 * size[0] + size[0] // 2, axis=0)
+        assert (middle >= around.min(axis=0) - 1).all()
+        assert (middle <= around.max(axis=0) + 1).all()
