@@ -624,6 +624,7 @@ class _Guard:
         if isinstance(error, KeyboardInterrupt):
             if self._watchdog.failure is None:
                 return
+            self._watchdog.reacted()
             stage, message = self._watchdog.failure
             reason = FailureReason.AGENT_CRASHED if stage is Stage.AGENT else self._reason
             raise RouteFailed(reason, message, self._ends_run and stage is not Stage.AGENT) from error
@@ -646,7 +647,7 @@ class _Guard:
 
 
 class _Harmless:
-    """A step of cleaning up: told if it fails, never fatal; the watchdog still ends it if it hangs."""
+    """A step of cleaning up: told if it fails or takes so long that the watchdog ends it, never fatal."""
 
     def __init__(self, watchdog: Watchdog, what: str):
         self._watchdog, self._what = watchdog, what
@@ -656,6 +657,10 @@ class _Harmless:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> bool:
         self._watchdog.enter(Stage.IDLE)
+        if isinstance(error, KeyboardInterrupt) and self._watchdog.has_interrupted:
+            self._watchdog.reacted()
+            LOG.warning("%s took too long and was given up", self._what)
+            return True
         if isinstance(error, Exception):
             LOG.warning("%s failed: %s: %s", self._what, type(error).__name__, error)
             return True

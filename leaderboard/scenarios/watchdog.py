@@ -47,8 +47,9 @@ class Watchdog:
     """Watches stages of the main thread.
 
     When a stage takes longer than allowed, the main thread gets SIGINT (`KeyboardInterrupt`; ask `failure` why). A thread
-    stuck inside the client library does not notice; after `GRACE_S` more, or at once if the server is gone, ``on_hang`` is
-    called in the watchdog's thread. It must write what is to be kept and end the process.
+    stuck inside the client library does not notice; unless it has told by `reacted` that it did, ``on_hang`` is called in the
+    watchdog's thread after `GRACE_S` more, or at once if the server is gone. It must write what is to be kept and end the
+    process.
     """
 
     def __init__(self, host: str, port: int, timeout_s: float, on_hang: Callable[[Stage, str], None]):
@@ -81,6 +82,16 @@ class Watchdog:
     def is_idle(self) -> bool:
         """Whether no stage is being watched."""
         return self._stage is Stage.IDLE
+
+    @property
+    def has_interrupted(self) -> bool:
+        """Whether the main thread was interrupted and has not reacted yet."""
+        return self._interrupted_at is not None
+
+    def reacted(self) -> None:
+        """Note that the main thread has left the stage that took too long; what it does next has all its time again."""
+        with self._lock:
+            self._interrupted_at = None
 
     def clear(self) -> None:
         """Forget a failure before the next route."""

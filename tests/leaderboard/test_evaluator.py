@@ -103,6 +103,7 @@ def test_trouble_with_scenarios_stands_in_the_record_and_on_the_console(
         ("setup_hangs", "Failed - Agent couldn't be set up", 0, "Finished"),
         ("run_step", "Failed - Agent crashed", 0, "Finished"),
         ("destroy", "Failed - Agent crashed", 0, "Finished"),
+        ("destroy_hangs", "Failed - Agent crashed", 0, "Finished"),
         ("hangs", "Failed - Agent crashed", 0, "Finished"),
         ("far_sensor", "Failed - Agent's sensors were invalid", 255, "Rejected"),
         ("wrong_track", "Failed - Agent's sensors were invalid", 255, "Rejected"),

@@ -184,6 +184,32 @@ def test_watchdog_interrupts_a_sleeping_main_thread() -> None:
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.parametrize("has_reacted", [True, False])
+def test_watchdog_ends_who_did_not_react_and_leaves_time_to_who_did(
+    monkeypatch: pytest.MonkeyPatch, has_reacted: bool
+) -> None:
+    """Who left the stage that took too long may clean up for as long as any other stage may take."""
+    monkeypatch.setattr("leaderboard.scenarios.watchdog.CHECK_PERIOD_S", 0.02)
+    monkeypatch.setattr("leaderboard.scenarios.watchdog.GRACE_S", 0.1)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    told = threading.Event()
+    watchdog = Watchdog("127.0.0.1", 1, 2.0, lambda stage, message: told.set())
+    try:
+        watchdog.enter(Task.AGENT)
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(30)
+        assert watchdog.has_interrupted
+        if has_reacted:
+            watchdog.reacted()
+        watchdog.enter(Task.SIMULATION)
+        assert told.wait(0.7) != has_reacted
+        watchdog.enter(Task.IDLE)
+        assert watchdog.failure is not None
+    finally:
+        watchdog.stop()
+        signal.signal(signal.SIGINT, before)
+
+
 def test_watchdog_notices_a_dead_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leaderboard.scenarios.watchdog.PROBE_AFTER_S", 0.1)
     monkeypatch.setattr("leaderboard.scenarios.watchdog.PROBE_PERIOD_S", 0.0)

@@ -34,7 +34,7 @@ class BrokenAgent(AutonomousAgent):
     def run_step(self, input_data: SensorData, timestamp: float) -> carla.VehicleControl:
         self.steps += 1
         if self.steps == 20:
-            if self.fault in ("run_step", "destroy"):
+            if self.fault in ("run_step", "destroy", "destroy_hangs"):
                 raise ValueError("run_step failed on purpose")
             if self.fault == "hangs":
                 time.sleep(600)
@@ -43,3 +43,5 @@ class BrokenAgent(AutonomousAgent):
     def destroy(self) -> None:
         if self.fault == "destroy":
             raise ValueError("destroy failed on purpose")
+        if self.fault == "destroy_hangs":
+            time.sleep(600)
