@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from carla_server.calls.pulse import Missed, Pulse
+from carla_server.wire import streams
 from carla_server.world.recorder import ReplayOptions
 from carla_server.world.world import World
 
@@ -59,8 +60,12 @@ class Simulator:
         """Seconds to wait before a tick may run for `session`; 0 if it may run now."""
         now = time.monotonic()
         if self.announced:
+            # Nobody subscribes to a sensor that was destroyed meanwhile.
+            alive = {streams.WORLD_STREAM, *(actor.stream for actor in self.world.actors.values())}
             self.announced = {
-                key: since for key, since in self.announced.items() if now - since < SUBSCRIPTION_PATIENCE_S
+                key: since
+                for key, since in self.announced.items()
+                if now - since < SUBSCRIPTION_PATIENCE_S and key in alive
             }
             if self.announced:
                 return 0.0005

@@ -96,3 +96,12 @@ def test_a_full_disk_ends_the_recording_and_not_the_world(world: World, caplog: 
     world.record(Recorder(world, Path("/dev/full")))
     world.load("Mini01")
     assert world.recorder is None
+
+
+def test_ticks_wait_for_an_announced_subscription_but_not_to_a_sensor_that_is_gone(world: World, spawn: Spawn) -> None:
+    simulator, session = Simulator(world), Session()
+    imu = spawn("sensor.other.imu")
+    dispatch(simulator, session, rpc.Call(1, "get_sensor_token", (imu.stream,)))
+    assert simulator.hold_tick(session) > 0.0
+    world.destroy(imu.id)
+    assert simulator.hold_tick(session) == 0.0
