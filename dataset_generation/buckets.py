@@ -29,7 +29,7 @@ from tqdm import tqdm
 from dataset_generation.language_labels.profiles import PROFILES, Profile, profile_named
 from dataset_generation.language_labels.route_data import Frame, LabelFailure, RouteData
 from dataset_generation.language_labels.runner import add_failure_limit
-from driving.arguments import positive
+from driving.arguments import add_dataset_root, positive
 from driving.files import atomic_writer, write_bytes, write_json
 from driving.geometry import invert_pose, transform_points
 from driving.records import FRAME_DT_S, CarBox, PlacedBox, RunFolder, WalkerBox, frame_name, require_runs
@@ -345,9 +345,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)"
-    )
+    add_dataset_root(parser)
     parser.add_argument("--out", type=Path, help=f"output folder (default: {FOLDER} in the dataset root)")
     parser.add_argument("--profile", choices=sorted(PROFILES), default="corrected", help="default: %(default)s")
     parser.add_argument("--jobs", type=positive, default=1, help="routes at the same time (default: %(default)s)")

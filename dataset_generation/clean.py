@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset_generation.runs import judge, superseded
+from driving.arguments import add_dataset_root
 from driving.records import LABEL_KINDS, RunFolder, find_runs, require_runs
 
 REJECTED = "rejected"
@@ -91,9 +92,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)"
-    )
+    add_dataset_root(parser)
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--move", action="store_true", help=f"move rejected runs to <data>/{REJECTED}")
     action.add_argument("--delete", action="store_true", help="delete rejected runs")

@@ -36,7 +36,7 @@ from dataset_generation.label_overlay import (
     spoken,
 )
 from dataset_generation.viewer import BOX_STYLES, STYLES
-from driving.arguments import positive
+from driving.arguments import add_dataset_root, positive
 from driving.camera import DRIVING_CAMERA
 from driving.files import write_text
 from driving.geometry import box_corners_2d
@@ -316,9 +316,7 @@ def main() -> int:
         description="Draw labelled frames: image with objects, view from above, questions, commentary and dreams.",
         epilog="example: python -m dataset_generation.label_viewer --data database/simlingo --every 20 --out outputs/labels",
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)"
-    )
+    add_dataset_root(parser)
     parser.add_argument("--labels", type=Path, help="root of the label trees (default: the dataset root)")
     parser.add_argument("--run", help="part of the run's path (default: the first run)")
     parser.add_argument("--frames", type=int, nargs="+", help="frame numbers (default: every 20th)")

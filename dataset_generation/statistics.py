@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dataset_generation.index import INDEX_NAME, build_index
+from driving.arguments import add_dataset_root
 from driving.files import write_json
 from driving.geometry import wrap_angle
 from driving.records import FRAME_DT_S
@@ -213,9 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)"
-    )
+    add_dataset_root(parser)
     parser.add_argument("--plots", type=Path, help="folder for pictures and statistics.json")
     parser.add_argument("--json", action="store_true", help="print one JSON line instead of tables")
     options = parser.parse_args(arguments)

@@ -31,6 +31,7 @@ from dataset_generation.label_overlay import (
     read_labels,
 )
 from dataset_generation.runs import judge, route_facts
+from driving.arguments import add_dataset_root
 from driving.camera import DRIVING_CAMERA, CameraRig
 from driving.commands import RoadOption
 from driving.files import write_bytes, write_text
@@ -403,9 +404,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)"
-    )
+    add_dataset_root(parser)
     choice = parser.add_mutually_exclusive_group(required=True)
     choice.add_argument("--run", help="part of the path of one run")
     choice.add_argument(

@@ -24,7 +24,7 @@ from dataset_generation.dreaming.scene import Scene
 from dataset_generation.language_labels.profiles import PROFILES, profile_named
 from dataset_generation.language_labels.route_data import LabelFailure, RouteData, Skipped
 from dataset_generation.language_labels.runner import frame_random
-from driving.arguments import positive
+from driving.arguments import add_dataset_root, positive
 from driving.records import require_runs
 
 
@@ -105,9 +105,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)"
-    )
+    add_dataset_root(parser)
     parser.add_argument(
         "--routes", type=Path, default=Path("data/simlingo"), help="route files of runs without route.xml"
     )

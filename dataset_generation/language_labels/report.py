@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from dataset_generation.language_labels.runner import REPORT
 from dataset_generation.language_labels.vqa.generator import FAMILIES
+from driving.arguments import add_dataset_root
 from driving.files import read_json, write_json
 from driving.label_records import CommentaryLabel, VqaLabel, read_commentary, read_vqa
 from driving.records import COMMENTARY, DREAMER, VQA, LabelKind, RunFolder, require_runs
@@ -247,9 +248,7 @@ def main() -> int:
         description="Count answers by question, sentences by commentary template and dreams by mode.",
         epilog="example: python -m dataset_generation.language_labels.report --data database/simlingo --most 3",
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)"
-    )
+    add_dataset_root(parser)
     parser.add_argument("--labels", type=Path, help="root of the label trees (default: the dataset root)")
     parser.add_argument(
         "--most", type=int, default=5, help="answers and templates shown of each kind (default: %(default)s)"

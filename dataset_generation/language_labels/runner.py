@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from dataset_generation.language_labels.profiles import PROFILES, Profile, profile_named
 from dataset_generation.language_labels.route_data import LabelFailure, RouteData, Skipped
-from driving.arguments import positive
+from driving.arguments import add_dataset_root, positive
 from driving.files import read_json, write_json
 from driving.label_records import write_label
 from driving.records import LabelKind, RunFolder, frame_name, require_runs
@@ -230,9 +230,7 @@ def argument_parser(program: str, description: str) -> argparse.ArgumentParser:
         description=description,
         epilog=f"example: python -m {program} --data database/simlingo --jobs 2",
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)"
-    )
+    add_dataset_root(parser)
     parser.add_argument("--out", type=Path, help="root of the label trees (default: the dataset root)")
     parser.add_argument(
         "--routes", type=Path, default=Path("data/simlingo"), help="route files of runs without route.xml (%(default)s)"

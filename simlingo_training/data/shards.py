@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from driving.arguments import add_dataset_root
 from driving.files import atomic_writer, read_json, write_json
 from driving.records import LABEL_KINDS
 from simlingo_training.data.table import INDEX, REMAKE, TableOptions, read_index
@@ -195,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, default=Path("database/simlingo"), help="data root (%(default)s)")
+    add_dataset_root(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of the packed data set")
     parser.add_argument("--shard-gb", type=float, default=1.0, help="gigabytes of one file (%(default)s)")
     options = parser.parse_args(arguments)
