@@ -105,6 +105,15 @@ def future_waypoints(poses: np.ndarray, frame: int) -> np.ndarray:
     return (later @ poses[frame, :3, :3])[:, :2]
 
 
+def poses_by_frame(measurements: dict[int, Measurement]) -> np.ndarray:
+    """Ego poses (F, 4, 4) of all frames from the first to the last, so that rows lie one frame apart in time; the pose of a
+    frame that is missing or unreadable is that of the last one before it."""
+    poses = []
+    for frame in range(min(measurements, default=0), max(measurements, default=-1) + 1):
+        poses.append(measurements[frame].ego_matrix if frame in measurements else poses[-1])
+    return np.array(poses, dtype=np.float64).reshape(-1, 4, 4)
+
+
 def _padded(points: np.ndarray, count: int) -> list[float]:
     flat = np.zeros((count, 2), dtype=np.float32)
     points = np.asarray(points, dtype=np.float32).reshape(-1, 2)[:count]
@@ -166,10 +175,10 @@ def index_run(run: RunFolder) -> tuple[pa.Table, Counter[str]]:
     present = {name: _stems(run.path / name) for name in ("rgb", "rgb_augmented", "lidar", "boxes")}
     present |= {name: _stems(run.label_folder(kind)) for name, kind in LABEL_KINDS.items()}
     frames = sorted(measurements)
-    poses = np.array([measurements[frame].ego_matrix for frame in frames], dtype=np.float64).reshape(-1, 4, 4)
+    poses = poses_by_frame(measurements)
     rows = []
     for number, frame in enumerate(frames):
-        waypoints = future_waypoints(poses, number)
+        waypoints = future_waypoints(poses, frame - frames[0])
         row = {**common, **_frame_columns(measurements[frame])}
         row |= {"frame": frame, "frames_left": len(frames) - 1 - number}
         row |= {"waypoints": _padded(waypoints, NUM_WAYPOINTS), "num_waypoints": len(waypoints)}
@@ -206,6 +215,7 @@ def build_index(root: Path, jobs: int = 2, show_progress: bool = True) -> tuple[
 
     Raises:
         FileNotFoundError: If there is no dataset, or no run in it.
+        ValueError: If a folder with measurements is not named as a run is.
     """
     runs = require_runs(root)
     index = root / INDEX_NAME
@@ -265,11 +275,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point. Exit codes: 0 done, 2 no dataset."""
+    """Entry point. Exit codes: 0 done, 2 no dataset, or one with folders that are no runs."""
     options = make_parser().parse_args(arguments)
     try:
         index, skipped, fresh = build_index(options.data, options.jobs)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     table = pq.read_table(index, columns=["run", "usable"])

@@ -178,10 +178,17 @@ def test_verify_asks_for_lidar_unless_the_run_says_that_it_keeps_none(copy):
 
 
 def test_an_unreadable_measurement_is_counted_and_skipped_by_the_index(copy):
-    path = find_runs(copy)[0].measurement_path(5)
+    """Waypoints keep their times: that of the missing frame repeats the one before it."""
+    run = find_runs(copy)[0]
+    path = run.measurement_path(5)
     path.write_bytes(path.read_bytes()[:50])
-    _, skipped, _ = index.build_index(copy, jobs=1, show_progress=False)
+    path, skipped, _ = index.build_index(copy, jobs=1, show_progress=False)
     assert skipped == {"unreadable measurement": 1}
+    table = pd.read_parquet(path)
+    row = table[(table["run"] == run.key) & (table["frame"] == 3)].iloc[0]
+    poses = [np.array(read_measurement(run.measurement_path(frame)).ego_matrix) for frame in (3, 4, 4, 6)]
+    expected = [((pose[:3, 3] - poses[0][:3, 3]) @ poses[0][:3, :3])[:2] for pose in poses[1:]]
+    np.testing.assert_allclose(np.reshape(row["waypoints"], (10, 2))[:3], expected, atol=1e-4)
 
 
 def test_a_broken_copy_of_the_route_costs_the_index_only_scenario_and_weather(copy):

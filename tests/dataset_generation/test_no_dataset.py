@@ -43,3 +43,11 @@ def test_without_a_run_every_command_ends_with_one_message(
     assert "error: " in message
     assert str(tmp_path) in message
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_index_names_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data" / "odd" / "measurements").mkdir(parents=True)
+    with pytest.raises(SystemExit) as ended:
+        run_program("dataset_generation.index", "--data", str(tmp_path), "--jobs", "1")
+    assert ended.value.code == 2
+    assert f"{tmp_path}/data/odd: expected a folder named" in capsys.readouterr().err
