@@ -19,7 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from driving.arguments import positive
-from driving.evaluation_sets import EvaluationSample, EvaluationSet, write_evaluation_set
+from driving.evaluation_sets import EvaluationSample, EvaluationSet, is_for_evaluation, write_evaluation_set
 from driving.files import read_json
 from driving.label_records import QaPair, VqaLabel, fill, read_commentary, read_vqa
 from driving.records import COMMENTARY, DREAMER, LABEL_KINDS, VQA, RunFolder, hash_held_out, require_runs
@@ -27,22 +27,13 @@ from driving.records import COMMENTARY, DREAMER, LABEL_KINDS, VQA, RunFolder, ha
 FIRST_FRAME = 10
 """Earlier frames are not evaluated: the vehicle is still settling, and the loader has no samples for them."""
 
-VALIDATION_PREFIX = "validation_"
-VALIDATION_SPLIT = "routes_validation"
-
 UNUSED_MODE_PART = "factor"
 """Dreaming modes with this in their name have the instruction of another mode and are not evaluated."""
 
 
 def held_out_runs(runs: Sequence[RunFolder], fraction: float) -> list[RunFolder]:
     """Runs of a validation set or split; without any, a fixed share of all runs."""
-    marked = [
-        run
-        for run in runs
-        if VALIDATION_SPLIT in run.relative.parts
-        or any(part.startswith(VALIDATION_PREFIX) for part in run.relative.parts)
-    ]
-    return marked or hash_held_out(runs, fraction)
+    return [run for run in runs if is_for_evaluation(run)] or hash_held_out(runs, fraction)
 
 
 def _templates(pair: QaPair, label: VqaLabel) -> tuple[str, str]:
@@ -180,7 +171,11 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", choices=sorted(RULES), default=sorted(RULES), help="default: all")
     parser.add_argument("--per-group", type=positive, help="most samples of a group (default: 10, dreaming 100)")
     parser.add_argument(
-        "--fraction", type=float, default=0.1, help="held-out share without validation runs (%(default)s)"
+        "--fraction",
+        type=float,
+        default=0.1,
+        help="share held out where no run is marked as validation; not above data.val_fraction of the training, which saw the "
+        "others (%(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     arguments = parser.parse_args()

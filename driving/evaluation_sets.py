@@ -12,9 +12,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from driving.files import read_json, write_json
-from driving.records import RecordError
+from driving.records import RecordError, RunFolder
 
 FORMAT_VERSION = 1
+
+VALIDATION_PREFIX = "validation_"
+VALIDATION_SPLIT = "routes_validation"
+
+
+def is_for_evaluation(run: RunFolder) -> bool:
+    """Whether a run belongs to a validation set or split, whose text labels and dreams are kept for evaluation."""
+    parts = run.relative.parts
+    return VALIDATION_SPLIT in parts or any(part.startswith(VALIDATION_PREFIX) for part in parts)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import random
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -56,6 +57,11 @@ def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = 2)
     values give equal bytes."""
     content = json.dumps(value, indent=indent).encode("utf-8")
     write_bytes(path, gzip.compress(content, compresslevel=6, mtime=0) if str(path).endswith(".gz") else content)
+
+
+def file_hash(path: str | os.PathLike[str]) -> str | None:
+    """SHA-256 of a file, or None when there is none."""
+    return sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else None
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -121,7 +121,8 @@ class AugmentationSettings:
         colour_probability: Chance of each operator.
         before_tiling: Change the full-resolution image as the published loader does; otherwise the tiles are
             changed, which costs less and allows the tile cache.
-        strong_probability: Chance of each change of `data.augment.STRONG_OPERATORS`, made to the tiles; not published.
+        strong_probability: Chance of each change of `data.augment.STRONG_OPERATORS`, made to the tiles where ``colour`` is
+            on and ``before_tiling`` is not; not published.
         mirror_probability: Share of the samples without sides in their text whose picture, path, waypoints and target
             points are mirrored, as if traffic kept to the other side; not published.
     """
@@ -142,7 +143,8 @@ class AugmentationSettings:
 
 @dataclass
 class TaskShares:
-    """How often a driving sample becomes which task; normalised over the enabled ones with labels.
+    """How often a driving sample becomes which task; normalised. Where a label is missing, its share goes to the task behind
+    it: that of commentary to questions, theirs to driving.
 
     Attributes:
         driving: Waypoints without text.
@@ -212,7 +214,8 @@ class DataSettings:
         hist_len: Frames in; only 1 is supported by the model.
         pred_len: Future frames read; the last one is not used, so 11 gives 10 waypoints.
         skip_first_n_frames: Frames left out at the start of each route.
-        use_old_towns, use_town13: Include routes of the ``lb1_split`` group; train on Town13.
+        use_old_towns, use_town13: Include routes of the ``lb1_split`` group; train on Town13. Of sets ``validation_…`` and
+            splits ``routes_validation`` only the expert's driving is ever trained on, not text or dreams.
         val_fraction: Share of the routes held out (by a hash of the route's path).
         split_by_town: Train on ``routes_training`` and validate on ``routes_validation`` groups instead.
         filter_results: Leave out routes that the expert did not drive cleanly.
@@ -285,7 +288,8 @@ class OptimSettings:
         weight_decay: Decoupled weight decay.
         betas: Decay rates of the moments.
         pct_start: Share of the steps spent warming up.
-        cycle_momentum: Let the schedule move the first beta between 0.95 and 0.85, as the published run did.
+        cycle_momentum: Let the schedule move the first beta between 0.95 and 0.85, as the published run did; not under
+            ``max_minutes``.
         decay_all: Decay biases, norms and queries too, as the published run did.
         gradient_clip: Largest gradient norm.
         fused: Use the fused optimiser kernel where there is one.
@@ -448,7 +452,7 @@ class TrainSettings:
         recipe: ``module:function`` that builds model, data and training module of the kind.
         seed: Decides weights, order and draws.
         resume: Continue from ``last`` in ``out`` when it exists.
-        init_from: Checkpoint directory or released file whose weights the run starts from.
+        init_from: Checkpoint directory, or released file or DeepSpeed folder, whose weights the run starts from.
         base: Architecture of ``kind: simlingo_base``, which does not read ``model``.
         model, data, optim, trainer, logging, cluster: See there.
     """

@@ -1,6 +1,6 @@
 """Colour and sharpness changes of training images.
 
-Eight operators in random order, each applied with the same probability; parameters are those of the published recipe
+Seven operators in random order, each applied with the same probability; parameters are those of the published recipe
 (Renz et al., SimLingo, 2025, and its repository). Images are (H, W, 3) uint8 RGB; all randomness comes from the generator
 passed in.
 """

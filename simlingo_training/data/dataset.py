@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from driving.camera import DRIVING_CAMERA, cut_bonnet
+from driving.evaluation_sets import is_for_evaluation
 from driving.files import atomic_writer, parse_json
 from driving.label_records import CommentaryLabel, VqaLabel, commentary_label, vqa_label
 from driving.records import COMMENTARY, DREAMER, VQA, RunFolder, boxes_from_json
@@ -39,6 +41,8 @@ from simlingo_training.data.tasks import (
 )
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 DRIVING = "driving"
 DREAMING = "dreamer"
@@ -121,6 +125,14 @@ def strip_tiles(strip: ImageU8, count: int) -> ImageU8:
     return np.ascontiguousarray(strip.reshape(len(strip), count, -1, 3).swapaxes(0, 1))
 
 
+def mirror_tiles(tiles: ImageU8, columns: int) -> ImageU8:
+    """Tiles (T, S, S, 3) of a picture with left and right exchanged; ``columns`` lie side by side, a thumbnail behind them."""
+    whole = len(tiles) // columns * columns
+    order = np.arange(len(tiles))
+    order[:whole] = order[:whole].reshape(-1, columns)[:, ::-1].ravel()
+    return np.ascontiguousarray(tiles[order, :, ::-1])
+
+
 def view_of(row: NDArray[np.void], shifted: bool) -> View:
     """Labels of a table row, seen from the recorded camera or the shifted one."""
     route = row["route"][: row["route_length"]].astype(np.float64)
@@ -172,8 +184,8 @@ class TileStore:
         kept = 0 if folder is None else sum(file.stat().st_size for file in folder.glob("*/*.npy"))
         self._room = gigabytes * 1e9 - kept
 
-    def divide(self, count: int) -> None:
-        """Leave this process its part of the disk cache's room, where ``count`` processes fill it."""
+    def divide(self, count: float) -> None:
+        """Leave this process its part of the disk cache's room, one of ``count``: several processes fill it."""
         self._room /= count
 
     def image(self, path: Path) -> ImageU8:
@@ -190,11 +202,19 @@ class TileStore:
         tiles = self.spec.cut(self.image(path))
         if stored is not None and self._room >= tiles.nbytes:
             self._room -= tiles.nbytes
-            with atomic_writer(stored) as stream:
-                np.save(stream, tiles, allow_pickle=False)
+            self._store(stored, tiles)
         if self._memory is not None:
             self._memory[path] = tiles
         return tiles
+
+    def _store(self, place: Path, tiles: ImageU8) -> None:
+        """Keep tiles on the disk; when it is full, training goes on without keeping more."""
+        try:
+            with atomic_writer(place) as stream:
+                np.save(stream, tiles, allow_pickle=False)
+        except OSError as error:
+            log.warning("%s: no more pictures are kept: %s", self._folder, error)
+            self._room = 0.0
 
     def _stored_at(self, path: Path) -> Path | None:
         if self._folder is None:
@@ -313,8 +333,8 @@ class SampleMaker:
         objects = self._objects(self.table.rows[row], shifted) if self.object_side else None
         tiles = self._tiles(image, colours if self.training and self.settings.augmentation.colour else None)
         if colours is not None and self._is_mirrored(conversation, colours):
-            tiles, view = strip_tiles(tile_strip(tiles)[:, ::-1], len(tiles)), view.mirrored()
-            objects = objects and objects.mirrored(len(tiles))
+            tiles, view = mirror_tiles(tiles, self._grid[0]), view.mirrored()
+            objects = objects and objects.mirrored(self._grid[0])
         speed = float(self.table.rows["speed"][row])
         key = self.table.key(row)
         return Sample(conversation, tiles, view.target_points, view.waypoints, view.path, speed, key, objects)
@@ -352,19 +372,17 @@ class SampleMaker:
         return Scene(float(record["speed"]), view.target_points, command, following)
 
     def _commentary(self, record: NDArray[np.void], run: RunFolder, frame: int) -> CommentaryLabel | None:
-        if not record["has_commentary"] or not self.settings.tasks.commentary or is_language_held_out(run):
+        if not record["has_commentary"] or not self.settings.tasks.commentary or self._is_kept_back(run):
             return None
         return self.labels.read(run.label_path(COMMENTARY, frame), commentary_label)
 
+    def _is_kept_back(self, run: RunFolder) -> bool:
+        return self.training and is_for_evaluation(run)
+
     def _vqa(self, record: NDArray[np.void], run: RunFolder, frame: int) -> VqaLabel | None:
-        if not record["has_vqa"] or not self.settings.tasks.vqa or is_language_held_out(run):
+        if not record["has_vqa"] or not self.settings.tasks.vqa or self._is_kept_back(run):
             return None
         return self.labels.read(run.label_path(VQA, frame), vqa_label)
-
-
-def is_language_held_out(run: RunFolder) -> bool:
-    """Whether a run belongs to a ``validation_`` set, whose text labels are for evaluation only."""
-    return any(part.startswith("validation_") for part in run.relative.parts)
 
 
 def choices_for(seed: int, number: int) -> tuple[random.Random, np.random.Generator]:

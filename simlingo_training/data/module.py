@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import islice
 from math import isqrt
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, get_worker_info
 from tqdm import tqdm
 
+from driving.evaluation_sets import is_for_evaluation
 from driving.files import write_text
 from driving.records import RunFolder, hash_held_out
 from simlingo_training.config import DataSettings
@@ -34,7 +36,14 @@ from simlingo_training.data.sampler import (
     published_epoch_size,
 )
 from simlingo_training.data.shards import open_files
-from simlingo_training.data.table import FrameTable, TableOptions, buckets_to_rows, load_table, read_buckets
+from simlingo_training.data.table import (
+    TABLE_FOLDER,
+    FrameTable,
+    TableOptions,
+    buckets_to_rows,
+    load_table,
+    read_buckets,
+)
 
 log = logging.getLogger(__name__)
 
@@ -104,9 +113,11 @@ def split_runs(table: FrameTable, settings: DataSettings) -> tuple[NDArray[np.bo
 def make_pools(
     table: FrameTable, usable: NDArray[np.bool_], settings: DataSettings, rows: Mapping[str, NDArray[np.int64]]
 ) -> list[Pool]:
-    """Pools of an epoch: driving buckets (name to rows) and the dreamed frames, with their shares."""
+    """Pools of an epoch: driving buckets (name to rows) and the dreamed frames, with their shares. Dreams of runs that are
+    for evaluation are not drawn, whether these are driven along or not."""
     weights = settings.bucket_weights or {"all": 1.0}
-    dreamer_rows = np.flatnonzero(usable & table.rows["has_dreamer"])
+    trained = table.run_flags(not is_for_evaluation(run) for run in table.runs)
+    dreamer_rows = np.flatnonzero(usable & table.rows["has_dreamer"] & trained)
     dreamer = settings.dreamer_share if len(dreamer_rows) else 0.0
     if settings.dreamer_share and not len(dreamer_rows):
         log.warning("no frame has dreamed alternatives; training without instructions")
@@ -196,17 +207,19 @@ def validation_draws(
 
 
 def prestage(root: Path, target: Path) -> Path:
-    """Copy a data root to a node-local folder; files that are already there with the same size are kept.
+    """Make a node-local folder the copy of a data root. Files that are there already with the same size and time of change are
+    kept; what the data root no longer holds is removed, so that nobody trains on it.
 
     Raises:
         ValueError: If there is not enough room.
     """
-    wanted = []
-    for source in sorted(path for path in root.rglob("*") if path.is_file()):
-        copy = target / source.relative_to(root)
-        if not copy.is_file() or copy.stat().st_size != source.stat().st_size:
-            wanted.append((source, copy))
+    sources = sorted(path for path in root.rglob("*") if path.is_file())
+    copies = [target / source.relative_to(root) for source in sources]
+    wanted = [pair for pair in zip(sources, copies) if not _is_copied(*pair)]
     target.mkdir(parents=True, exist_ok=True)
+    for left_over in {path for path in target.rglob("*") if path.is_file()} - set(copies):
+        if left_over.relative_to(target).parts[0] != TABLE_FOLDER:
+            left_over.unlink()
     need, free = sum(source.stat().st_size for source, _ in wanted), shutil.disk_usage(target).free
     if need > free:
         raise ValueError(
@@ -217,9 +230,18 @@ def prestage(root: Path, target: Path) -> Path:
         copy.parent.mkdir(parents=True, exist_ok=True)
         partial = copy.with_name(f".{copy.name}.tmp")
         shutil.copyfile(source, partial)
+        shutil.copystat(source, partial)
         partial.replace(copy)
     write_text(target / STAGED, str(root))
     return target
+
+
+def _is_copied(source: Path, copy: Path) -> bool:
+    if not copy.is_file():
+        return False
+    here, there = copy.stat(), source.stat()
+    # Not every file system keeps parts of a second.
+    return here.st_size == there.st_size and int(here.st_mtime) == int(there.st_mtime)
 
 
 class SimLingoData(pl.LightningDataModule):
@@ -237,6 +259,7 @@ class SimLingoData(pl.LightningDataModule):
         self.sampler: BucketSampler | None = None
         self._validation = ValidationDraws(np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, np.int64), ("all",))
         self._table: FrameTable | None = None
+        self._num_training = 0
         self._resume = (0, 0)
         self._is_staged = False
 
@@ -244,7 +267,11 @@ class SimLingoData(pl.LightningDataModule):
     def root(self) -> Path:
         """Where data are read: the data root, or its copy on this machine."""
         root, cache = Path(self.settings.root), self.settings.cache
-        return cache.folder / "data" / root.name if cache.use_data_prestage else root
+        if not cache.use_data_prestage:
+            return root
+        # Roots of several projects have one name.
+        place = sha256(str(root.resolve()).encode()).hexdigest()[:8]
+        return cache.folder / "data" / f"{root.name}-{place}"
 
     def prepare_data(self) -> None:
         """Copy the data root to this machine when asked to; Lightning calls this in one process of each machine."""
@@ -261,7 +288,7 @@ class SimLingoData(pl.LightningDataModule):
         if root != Path(settings.root) and not (root / STAGED).is_file():
             self.prepare_data()
         options = TableOptions(settings.skip_first_n_frames, settings.pred_len, settings.filter_results)
-        table = load_table(root, options, settings.cache.table_dir or root / ".frame_table")
+        table = load_table(root, options, settings.cache.table_dir or root / TABLE_FOLDER)
         training, held_out = split_runs(table, settings)
         buckets = bucket_rows(table, settings)
         pools = make_pools(table, training, settings, buckets)
@@ -271,10 +298,11 @@ class SimLingoData(pl.LightningDataModule):
             pools, size, settings.bucket_sampling, self.seed, rank, world, settings.fixed_samples
         )
         self._validation = validation_draws(table, held_out, settings, buckets)
+        self._num_training = int(training.sum())
         self._table = table
         for pool, share in zip(pools, expected_shares(pools, settings.bucket_sampling)):
             log.info("bucket %s: %d frames, %.1f %% of the draws", pool.bucket, len(pool.rows), 100 * share)
-        log.info("%d training and %d validation frames", int(training.sum()), int(held_out.sum()))
+        log.info("%d training and %d validation frames", self._num_training, int(held_out.sum()))
 
     def _place(self) -> tuple[int, int]:
         trainer = self.trainer
@@ -305,12 +333,29 @@ class SimLingoData(pl.LightningDataModule):
         assert self._table is not None
         side = self.settings.object_cells * isqrt(self.tokens_per_tile)
         maker = SampleMaker(self._table, self.settings, self.tiles, training, side)
+        maker.store.divide(self._cache_parts(training))
         return SimLingoDataset(maker, self.tokenizer, self.tokens_per_tile, self.seed)
 
+    def _cache_parts(self, training: bool) -> float:
+        """How many parts of the disk cache's room there are: it is shared by the processes of this machine and, by the number
+        of their frames, by training and validation."""
+        processes = self.trainer.num_devices if self.trainer is not None else 1
+        frames = (self._num_training, len(self._validation))
+        return processes * sum(frames) / max(1, frames[0] if training else frames[1])
+
     def train_dataloader(self) -> Loader:
-        """Bucket-sampled batches; an epoch that was interrupted continues where it stopped."""
+        """Bucket-sampled batches; an epoch that was interrupted continues where it stopped.
+
+        Raises:
+            ValueError: If an epoch holds no whole batch.
+        """
         assert self.sampler is not None
         settings = self.settings
+        if len(self.sampler) < settings.batch_size:
+            raise ValueError(
+                f"an epoch gives each of {self.sampler.world} processes {len(self.sampler)} samples, less than one batch of "
+                f"{settings.batch_size}; lower data.batch_size or raise data.samples_per_epoch"
+            )
         epoch, batches = self._resume
         self.sampler.set_epoch(epoch)
         window = settings.length_window

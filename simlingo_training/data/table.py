@@ -46,6 +46,9 @@ ROUTE_POINTS = 40
 INDEX = "index.parquet"
 """One row per recorded frame, made by ``dataset_generation.index``."""
 
+TABLE_FOLDER = ".frame_table"
+"""Folder of the table in a data root."""
+
 TOO_SHORT = "too short for one sample"
 
 FRAMES_PER_RUN = 10**6
@@ -324,7 +327,7 @@ def _run_rows(run: RunFolder, options: TableOptions, cache: Path) -> NDArray[np.
 def read_run(run: RunFolder, options: TableOptions) -> NDArray[np.void]:
     """Read all samples of one run from its recorded files.
 
-    A future measurement that is missing is replaced by the last one there is, as the published loader does.
+    A future measurement that is missing is replaced by the last one before it, as the published loader does.
 
     Raises:
         RecordError: If a measurement is damaged; the message names the file.
@@ -345,7 +348,7 @@ def read_run(run: RunFolder, options: TableOptions) -> NDArray[np.void]:
         if frame not in measurements:
             raise RecordError(f"{run.measurement_path(frame)}: missing, but the run has an image of that frame")
         row = rows[number]
-        fill_row(row, frame, measurements, options.pred_len)
+        fill_row(row, frame, measurements)
         row["has_commentary"] = frame in labelled[COMMENTARY]
         row["has_vqa"] = frame in labelled[VQA]
         row["has_dreamer"] = frame in labelled[DREAMER]
@@ -353,13 +356,15 @@ def read_run(run: RunFolder, options: TableOptions) -> NDArray[np.void]:
     return rows
 
 
-def fill_row(row: NDArray[np.void], frame: int, measurements: dict[int, Measurement], pred_len: int) -> None:
+def fill_row(row: NDArray[np.void], frame: int, measurements: dict[int, Measurement]) -> None:
     """Fill a row with what the measurements of a frame and of those behind it say; labels are marked elsewhere."""
-    now = measurements[frame]
-    future = [measurements[f] for f in range(frame + 1, frame + pred_len + 1) if f in measurements] or [now]
-    future += [future[-1]] * (pred_len - len(future))
+    now = latest = measurements[frame]
+    poses = []
+    for later in range(frame + 1, frame + NUM_SPEED_WAYPOINTS + 1):
+        latest = measurements.get(later, latest)
+        poses.append(latest.ego_matrix)
     row["frame"] = frame
-    row["waypoints"] = relative_positions(now.ego_matrix, [m.ego_matrix for m in future[:NUM_SPEED_WAYPOINTS]])
+    row["waypoints"] = relative_positions(now.ego_matrix, poses)
     row["speed"] = now.speed
     route = np.asarray(now.route, dtype=np.float64).reshape(-1, 2)[:ROUTE_POINTS]
     row["route"][: len(route)] = route
@@ -428,7 +433,10 @@ def read_buckets(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     """
     source = Path(path)
     if source.suffix == ".pkl":
-        raise ValueError(f"{source}: pickles are not read, they can run code; convert it to JSON first")
+        raise ValueError(
+            f"{source}: pickles are not read, they can run code; make the buckets with python -m dataset_generation.buckets "
+            "(--profile parity: by the published rules)"
+        )
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no bucket file; make one with python -m dataset_generation.buckets")
     content = read_json(source)

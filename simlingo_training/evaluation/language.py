@@ -3,9 +3,9 @@
     python -m dataset_generation.evaluation_sets --data database/simlingo
     python -m simlingo_training.evaluation.language --checkpoint outputs/simlingo_tiny/checkpoints/last --data database/simlingo
 
-Writes ``<out>/<kind>.jsonl`` (prompt, wanted and given answer of every sample; an interrupted run continues) and
-``<out>/scores.json``. The last line is one JSON object. Samples are asked as they are listed, without augmentation, with the
-target points as navigation; nothing is drawn at random.
+Writes ``<out>/<kind>.jsonl`` (prompt, wanted and given answer of every sample; an interrupted run continues, answers of other
+weights or to another list are refused) and ``<out>/scores.json``. The last line is one JSON object. Samples are asked as they
+are listed, without augmentation, with the target points as navigation; nothing is drawn at random.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from driving.arguments import positive
 from driving.evaluation_sets import EvaluationSample, read_evaluation_set
-from driving.files import parse_json, read_json, write_json, write_text
+from driving.files import file_hash, parse_json, read_json, write_json, write_text
 from driving.records import COMMENTARY, DREAMER, VQA, RunFolder, read_measurement
 from simlingo_training.config import DataSettings
 from simlingo_training.data import prompts
@@ -35,7 +35,7 @@ from simlingo_training.data.tasks import Dream, parse_dream
 from simlingo_training.evaluation.following import followed, rates, trial
 from simlingo_training.evaluation.text_metrics import score_in_chunks, score_texts
 from simlingo_training.inference import Observation, Policy, Prediction, Session
-from simlingo_training.models.checkpoint import CheckpointError
+from simlingo_training.models.checkpoint import WEIGHTS, CheckpointError
 
 KINDS = (VQA.name, COMMENTARY.name, DREAMER.name)
 
@@ -80,7 +80,7 @@ class Frames:
         paths = {number: run.measurement_path(number) for number in later}
         known = {number: read_measurement(path) for number, path in paths.items() if number == frame or path.is_file()}
         row = np.zeros(1, FRAME)
-        fill_row(row[0], frame, known, DataSettings().pred_len)
+        fill_row(row[0], frame, known)
         return row[0]
 
     def dream(self, sample: EvaluationSample) -> Dream:
@@ -141,6 +141,21 @@ def _was_followed(sample: EvaluationSample, said: Prediction, view: View, dream:
     driven = said.path.astype(np.float64), said.speed_waypoints.astype(np.float64)
     case = trial(driven, (path, waypoints), expert, speed, sample.prompt)
     return followed(sample.mode, case)
+
+
+def claim(file: Path, made_of: dict[str, str | None]) -> None:
+    """Note what the answers in a predictions file are made of, or check that it is the same.
+
+    Raises:
+        ValueError: If the file holds answers of other weights or to another list.
+    """
+    note = file.with_suffix(".made_of.json")
+    if file.is_file() and (read_json(note) if note.is_file() else None) != made_of:
+        raise ValueError(
+            f"{file} holds answers of other weights or to another list of samples, which are not those asked for now; choose "
+            "another --out, or remove the file"
+        )
+    write_json(note, made_of)
 
 
 def predict(
@@ -244,7 +259,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no list, or a listed frame is missing.
-        ValueError: If checkpoint, list or frame cannot be read.
+        ValueError: If checkpoint, list or frame cannot be read, or the results are of another checkpoint.
     """
     folder = arguments.sets or arguments.data / "evaluation"
     lists = {kind: folder / f"{kind}.json.gz" for kind in arguments.kinds}
@@ -256,6 +271,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
         )
     policy = Policy.load(arguments.checkpoint, arguments.device)
     out = arguments.out or Path(arguments.checkpoint).parent.parent / "language"
+    weights = file_hash(Path(arguments.checkpoint) / WEIGHTS)
     scores: dict[str, Any] = {}
     for kind, path in found.items():
         samples = list(read_evaluation_set(path).samples)
@@ -263,6 +279,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
             picked = np.linspace(0, len(samples) - 1, arguments.limit).round().astype(int)
             samples = [samples[number] for number in picked]
         file = out / f"{kind}.jsonl"
+        claim(file, {"weights": weights, "list": file_hash(path)})
         predict(kind, samples, policy, Frames(arguments.data), file, arguments.batch_size)
         ids = {sample.id for sample in samples}
         records = [r for r in read_records(file) if r["id"].removesuffix("/obey").removesuffix("/safety") in ids]

@@ -30,7 +30,14 @@ from simlingo_training.config import NUM_PATH_POINTS, NUM_SPEED_WAYPOINTS, WAYPO
 from simlingo_training.data import prompts
 from simlingo_training.data.dataset import read_image, view_of
 from simlingo_training.data.shards import open_files
-from simlingo_training.data.table import FrameTable, TableOptions, buckets_to_rows, load_table, read_buckets
+from simlingo_training.data.table import (
+    TABLE_FOLDER,
+    FrameTable,
+    TableOptions,
+    buckets_to_rows,
+    load_table,
+    read_buckets,
+)
 from simlingo_training.inference import Observation, Policy, Session
 from simlingo_training.models.checkpoint import CheckpointError
 from simlingo_training.models.losses import point_loss
@@ -319,7 +326,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     root = arguments.data
     options = TableOptions(skip_first=0, pred_len=DataSettings().pred_len, filter_results=not arguments.unclean)
-    table = load_table(root, options, root / ".frame_table")
+    table = load_table(root, options, root / TABLE_FOLDER)
     rows = np.arange(0, len(table), arguments.every)
     policy = Policy.load(arguments.checkpoint, arguments.device)
     found = forecast(policy, table, rows, arguments.batch_size, arguments.commentary)

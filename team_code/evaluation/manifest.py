@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 import time
@@ -11,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from driving.files import read_json, write_json
+from driving.files import file_hash, read_json, write_json
 from leaderboard.rules import rules_by_name
 from team_code.evaluation.config import LEARNED_AGENTS, REPOSITORY, EvalConfig
 from team_code.evaluation.plan import agent_settings
@@ -51,11 +50,6 @@ def claim(config: EvalConfig, out: Path) -> None:
             f"{out} holds drives of another evaluation, which differs in {', '.join(differing)}; one table of both would say "
             "nothing. Choose another out=, or remove the folder"
         )
-
-
-def file_hash(path: Path) -> str | None:
-    """SHA-256 of a file, or None when there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def code_version() -> str:

@@ -1,14 +1,17 @@
 """Images, labels, augmentation, sampling and batches: laws that hold for any data."""
 
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from driving.camera import jpeg_round_trip
+from driving.evaluation_sets import is_for_evaluation
 from driving.records import RunFolder, hash_held_out
 from driving.route import resample_path, shift_view
 from simlingo_training.config import AugmentationSettings, CacheSettings, DataSettings
@@ -16,9 +19,9 @@ from simlingo_training.data import prompts
 from simlingo_training.data.augment import OPERATORS, STRONG_OPERATORS, augment
 from simlingo_training.data.chat import ChatTokenizer
 from simlingo_training.data.collate import Stacks
-from simlingo_training.data.dataset import Draw, TileStore, view_of
+from simlingo_training.data.dataset import Draw, TileStore, mirror_tiles, view_of
 from simlingo_training.data.images import TileSpec, camera_to_tiles, closest_grid, tile_image
-from simlingo_training.data.module import SimLingoData
+from simlingo_training.data.module import STAGED, SimLingoData, prestage
 from simlingo_training.data.sampler import (
     BucketSampler,
     FixedSampler,
@@ -27,8 +30,9 @@ from simlingo_training.data.sampler import (
     published_epoch_size,
     quotas,
 )
-from simlingo_training.data.table import TableOptions, bucket_key, load_table
+from simlingo_training.data.table import TableOptions, bucket_key, load_table, read_run
 from simlingo_training.data.tasks import Scene, draw_instruction, parse_dreams
+from tests.simlingo_training.conftest import make_run
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,15 @@ def test_grid_choice(aspect, limit, grid):
 def test_thumbnail_is_the_last_tile_and_is_counted():
     spec = TileSpec(32, 2, thumbnail=True)
     assert len(tile_image(picture(), spec)) == spec.num_tiles() == 3
+
+
+@pytest.mark.parametrize(("limit", "thumbnail"), [(2, False), (2, True), (1, False)])
+def test_mirrored_tiles_are_the_tiles_of_the_mirrored_picture(limit, thumbnail):
+    spec, image = TileSpec(32, limit, thumbnail), picture()
+    columns, _ = spec.grid(*image.shape[:2])
+    mirrored = mirror_tiles(tile_image(image, spec), columns).astype(int)
+    expected = tile_image(np.ascontiguousarray(image[:, ::-1]), spec).astype(int)
+    assert np.abs(mirrored - expected).max() <= 2
 
 
 def test_images_of_another_type_are_refused():
@@ -119,6 +132,15 @@ def test_waypoints_are_the_positions_of_the_following_frames(data):
     run = rows[rows["run"] == 0]
     speeds = np.linalg.norm(np.diff(run["waypoints"][0], axis=0), axis=1) / 0.25
     np.testing.assert_allclose(speeds, run["speed"][1:10], atol=1.01)  # positions lie on a 0.25 m grid
+
+
+def test_waypoints_keep_their_times_where_a_measurement_is_missing(tmp_path):
+    run = make_run(tmp_path, "Mini01_Rep0_0_route0_01_01_00_00_00", seed=2, num_frames=20)
+    whole = read_run(run, TableOptions(skip_first=0))["waypoints"][5]
+    run.measurement_path(9).unlink()
+    broken = read_run(run, TableOptions(skip_first=0))["waypoints"][5]
+    np.testing.assert_array_equal(broken[3], whole[2])
+    np.testing.assert_array_equal(np.delete(broken, 3, 0), np.delete(whole, 3, 0))
 
 
 @pytest.mark.parametrize("operator", [*OPERATORS, *STRONG_OPERATORS], ids=lambda row: row.name)
@@ -208,6 +230,30 @@ def test_published_epoch_size():
     assert published_epoch_size(pools()) == 66
 
 
+def test_text_and_dreams_of_runs_for_evaluation_are_not_trained_on(data_root, tmp_path, tmp_path_factory):
+    for tree in ("data", "commentary", "drivelm", "dreamer"):
+        (tmp_path / tree / "simlingo").mkdir(parents=True)
+        for name in ("training_1_scenario", "validation_1_scenario"):
+            (tmp_path / tree / "simlingo" / name).symlink_to(data_root / tree / "simlingo" / "training_1_scenario")
+    settings = make_settings(tmp_path, tmp_path_factory, val_fraction=0.0, dreamer_share=0.5)
+    module = SimLingoData(settings, TileSpec(48), tokenizer(), 4, seed=1)
+    module.setup()
+    table = module._table
+    kept_back = table.run_flags(is_for_evaluation(run) for run in table.runs)
+    assert 2 * kept_back.sum() == len(table)
+    drawn = {pool.kind: kept_back[pool.rows] for pool in module.sampler.pools}
+    assert drawn["driving"].any()
+    assert not drawn["dreamer"].any()
+
+    def tasks(training, row):
+        dataset = module.dataset(training)
+        return {dataset[Draw("driving", row, number, "all")].sample.conversation.task for number in range(24)}
+
+    row = int(np.flatnonzero(kept_back)[0])
+    assert tasks(True, row) == {"driving"}
+    assert tasks(False, row) >= {"commentary", "vqa"} <= tasks(True, int(np.flatnonzero(~kept_back)[0]))
+
+
 @pytest.mark.parametrize(("count", "world"), [(9, 2), (7, 8), (12, 3), (5, 1)])
 def test_processes_validate_equally_many_samples_without_overlap(count, world):
     """A model that is divided among processes would wait for ever for the one that has a batch less."""
@@ -258,6 +304,14 @@ def test_memory_of_a_batch_is_used_again_only_when_nobody_holds_it():
     del part
     assert stacks.take((2, 3)).ctypes.data == place
     assert stacks.take((3, 3)).shape == (3, 3)
+
+
+def test_an_epoch_without_a_whole_batch_is_refused(data_root, tmp_path_factory):
+    settings = make_settings(data_root, tmp_path_factory, batch_size=6, samples_per_epoch=5)
+    module = SimLingoData(settings, TileSpec(48), tokenizer(), 4, seed=1)
+    module.setup()
+    with pytest.raises(ValueError, match=r"data\.batch_size"):
+        module.train_dataloader()
 
 
 def test_an_empty_bucket_is_refused():
@@ -413,7 +467,7 @@ def test_a_prestaged_copy_is_read_and_made_once(data_root, tmp_path, monkeypatch
     first = SimLingoData(settings, TileSpec(48), tokenizer(), 4, seed=1)
     first.prepare_data()
     first.setup()
-    assert first._table.root == tmp_path / "node" / "data" / data_root.name
+    assert first._table.root.parent == tmp_path / "node" / "data"
     copied = list(first._table.root.rglob("*.jpg"))
     assert len(copied) == len(list(data_root.rglob("*.jpg")))
     monkeypatch.setattr(modules.shutil, "copyfile", lambda *_: pytest.fail("copied again"))
@@ -424,6 +478,26 @@ def test_a_prestaged_copy_is_read_and_made_once(data_root, tmp_path, monkeypatch
     monkeypatch.setattr(modules.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(ValueError, match="cache_dir"):
         modules.prestage(data_root, tmp_path / "other")
+
+
+def test_a_prestaged_copy_follows_the_data_root(tmp_path, tmp_path_factory):
+    """Labels made again may be as long as before; runs may be moved aside; two roots may have one name."""
+    roots = [tmp_path / name / "simlingo" for name in ("mine", "yours")]
+    for root in roots:
+        root.mkdir(parents=True)
+        (root / "label").write_text("no")
+        (root / "run").write_text("x")
+    caches = CacheSettings(use_data_prestage=True, cache_dir=str(tmp_path / "node"))
+    staged = [SimLingoData(make_settings(root, tmp_path_factory, cache=caches), TileSpec(48), tokenizer(), 4, seed=1)
+              for root in roots]  # fmt: skip
+    assert staged[0].root != staged[1].root
+    copy = prestage(roots[0], staged[0].root)
+    (roots[0] / "label").write_text("ja")
+    os.utime(roots[0] / "label", (1e9, 1e9))
+    (roots[0] / "run").unlink()
+    prestage(roots[0], copy)
+    assert (copy / "label").read_text() == "ja"
+    assert {path.name for path in copy.iterdir()} == {"label", STAGED}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -472,6 +546,29 @@ def test_missing_data_is_named(tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(ValueError, match=r"dataset_generation\.collect"):
         load_table(tmp_path, TableOptions(), tmp_path)
+
+
+def test_the_disk_caches_of_all_processes_share_the_room(data_root, tmp_path_factory):
+    module = SimLingoData(make_settings(data_root, tmp_path_factory), TileSpec(48), tokenizer(), 4, seed=1)
+    module.trainer = SimpleNamespace(num_devices=3, global_rank=0, world_size=3)
+    module.setup()
+    shares = [1 / module._cache_parts(training) for training in (True, False)]
+    assert 3 * sum(shares) == pytest.approx(1)
+    assert shares[0] > shares[1] > 0
+
+
+def test_a_full_disk_ends_the_cache_and_not_the_training(data, tmp_path, monkeypatch):
+    from simlingo_training.data import dataset
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(dataset, "atomic_writer", full)
+    path = data._table.runs[0].rgb_path(0)
+    store = TileStore(TileSpec(48), cut=True, folder=tmp_path, gigabytes=1.0)
+    np.testing.assert_array_equal(store.tiles(path), TileStore(TileSpec(48), cut=True).tiles(path))
+    monkeypatch.setattr(dataset, "atomic_writer", lambda _: pytest.fail("tried again"))
+    store.tiles(path)
 
 
 def test_a_missing_image_is_named(data, tmp_path):

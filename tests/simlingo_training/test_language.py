@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from simlingo_training.evaluation import language
 from simlingo_training.evaluation.following import Motion, Trial, followed, rates, spoken_speeds
@@ -170,6 +171,19 @@ def test_a_checkpoint_is_asked_everything_once(evaluated, data_root, capsys, mon
     assert run_language(evaluated, data_root) == 0
     assert [case.id for case, _ in asked] == [json.loads(lines[-1])["id"]]
     assert (out / "vqa.jsonl").read_text() == "".join(lines)
+
+
+def test_answers_of_other_weights_are_not_taken_for_those_of_a_checkpoint(evaluated, data_root, capsys):
+    """``best`` and ``last`` of a run write to one folder."""
+    if not (evaluated / "run" / "language").exists():
+        assert run_language(evaluated, data_root) == 0
+    best = evaluated / "run" / "checkpoints" / "best"
+    checkpoint = checkpoints.build(small_model(max_new_tokens=6))
+    torch.nn.init.zeros_(checkpoint.model.heads.speed_queries)
+    checkpoints.save(checkpoint, best)
+    assert run_language(evaluated, data_root, "--checkpoint", str(best)) == 2
+    assert "--out" in capsys.readouterr().err
+    assert run_language(evaluated, data_root, "--checkpoint", str(best), "--out", str(best / "language")) == 0
 
 
 def test_prompts_and_wanted_answers_are_those_of_training(evaluated, data_root):
