@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -115,9 +115,11 @@ class SocketPublisher:
         else:
             self._subscribers.pop(stream, None)
 
-    def forget(self, stream: int) -> None:
-        """Send nothing more to the present subscribers of a stream; their sockets stay open."""
-        self._subscribers.pop(stream, None)
+    def forget(self, stream: int, but: Collection[asyncio.Transport]) -> None:
+        """Send nothing more to the present subscribers of a stream, `but` to these; their sockets stay open."""
+        rest = [transport for transport in self._subscribers.pop(stream, ()) if transport in but]
+        if rest:
+            self._subscribers[stream] = rest
 
     def close(self) -> None:
         """Stop the worker threads."""
@@ -300,6 +302,7 @@ class StreamProtocol(asyncio.Protocol):
         """End the subscription."""
         if self._stream is not None:
             self._server.publisher.unsubscribe(self._stream, self._transport)
+            self._server.observers.pop(self._transport, None)
 
 
 class Server:
@@ -330,6 +333,8 @@ class Server:
         self.publisher = SocketPublisher(workers=os.cpu_count() or 1)
         self.simulator = Simulator(World(library, town, self.publisher, seed, self.streaming_port), recordings)
         self.clients: set[RpcProtocol] = set()
+        #: Whose each subscription to the world state is, where that is known.
+        self.observers: dict[asyncio.Transport, Session] = {}
         self.publisher.on_idle = self._measured_all
         self.view_port = view_port
         self._helpers: set[asyncio.Task[None]] = set()
@@ -413,7 +418,9 @@ class Server:
         reply = dispatch(self.simulator, session, call)
         if self.simulator.forget_world_stream:
             self.simulator.forget_world_stream = False
-            self.publisher.forget(streams.WORLD_STREAM)
+            # Only who loads connects anew; the others go on with the subscription that they have.
+            others = {transport for transport, owner in self.observers.items() if owner is not session}
+            self.publisher.forget(streams.WORLD_STREAM, but=others)
         if session.managers and not tells_it_stands(call):
             session.pulse.called(call.name, time.monotonic())
         return reply
@@ -424,6 +431,9 @@ class Server:
         self.publisher.subscribe(stream, transport)
         if stream != streams.WORLD_STREAM:
             return
+        owner = self.simulator.observer()
+        if owner is not None:
+            self.observers[transport] = owner
         for client in [*self.clients]:
             client.reconnected()
         if self.simulator.world.settings.synchronous:

@@ -142,7 +142,7 @@ def get_sensor_token(simulator: Simulator, session: Session, stream: Any) -> lis
     """Where a stream is served. The subscription follows at once; ticks wait for it."""
     number = values.unsigned(stream)
     if number == streams.WORLD_STREAM or any(row.stream == number for row in simulator.world.actors.values()):
-        simulator.announce(number)
+        simulator.announce(number, session)
     return [streams.token(number, simulator.world.port)]
 
 

@@ -44,13 +44,22 @@ class Simulator:
         self.world = world
         self.managers: dict[int, tuple[str, Session]] = {}
         self.announced: dict[int, float] = {}
+        self._observers: set[Session] = set()
         self.forget_world_stream = False
         self.recordings = recordings
         self.replay_options = ReplayOptions()
 
-    def announce(self, stream: int) -> None:
+    def announce(self, stream: int, session: Session) -> None:
         """Note that a client asked for a stream's token: its subscription is on the way."""
         self.announced[stream] = time.monotonic()
+        if stream == streams.WORLD_STREAM:
+            self._observers.add(session)
+
+    def observer(self) -> Session | None:
+        """Whose subscription to the world state has just been made; None if it may be one of several clients'."""
+        owner = next(iter(self._observers)) if len(self._observers) == 1 else None
+        self._observers.clear()
+        return owner
 
     def arrived(self, stream: int) -> None:
         """Note that a subscription was made."""
@@ -73,6 +82,7 @@ class Simulator:
 
     def close(self, session: Session) -> None:
         """Forget a client that is gone: a stale Traffic Manager would cost the next client seconds."""
+        self._observers.discard(session)
         for port in [port for port, (_, owner) in self.managers.items() if owner is session]:
             del self.managers[port]
 

@@ -160,6 +160,17 @@ def test_two_clients_may_tick(server: ServerProcess) -> None:
         assert sorted(frames) == list(range(begin + 1, begin + 101))
 
 
+def test_a_client_goes_on_when_another_one_reloads_the_town(server: ServerProcess) -> None:
+    client = server.client()
+    with synchronous(client) as world:
+        other = server.client()
+        other.get_world()
+        for loading, watching in ((other, world), (client, other.get_world())):
+            frame = loading.reload_world(False).tick()
+            assert watching.tick() == frame + 1
+            assert watching.get_snapshot().frame == frame + 1
+
+
 def test_walkers_find_their_way_over_the_sidewalks(server: ServerProcess) -> None:
     client = server.client()
     with synchronous(client) as world:
