@@ -46,7 +46,7 @@ def read_backbone(name: str) -> dict[str, Any]:
 
 
 class SimLingoBase(nn.Module):
-    """The network; every part is trained."""
+    """The network; every part that has an effect is trained."""
 
     def __init__(self, settings: BaseModelSettings) -> None:
         super().__init__()
@@ -56,6 +56,9 @@ class SimLingoBase(nn.Module):
         decoder = LlamaConfig(vocab_size=1, bos_token_id=None, eos_token_id=None, **values["decoder"])
         self.tile_px = int(values["vision"]["image_size"])
         self.vision_tower = CLIPVisionModel(vision)
+        # Kept for the released names; processes that train together would wait for gradients that never come.
+        for unused in (*self.vision_tower.encoder.layers[FEATURE_LAYER + 1 :], self.vision_tower.post_layernorm):
+            unused.requires_grad_(False)
         self.projector = perceptron((vision.hidden_size, projector, projector), nn.GELU)
         self.image_newline = nn.Parameter(torch.randn(projector) * projector**-0.5)
         self.feature_projection = nn.Linear(projector, embedding)

@@ -99,7 +99,8 @@ def test_decay_spares_biases_norms_and_queries(model):
 
     groups = parameter_groups(model.named_parameters(), OptimSettings(decay_all=False))
     spared = {id(p) for group in groups if group["weight_decay"] == 0 for p in group["params"]}
-    for name, parameter in model.named_parameters():
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for name, parameter in trained.items():
         if name.endswith("bias") or "norm" in name or "queries" in name or "newline" in name or "encoding" in name:
             assert id(parameter) in spared, name
 
@@ -111,6 +112,15 @@ def test_full_size_feature_map_has_200_tokens():
     from simlingo_base_training.model import without_padding
 
     assert without_padding(torch.zeros(1, 1, 24, 48)).shape[2:] == (16, 48)
+
+
+def test_every_trained_weight_gets_a_gradient():
+    """Processes that train together wait for each of them."""
+    model = SimLingoBase(BaseModelSettings(backbone="tiny"))
+    tiles = torch.zeros(1, 2, model.tile_px, model.tile_px, 3, dtype=torch.uint8)
+    output = model(tiles, torch.ones(1), torch.ones(1, 2, 2))
+    (output.path.sum() + output.speed_waypoints.sum()).backward()
+    assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
 
 
 def test_equalised_images_use_the_whole_range():
