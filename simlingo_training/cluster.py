@@ -2,8 +2,9 @@
 
     python train.py experiment=simlingo_seed1 cluster=slurm cluster.partition=gpu
 
-Shortly before its time is over, or when it is preempted, a job stores its state and is queued again; the run continues from
-``checkpoints/last`` in the middle of the epoch.
+Shortly before its time is over, or when it is preempted, a job is queued again; the run continues from ``checkpoints/last``, the
+state of the last validation or, in the middle of an epoch, of ``trainer.checkpoint_every_n_steps``. A job must last longer than
+from one stored state to the next.
 """
 
 from __future__ import annotations

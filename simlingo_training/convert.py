@@ -12,7 +12,6 @@ the half-precision weights in ``checkpoint/mp_rank_00_model_states.pt`` are take
 from __future__ import annotations
 
 import argparse
-import pickle
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -27,33 +26,8 @@ from simlingo_training.data.images import TileSpec
 from simlingo_training.inference.decoder import merged_weight
 from simlingo_training.models import checkpoint as checkpoints
 from simlingo_training.models.backbone import backbone_values
-from simlingo_training.models.checkpoint import Checkpoint, CheckpointError
+from simlingo_training.models.checkpoint import Checkpoint, CheckpointError, read_released
 from simlingo_training.models.released import from_released, to_released
-
-DEEPSPEED_FILE = Path("checkpoint") / "mp_rank_00_model_states.pt"
-
-
-def read_released(source: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a released checkpoint, published names.
-
-    Raises:
-        CheckpointError: If the file is missing, damaged, or holds more than tensors.
-    """
-    path = source / DEEPSPEED_FILE if source.is_dir() else source
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such file; expected pytorch_model.pt, a safetensors file or a DeepSpeed folder"
-        )
-    if path.suffix == ".safetensors":
-        return checkpoints.read_tensors(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path}: damaged, or holds more than tensors, which is refused: {error}") from error
-    tensors = content.get("module", content) if isinstance(content, dict) else None
-    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-        raise CheckpointError(f"{path}: expected a dictionary of tensors, got other values too")
-    return dict(tensors)
 
 
 def settings_from_hydra(values: dict[str, Any], backbone: str, tokenizer: str) -> tuple[ModelSettings, bool]:

@@ -18,10 +18,12 @@ from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelSummary, TQDMProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from driving.files import write_json, write_text
 from simlingo_training.average import WeightAverage
@@ -52,6 +54,13 @@ MASTER_PRECISION = "bf16-master"
 
 RESUME_FILE = "trainer.ckpt"
 """Lightning's full state inside ``checkpoints/last``, for resuming."""
+
+
+MODEL_SETTINGS = ("kind", "recipe", "model", "base")
+"""Sections that decide what the weights of a run are for."""
+
+FREE_SETTINGS = ("name", "out", "resume", "logging", "cluster")
+"""Sections that change no weight."""
 
 
 class Storable(Protocol):
@@ -87,9 +96,7 @@ class CheckpointWriter(pl.Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         loss = float(trainer.callback_metrics.get("val/loss", torch.tensor(float("inf"))))
-        names = ["last", *(["best"] if loss < self._best else [])]
-        if self.keep_all:
-            names.append(f"epoch={trainer.current_epoch:03d}")
+        names = [*self._names(trainer), *(["best"] if loss < self._best else [])]
         self._best = min(self._best, loss)
         self.write(trainer, names, {"val_loss": loss})
 
@@ -98,14 +105,27 @@ class CheckpointWriter(pl.Callback):
         self._step = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Write ``last`` every few steps when asked to, once per step: gradients that add up over batches are not stored."""
-        if self.every and trainer.global_step != self._step and trainer.global_step % self.every == 0:
+        """Write ``last`` every few steps when asked to, and before every validation, which takes its time or has no samples; once
+        per step: gradients that add up over batches are not stored."""
+        step, due_every = trainer.global_step, trainer.check_val_every_n_epoch or 1
+        if step != self._step and self.every and step % self.every == 0:
             self.write(trainer, ["last"], {})
-        self._step = trainer.global_step
+        elif trainer.is_last_batch and (trainer.current_epoch + 1) % due_every == 0:
+            self.write(trainer, self._names(trainer), {})
+        self._step = step
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Write ``last`` when the process is asked to end, which Lightning does between two batches. Of several processes
+        some may be a batch further: they cannot store one state together."""
+        if isinstance(exception, SIGTERMException) and trainer.training and trainer.world_size == 1:
+            self.write(trainer, ["last"], {})
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the state in which training ended."""
         self.write(trainer, ["last"], {"finished": True})
+
+    def _names(self, trainer: pl.Trainer) -> list[str]:
+        return ["last", *([f"epoch={trainer.current_epoch:03d}"] if self.keep_all else [])]
 
     def write(self, trainer: pl.Trainer, names: list[str], record: dict[str, Any]) -> None:
         """Write the named checkpoint directories; the trainer's state goes beside ``last``."""
@@ -297,10 +317,11 @@ def make_trainer(callbacks: list[pl.Callback], settings: TrainSettings) -> pl.Tr
     )
 
 
+@rank_zero_only
 def write_record(settings: TrainSettings) -> None:
     """Write the resolved configuration and the software versions into the run folder."""
     out = Path(settings.out)
-    write_text(out / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(settings)))
+    write_text(out / "config.yaml", _described(settings))
     versions = {
         name: sys.modules[name].__version__
         for name in ("torch", "transformers", "pytorch_lightning", "peft")
@@ -313,6 +334,39 @@ def is_finished(out: Path) -> bool:
     """Whether a run in ``out`` came to its end."""
     last = out / "checkpoints" / "last"
     return (last / RESUME_FILE).is_file() and bool((checkpoints.read_config(last).get("meta") or {}).get("finished"))
+
+
+def check_same_run(settings: TrainSettings, out: Path) -> None:
+    """Warn when the run that ``out`` holds was begun with other settings, which its continuation would mix.
+
+    Raises:
+        ValueError: If it trains another model.
+    """
+    record = out / "config.yaml"
+    if not record.is_file():
+        return
+    mine, theirs = (_flat(OmegaConf.create(text)) for text in (_described(settings), record.read_text()))
+    names = sorted(name for name in mine | theirs if mine.get(name) != theirs.get(name))
+    other = [name for name in names if name.split(".")[0] in MODEL_SETTINGS]
+    if other:
+        raise ValueError(
+            f"{out} holds a run of another model, which differs in {', '.join(other)}; choose another out=, or resume=false"
+        )
+    changed = [name for name in names if name.split(".")[0] not in FREE_SETTINGS]
+    if changed:
+        log.warning("%s was begun with other values of %s; resume=false trains anew", out, ", ".join(changed))
+
+
+def _described(settings: TrainSettings) -> str:
+    return OmegaConf.to_yaml(OmegaConf.structured(settings))
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted name of each setting to its value."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, DictConfig) else {f"{prefix}{name}": value}
+    return found
 
 
 def train_any(settings: TrainSettings) -> dict[str, dict[str, float]]:
@@ -330,9 +384,14 @@ def train(settings: TrainSettings, recipe: Recipe | None = None) -> dict[str, di
 
     Raises:
         FileNotFoundError, ValueError: If data, backbone or weights are missing or do not fit.
+        SystemExit: With status 143 when the process was asked to end; a run of one process has stored its state.
     """
     out = Path(settings.out)
     summary_file = out / "validation.json"
+    resume_from = out / "checkpoints" / "last" / RESUME_FILE
+    found = settings.resume and resume_from.is_file()
+    if found:
+        check_same_run(settings, out)
     if settings.resume and is_finished(out) and summary_file.is_file():
         log.info("%s is finished; nothing to do (resume=false trains anew)", out)
         summary = json.loads(summary_file.read_text())
@@ -345,14 +404,16 @@ def train(settings: TrainSettings, recipe: Recipe | None = None) -> dict[str, di
     checkpoint, data, module = (recipe or simlingo_recipe)(settings)
     trainer = make_trainer(make_callbacks(checkpoint, settings), settings)
     write_record(settings)
-    resume_from = out / "checkpoints" / "last" / RESUME_FILE
-    found = settings.resume and resume_from.is_file()
-    stop_on_sigterm(trainer)
-    trainer.fit(module, datamodule=data, ckpt_path=str(resume_from) if found else None, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=str(resume_from) if found else None, weights_only=True)
+    except SIGTERMException:
+        log.warning("asked to end (SIGTERM); the same command goes on from %s", resume_from)
+        sys.exit(128 + signal.SIGTERM)
     if not data.num_validation:
         return {}
     trainer.validate(module, datamodule=data, verbose=False)
-    write_json(summary_file, module.last_summary)
+    if trainer.is_global_zero:
+        write_json(summary_file, module.last_summary)
     report(module.last_summary)
     return module.last_summary
 
@@ -395,18 +456,7 @@ def prepare(backbone: Backbone, settings: TrainSettings) -> None:
         backbone.checkpoint_activations()
 
 
-def stop_on_sigterm(trainer: pl.Trainer) -> None:
-    """End the run after the current step on SIGTERM, so that the checkpoint written at the end resumes it."""
-
-    def stop(*_: object) -> None:
-        trainer.should_stop = True
-
-    try:
-        signal.signal(signal.SIGTERM, stop)
-    except ValueError:
-        log.debug("not in the main thread; SIGTERM keeps its meaning")
-
-
+@rank_zero_only
 def report(summary: dict[str, dict[str, float]]) -> None:
     """Print the errors of the model beside those of the constant-speed straight predictor."""
     print("open-loop errors on the validation routes (metres; speed in m/s)")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from simlingo_training.models.simlingo import SimLingo
 S = TypeVar("S")
 
 FORMAT = 1
+
+DEEPSPEED_FILE = Path("checkpoint") / "mp_rank_00_model_states.pt"
 
 
 @dataclass
@@ -147,12 +150,35 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{path}: damaged or no safetensors file: {error}") from error
 
 
+def read_released(source: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a released checkpoint, published names.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or holds more than tensors.
+    """
+    path = source / DEEPSPEED_FILE if source.is_dir() else source
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; expected pytorch_model.pt, a safetensors file or a DeepSpeed folder"
+        )
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(f"{path}: damaged, or holds more than tensors, which is refused: {error}") from error
+    tensors = content.get("module", content) if isinstance(content, dict) else None
+    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise CheckpointError(f"{path}: expected a dictionary of tensors, got other values too")
+    return dict(tensors)
+
+
 def initialise(
     model: torch.nn.Module,
     source: str | os.PathLike[str],
     rename: Callable[[Tensors], dict[str, torch.Tensor]] = from_released,
 ) -> None:
-    """Start from the weights of a checkpoint directory or of a released ``.pt`` or ``.safetensors`` file.
+    """Start from the weights of a checkpoint directory or of what `read_released` reads.
 
     Args:
         model: Takes the weights.
@@ -163,14 +189,10 @@ def initialise(
         CheckpointError: If there is none at ``source`` or it does not fit.
     """
     path = Path(source)
-    if path.is_dir():
+    if path.is_dir() and not (path / DEEPSPEED_FILE).is_file():
         load_weights(model, read_tensors(path / WEIGHTS), str(source))
         return
-    if not path.is_file():
-        raise CheckpointError(f"{source}: expected a checkpoint directory or a file with released weights")
-    is_safe = path.suffix == ".safetensors"
-    tensors = read_tensors(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
-    renamed = {name: tensor.float() for name, tensor in rename(tensors).items()}
+    renamed = {name: tensor.float() for name, tensor in rename(read_released(path)).items()}
     load_weights(model, renamed, str(source))
 
 

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -171,6 +172,14 @@ def test_a_finished_run_is_not_trained_again(trained, data_root, monkeypatch):
     assert run.train(small_run(data_root, out)) == summary
 
 
+def test_a_run_is_not_mixed_with_one_of_other_settings(trained, data_root, caplog):
+    out, summary = trained
+    with pytest.raises(ValueError, match=r"model\.path_queries"):
+        run.train(small_run(data_root, out, model=small_model(path_queries=False)))
+    assert run.train(small_run(data_root, out, optim=OptimSettings(lr=1e-3, gradient_clip=1.0))) == summary
+    assert "optim.lr" in caplog.text
+
+
 def resumable_run(data_root, out, window):
     base = small_run(data_root, out)
     trainer = replace(base.trainer, checkpoint_every_n_steps=1, log_every_n_steps=1)
@@ -183,10 +192,8 @@ def test_a_killed_run_resumes_to_the_same_curve_and_weights(data_root, tmp_path,
     filled by length. The process gets SIGKILL: nothing is written, closed or logged after it."""
     run.train(resumable_run(data_root, tmp_path / "whole", window))
     for step in kill_at:
-        call = f"train_until_killed({str(data_root)!r}, {str(tmp_path / 'broken')!r}, {window}, {step})"
-        code = f"from tests.simlingo_training.test_training import *; {call}"
-        killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
-        assert killed.returncode == -signal.SIGKILL
+        settings = resumable_run(data_root, tmp_path / "broken", window)
+        assert end_at(settings, step, signal.SIGKILL) == -signal.SIGKILL
     run.train(resumable_run(data_root, tmp_path / "broken", window))
     whole, broken = (curves(tmp_path / name) for name in ("whole", "broken"))
     assert {step for step, name in whole if name == "train_losses/loss"} == set(range(8))
@@ -200,6 +207,46 @@ def test_a_killed_run_resumes_to_the_same_curve_and_weights(data_root, tmp_path,
         torch.testing.assert_close(first[name], second[name], atol=1e-6, rtol=1e-5)
 
 
+def test_a_run_without_validation_stores_its_state_after_every_epoch(data_root, tmp_path):
+    def settings(name):
+        base = small_run(data_root, tmp_path / name)
+        trainer = replace(base.trainer, log_every_n_steps=1)
+        return replace(base, data=replace(base.data, val_fraction=0.0), trainer=trainer)
+
+    run.train(settings("whole"))
+    assert end_at(settings("broken"), step=5, number=signal.SIGKILL) == -signal.SIGKILL
+    last = tmp_path / "broken" / "checkpoints" / "last"
+    assert checkpoints.read_config(last)["meta"]["step"] == 4
+    run.train(settings("broken"))
+    assert curves(tmp_path / "broken") == pytest.approx(curves(tmp_path / "whole"), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_run_that_is_asked_to_end_stores_its_state(step, trained, data_root, tmp_path):
+    """SIGTERM, as from a cluster or a shutdown, before anything was stored: in the middle of the first epoch, or at its end, so
+    that the validation is broken off."""
+    settings = small_run(data_root, tmp_path)
+    assert end_at(settings, step, signal.SIGTERM) == 128 + signal.SIGTERM
+    assert not run.is_finished(tmp_path)
+    assert checkpoints.read_config(tmp_path / "checkpoints" / "last")["meta"]["step"] == step + 1
+    run.train(settings)
+    whole, resumed = (
+        checkpoints.read_tensors(out / "checkpoints" / "last" / "model.safetensors") for out in (trained[0], tmp_path)
+    )
+    for name in whole:
+        torch.testing.assert_close(resumed[name], whole[name], atol=1e-6, rtol=1e-5)
+
+
+def end_at(settings, step, number):
+    """Train in a process that gets a signal of that number before a step; its exit status."""
+    file = Path(settings.out) / "settings.pickle"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(pickle.dumps(settings))
+    call = f"train_until_killed(pickle.load(open({str(file)!r}, 'rb')), {step}, signal.Signals({int(number)}))"
+    code = f"from tests.simlingo_training.test_training import *; {call}"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode
+
+
 def curves(out):
     """(step, name) to value, of what does not depend on the clock."""
     rows = read_curves(out / "csv" / "metrics.csv")
@@ -208,18 +255,18 @@ def curves(out):
     return found
 
 
-def train_until_killed(data_root, out, window, step):
-    """Train in this process, which gets SIGKILL before the step of that number."""
+def train_until_killed(settings, step, number):
+    """Train in this process, which gets a signal before the step of that number."""
     import pytorch_lightning as pl
 
     class Kill(pl.Callback):
         def on_train_batch_start(self, trainer, *_):
             if trainer.global_step == step:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), number)
 
     make = run.make_callbacks
     run.make_callbacks = lambda *args: [*make(*args), Kill()]
-    run.train(resumable_run(data_root, out, window))
+    run.train(settings)
 
 
 def first_batch(settings):
@@ -342,6 +389,13 @@ def test_checkpoints_of_another_kind_size_or_state_are_refused(trained, tmp_path
     (copy / "config.yaml").write_text(text.replace("kind: simlingo", "kind: simlingo_base"))
     with pytest.raises(checkpoints.CheckpointError, match="simlingo_base"):
         checkpoints.load(copy)
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04"])
+def test_a_run_does_not_start_from_a_file_that_holds_no_weights(content, tmp_path):
+    (tmp_path / "weights.pt").write_bytes(content)
+    with pytest.raises(checkpoints.CheckpointError, match="weights"):
+        checkpoints.initialise(torch.nn.Linear(1, 1), tmp_path / "weights.pt")
 
 
 def test_a_report_of_differing_keys_says_what_they_mean():
