@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from driving.arguments import positive
+from driving.arguments import add_dataset_root, positive
 from driving.evaluation_sets import EvaluationSample, EvaluationSet, is_for_evaluation, write_evaluation_set
 from driving.files import read_json
 from driving.label_records import QaPair, VqaLabel, fill, read_commentary, read_vqa
@@ -164,9 +164,7 @@ def main() -> int:
         description="Choose balanced evaluation samples from the held-out routes of a labelled dataset.",
         epilog="example: python -m dataset_generation.evaluation_sets --data database/simlingo",
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)"
-    )
+    add_dataset_root(parser)
     parser.add_argument("--out", type=Path, help="folder of the lists (default: DATA/evaluation)")
     parser.add_argument("--kinds", nargs="+", choices=sorted(RULES), default=sorted(RULES), help="default: all")
     parser.add_argument("--per-group", type=positive, help="most samples of a group (default: 10, dreaming 100)")

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from dataset_generation.runs import RouteFacts, judge, route_facts
-from driving.arguments import positive
+from driving.arguments import add_dataset_root, positive
 from driving.files import atomic_writer
-from driving.records import LABEL_KINDS, Measurement, RunFolder, read_measurement, require_runs
+from driving.records import LABEL_KINDS, Matrix, Measurement, RunFolder, read_measurement, require_runs
 
 INDEX_NAME = "index.parquet"
 NUM_WAYPOINTS = 10
@@ -108,7 +108,7 @@ def future_waypoints(poses: np.ndarray, frame: int) -> np.ndarray:
 def poses_by_frame(measurements: dict[int, Measurement]) -> np.ndarray:
     """Ego poses (F, 4, 4) of all frames from the first to the last, so that rows lie one frame apart in time; the pose of a
     frame that is missing or unreadable is that of the last one before it."""
-    poses = []
+    poses: list[Matrix] = []
     for frame in range(min(measurements, default=0), max(measurements, default=-1) + 1):
         poses.append(measurements[frame].ego_matrix if frame in measurements else poses[-1])
     return np.array(poses, dtype=np.float64).reshape(-1, 4, 4)
@@ -267,9 +267,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path("database/simlingo"), help="dataset root (default: %(default)s)"
-    )
+    add_dataset_root(parser)
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
     return parser
 

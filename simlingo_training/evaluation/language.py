@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from driving.arguments import positive
+from driving.arguments import add_dataset_root, positive
 from driving.evaluation_sets import EvaluationSample, read_evaluation_set
 from driving.files import file_hash, parse_json, read_json, write_json, write_text
 from driving.records import COMMENTARY, DREAMER, VQA, RunFolder, read_measurement
@@ -296,7 +296,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint directory")
-    parser.add_argument("--data", type=Path, default=Path("database/simlingo"), help="data root (%(default)s)")
+    add_dataset_root(parser)
     parser.add_argument("--sets", type=Path, help="folder of the lists (default: DATA/evaluation)")
     parser.add_argument("--out", type=Path, help="folder of the results (default: language/ in the run's folder)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="default: all")

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from driving.arguments import positive
+from driving.arguments import add_dataset_root, positive
 from driving.records import RecordError
 from simlingo_training.config import NUM_PATH_POINTS, NUM_SPEED_WAYPOINTS, WAYPOINT_STEP_S, DataSettings
 from simlingo_training.data import prompts
@@ -346,7 +346,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint directory")
-    parser.add_argument("--data", type=Path, default=Path("database/simlingo"), help="data root (%(default)s)")
+    add_dataset_root(parser)
     parser.add_argument(
         "--buckets", type=Path, help="bucket file (default: DATA/buckets/buckets_paths.json.gz, if any)"
     )
