@@ -299,7 +299,7 @@ def take(
 @triton.jit
 def _look_up(
     codes, embedding, numbers, features, out, tokens,
-    NUMBERS: tl.constexpr, VISUALS: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
+    TABLE: tl.constexpr, NUMBERS: tl.constexpr, VISUALS: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
     row, code = token // tokens, tl.load(codes + token)
@@ -307,7 +307,8 @@ def _look_up(
     visual = other - NUMBERS
     columns = tl.arange(0, PADDED)
     inside = columns < WIDTH
-    word = tl.load(embedding + code * WIDTH + columns, mask=inside & (code >= 0), other=0.0)
+    known = tl.minimum(code, TABLE - 1)
+    word = tl.load(embedding + known * WIDTH + columns, mask=inside & (code >= 0), other=0.0)
     number = tl.load(
         numbers + (row * NUMBERS + other) * WIDTH + columns, mask=inside & (other >= 0) & (visual < 0), other=0.0
     )
@@ -323,13 +324,13 @@ def look_up(
     codes: torch.Tensor, embedding: torch.Tensor, numbers: torch.Tensor, features: torch.Tensor
 ) -> torch.Tensor:
     """Embeddings (B, N, D) of inputs (B, N): tokens of a table (V, D), and below zero, counted from -1 down, rows of
-    ``numbers`` (B, K, D) and then of ``features`` (B, P, D)."""
+    ``numbers`` (B, K, D) and then of ``features`` (B, P, D). Tokens beyond the table take its last row."""
     batch, new = codes.shape
     width = embedding.shape[1]
     out = torch.empty(batch, new, width, dtype=embedding.dtype, device=codes.device)
     _look_up[(batch * new,)](
-        codes, embedding, numbers, features, out, new, NUMBERS=numbers.shape[1], VISUALS=features.shape[1], WIDTH=width,
-        PADDED=triton.next_power_of_2(width), num_warps=4,
+        codes, embedding, numbers, features, out, new, TABLE=len(embedding), NUMBERS=numbers.shape[1],
+        VISUALS=features.shape[1], WIDTH=width, PADDED=triton.next_power_of_2(width), num_warps=4,
     )  # fmt: skip
     return out
 

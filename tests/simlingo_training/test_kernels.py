@@ -53,7 +53,7 @@ def test_inputs_are_looked_up() -> None:
     """Tokens, target points and queries, and visual tokens; behind the prompt there are none."""
     model, output = language_model(SIZES, 1, 20), torch.randn(VOCABULARY, WIDTH)
     plain, fused = CachedDecoder(model, output), FusedDecoder(model, output)
-    codes, numbers = torch.tensor([[5, -1, -4, 0, -9], [-5, -3, 300, -2, -6]]), torch.randn(2, 4, WIDTH)
+    codes, numbers = torch.tensor([[5, -1, -4, 0, -9], [-5, -3, 300, 10**6, -6]]), torch.randn(2, 4, WIDTH)
     features = torch.randn(2, 5, WIDTH)
     assert (plain.look_up(codes, numbers, features)[0, 2] == numbers[0, 3]).all()
     for known, seen in ((codes, features), (codes.clamp(min=-4), features[:, :0])):
