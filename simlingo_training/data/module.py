@@ -288,7 +288,7 @@ class SimLingoData(pl.LightningDataModule):
         if root != Path(settings.root) and not (root / STAGED).is_file():
             self.prepare_data()
         options = TableOptions(settings.skip_first_n_frames, settings.pred_len, settings.filter_results)
-        table = load_table(root, options, settings.cache.table_dir or root / TABLE_FOLDER)
+        table = load_table(root, options, settings.cache.table_dir)
         training, held_out = split_runs(table, settings)
         buckets = bucket_rows(table, settings)
         pools = make_pools(table, training, settings, buckets)

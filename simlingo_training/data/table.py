@@ -124,19 +124,22 @@ class TableOptions:
     filter_results: bool = True
 
 
-def load_table(root: str | os.PathLike[str], options: TableOptions, cache: str | os.PathLike[str]) -> FrameTable:
+def load_table(
+    root: str | os.PathLike[str], options: TableOptions, cache: str | os.PathLike[str] | None = None
+) -> FrameTable:
     """Open the table of a data set, building what is missing.
 
     Args:
         root: Data root with an index, or with a ``data`` folder.
         options: Which frames to hold.
-        cache: Folder for the table.
+        cache: Folder for the table; `TABLE_FOLDER` of the data root if None or empty.
 
     Raises:
         FileNotFoundError: If the root has neither.
         ValueError: If no frame is usable, or the index is of another version; the message says what to do.
     """
-    base, folder = Path(root), Path(cache)
+    base = Path(root)
+    folder = Path(cache or base / TABLE_FOLDER)
     if (base / INDEX).is_file():
         table = _table_of_index(base, options, folder)
     else:

@@ -31,7 +31,6 @@ from simlingo_training.data import prompts
 from simlingo_training.data.dataset import read_image, view_of
 from simlingo_training.data.shards import open_files
 from simlingo_training.data.table import (
-    TABLE_FOLDER,
     FrameTable,
     TableOptions,
     buckets_to_rows,
@@ -326,7 +325,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     root = arguments.data
     options = TableOptions(skip_first=0, pred_len=DataSettings().pred_len, filter_results=not arguments.unclean)
-    table = load_table(root, options, root / TABLE_FOLDER)
+    table = load_table(root, options)
     rows = np.arange(0, len(table), arguments.every)
     policy = Policy.load(arguments.checkpoint, arguments.device)
     found = forecast(policy, table, rows, arguments.batch_size, arguments.commentary)
