@@ -101,10 +101,10 @@ def synchronous(client: Any, step: float = 0.05) -> Iterator[Any]:
     finally:
         world.tick()
         fresh = [actor for actor in world.get_actors() if actor.id not in there]
-        for actor in fresh:
-            if actor.type_id.startswith("sensor.") and actor.is_listening:
-                actor.stop()
-        client.apply_batch_sync([carla.command.DestroyActor(actor.id) for actor in fresh], True)
+        # Not with `do_tick`: that call holds Python's lock until the tick is over, and callbacks of sensors that wait for
+        # the lock occupy the client's threads, of which there are as many as cores, so that the tick never arrives.
+        client.apply_batch_sync([carla.command.DestroyActor(actor.id) for actor in fresh], False)
+        world.tick()
         world.apply_settings(before)
 
 

@@ -167,7 +167,7 @@ class AgentWrapper:
     def unmount_sensors(self) -> None:
         """Stop and destroy the sensors."""
         for _, sensor in self._sensors:
-            if sensor.is_listening:
+            if sensor.is_listening():
                 sensor.stop()
             sensor.destroy()
         self._sensors = []
