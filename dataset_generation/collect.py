@@ -26,7 +26,7 @@ from jobs.fleet import Fleet, FleetConfig, RouteTask, record_of
 from jobs.journal import JournalBusy
 from jobs.live import LiveView
 from jobs.results import Outcome, RouteResult
-from jobs.servers import CLIENT_PATIENCE_S, ServerError, ServerSpec
+from jobs.servers import CLIENT_PATIENCE_S, ServerError, ServerSpec, literal
 
 AGENT = Path(__file__).resolve().parents[1] / "team_code" / "data_agent.py"
 SPLITS = ("routes_training", "routes_validation")
@@ -141,9 +141,9 @@ class Client:
         arguments = [
             *("--port", "{port}", "--traffic-manager-port", "{tm_port}"),
             *("--traffic-manager-seed", str(first.seed), "--timeout", str(options.timeout)),
-            *("--routes", first.routes_file, "--routes-subset", ",".join(task.route_id for task in tasks)),
-            *("--agent", str(AGENT), "--agent-config", first.routes_file, "--track", "MAP"),
-            *("--rules", "collection", "--checkpoint", str(results), "--resume"),
+            *("--routes", literal(first.routes_file), "--routes-subset", ",".join(task.route_id for task in tasks)),
+            *("--agent", literal(str(AGENT)), "--agent-config", literal(first.routes_file), "--track", "MAP"),
+            *("--rules", "collection", "--checkpoint", literal(str(results)), "--resume"),
             *("--wait-for-server", str(CLIENT_PATIENCE_S)),
         ]
         if options.no_traffic:
@@ -152,8 +152,8 @@ class Client:
             environment["LIDAR_FILES"] = "0"
         if options.extra_pictures:
             environment["SAVE_TF_LABELS"] = "1"
-        settings = [f"{name}={value}" for name, value in environment.items()]
-        return ("env", *settings, sys.executable, "-m", "leaderboard.leaderboard_evaluator", *arguments)
+        settings = [f"{name}={literal(value)}" for name, value in environment.items()]
+        return ("env", *settings, literal(sys.executable), "-m", "leaderboard.leaderboard_evaluator", *arguments)
 
 
 def make_executor(options: argparse.Namespace, out: Path) -> Executor:

@@ -71,7 +71,8 @@ class FleetConfig:
 
 
 ClientCommand = Callable[[Sequence[RouteTask], Path], tuple[str, ...]]
-"""Makes the client's command from the tasks of a job and the path of its results file; may hold `{port}`, `{tm_port}`."""
+"""Makes the client's command from the tasks of a job and the path of its results file. It may hold `{port}` and `{tm_port}`;
+what comes from outside, paths above all, is written with `jobs.servers.literal`."""
 
 
 @dataclass

@@ -12,7 +12,15 @@ from pathlib import Path
 
 from jobs import processes
 
-EMBEDDED_COMMAND = (sys.executable, "-m", "carla_server", "--port", "{port}", "--town", "{town}", "--seed", "{seed}")
+
+def literal(text: str) -> str:
+    """Text as it must stand in a command with placeholders, so that braces in it, for example of a path, stay what they are."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+EMBEDDED_COMMAND = (
+    literal(sys.executable), "-m", "carla_server", "--port", "{port}", "--town", "{town}", "--seed", "{seed}",
+)  # fmt: skip
 CARLA_COMMAND = (
     "{carla_root}/CarlaUE4.sh", "-RenderOffScreen", "-nosound", "-carla-rpc-port={port}", "-graphicsadapter={gpu}",
 )  # fmt: skip
@@ -56,14 +64,21 @@ class ServerSpec:
         """The command with its placeholders filled.
 
         Raises:
-            ServerError: If the command needs CARLA_ROOT and it is not set.
+            ServerError: If the command needs CARLA_ROOT and it is not set, or holds another placeholder.
         """
         root = os.environ.get("CARLA_ROOT", "")
         if not root and any("{carla_root}" in part for part in self.command):
             raise ServerError(
                 "simulator=carla needs the environment variable CARLA_ROOT: the folder that holds CarlaUE4.sh"
             )
-        return [part.format(port=port, town=town, seed=seed, gpu=gpu, carla_root=root) for part in self.command]
+        values = {"port": port, "town": town, "seed": seed, "gpu": gpu, "carla_root": root}
+        try:
+            return [part.format(**values) for part in self.command]
+        except (LookupError, ValueError) as error:
+            raise ServerError(
+                f"the simulator's command `{' '.join(self.command)}` holds a placeholder that is none of {', '.join(values)} "
+                f"({error}); a brace that is meant is written twice"
+            ) from error
 
 
 def port_answers(port: int, timeout_s: float = 0.5) -> bool:

@@ -48,7 +48,7 @@ class JobSpec:
     Attributes:
         folder: Where logs, progress and outcome go.
         server: How the simulator is launched, or None when the client brings its own.
-        client: Command that drives; `{port}`, `{tm_port}`, `{folder}` and `{card}` are filled in.
+        client: Command that drives; `{port}`, `{tm_port}`, `{folder}` and `{card}` are filled in, `{{` is a brace.
         town: Town the server loads first.
         seed: Seed of the server.
         progress: File the client appends to while it makes progress; its growth is the sign of life.

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from omegaconf import OmegaConf
 
+from leaderboard.autoagents.agent_text import split_save_name
 from team_code.latency import ReactionDelay
 
 C = TypeVar("C", bound="AgentConfig")
@@ -125,11 +126,9 @@ class AgentConfig:
             FileNotFoundError: If the file or folder does not exist.
             ValueError: If a setting is unknown or has no such value.
         """
-        source, _, save_name = text.partition("+")
+        source, save_name = split_save_name(text)
         if not Path(source).exists():
-            raise FileNotFoundError(
-                f"--agent-config names a checkpoint folder or a YAML file; {source!r} does not exist"
-            )
+            raise FileNotFoundError(f"--agent-config names a checkpoint folder or a YAML file; {text!r} does not exist")
         if source.endswith((".yaml", ".yml")):
             merged = OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.load(source))
             config = OmegaConf.to_object(merged)

@@ -14,6 +14,7 @@ from typing import Any
 import carla
 import numpy as np
 
+from leaderboard.autoagents.agent_text import split_save_name
 from leaderboard.autoagents.autonomous_agent_local import AutonomousAgent, Track
 from leaderboard.envs.sensor_interface import SensorData
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
@@ -37,7 +38,7 @@ def profile_of(agent_config: str) -> str:
     Raises:
         ValueError: If it is neither a profile nor a path.
     """
-    text = agent_config.split("+")[0].strip()
+    text = split_save_name(agent_config)[0].strip()
     if not text or text.endswith(".xml") or Path(text).exists():
         return os.environ.get("EXPERT_PROFILE", "corrected")
     return expert_config(text).profile

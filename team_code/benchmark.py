@@ -29,7 +29,7 @@ from typing import Any
 import psutil
 
 from jobs.fleet import PROGRESS_SUFFIX
-from jobs.servers import CLIENT_PATIENCE_S, ServerSpec
+from jobs.servers import CLIENT_PATIENCE_S, ServerSpec, literal
 from jobs.worker import Exit, JobOutcome, JobSpec, run_job
 from leaderboard.benchmark import AGENT, SENSORS
 from leaderboard.utils.route_indexer import index_runs
@@ -186,24 +186,24 @@ def job(driver: Driver, options: argparse.Namespace, folder: Path, route_ids: Se
         agent = folder / "benchmark_agent.py"
         agent.write_text(AGENT.format(sensors=[{**SENSORS[name], "id": name} for name in driver.sensors]))
     command = [
-        *(sys.executable, "-m", "leaderboard.leaderboard_evaluator", "--port", "{port}"),
+        *(literal(sys.executable), "-m", "leaderboard.leaderboard_evaluator", "--port", "{port}"),
         *("--traffic-manager-port", "{tm_port}", "--traffic-manager-seed", str(options.seed)),
-        *("--routes", str(options.routes), "--routes-subset", ",".join(route_ids), "--track", driver.track),
-        *("--agent", str(agent), "--rules", driver.rules, "--checkpoint", str(results)),
+        *("--routes", literal(str(options.routes)), "--routes-subset", ",".join(route_ids), "--track", driver.track),
+        *("--agent", literal(str(agent)), "--rules", driver.rules, "--checkpoint", literal(str(results))),
         *("--wait-for-server", str(CLIENT_PATIENCE_S)),
     ]
     if driver.records:
-        command += ["--agent-config", str(options.routes)]
+        command += ["--agent-config", literal(str(options.routes))]
     if driver.settings:
         settings = folder / "agent.yaml"
         settings.write_text(driver.settings)
-        command += ["--agent-config", str(settings)]
+        command += ["--agent-config", literal(str(settings))]
     town = index_runs(options.routes, route_ids[0], 1)[0].town
     spec = JobSpec(
         str(folder), ServerSpec(), tuple(command), town, options.seed, f"{results}{PROGRESS_SUFFIX}", TIMEOUT_S, TIMEOUT_S
     )  # fmt: skip
     environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "EXPERT_SEED": str(options.seed)}
-    environment |= {"SAVE_PATH": str(folder / "data" / "simlingo"), "LIDAR_SWEEP": "full"}
+    environment |= {"SAVE_PATH": literal(str(folder / "data" / "simlingo")), "LIDAR_SWEEP": "full"}
     return replace(spec, environment=environment, client_waits=True)
 
 

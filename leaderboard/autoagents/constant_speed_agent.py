@@ -9,6 +9,7 @@ from typing import Any
 
 import carla
 
+from leaderboard.autoagents.agent_text import split_save_name
 from leaderboard.autoagents.autonomous_agent import AutonomousAgent, Track
 from leaderboard.autoagents.route_following import RouteFollower, pedals
 from leaderboard.envs.sensor_interface import SensorData
@@ -25,7 +26,7 @@ class ConstantSpeedAgent(AutonomousAgent):
     """Follows the route blindly."""
 
     def setup(self, path_to_conf_file: str) -> None:
-        text = path_to_conf_file.split("+")[0]
+        text, _ = split_save_name(path_to_conf_file)
         try:
             self.target_speed = float(text) if text else DEFAULT_SPEED_MPS
         except ValueError as error:

@@ -14,7 +14,7 @@ from driving.files import write_text
 from jobs.executors import Executor, LocalExecutor, SlurmExecutor
 from jobs.fleet import ClientCommand, Fleet, FleetConfig, RouteTask
 from jobs.processes import usable_cores
-from jobs.servers import CLIENT_PATIENCE_S, ServerSpec
+from jobs.servers import CLIENT_PATIENCE_S, ServerSpec, literal
 from leaderboard.utils.route_parser import RouteParser
 from team_code.agent_config import AgentConfig
 from team_code.evaluation.config import EvalConfig
@@ -69,17 +69,17 @@ def client_command(config: EvalConfig) -> ClientCommand:
             "--port": "{port}",
             "--traffic-manager-port": "{tm_port}",
             "--traffic-manager-seed": str(tasks[0].seed),
-            "--routes": tasks[0].routes_file,
+            "--routes": literal(tasks[0].routes_file),
             "--routes-subset": ",".join(task.route_id for task in tasks),
             "--track": config.agent_track,
-            "--agent": str(config.agent_file),
-            "--agent-config": argument,
-            "--checkpoint": str(results),
+            "--agent": literal(str(config.agent_file)),
+            "--agent-config": literal(argument),
+            "--checkpoint": literal(str(results)),
             "--rules": config.rules,
             "--wait-for-server": str(CLIENT_PATIENCE_S),
         }
         pairs = [text for name, value in options.items() for text in (name, value)]
-        return (sys.executable, "-m", "leaderboard.leaderboard_evaluator", *pairs)
+        return (literal(sys.executable), "-m", "leaderboard.leaderboard_evaluator", *pairs)
 
     return command
 

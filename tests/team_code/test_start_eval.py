@@ -16,11 +16,13 @@ import torch
 from omegaconf import OmegaConf
 
 import start_eval
-from jobs.fleet import RouteTask
+from jobs.fleet import RouteTask, results_path
 from jobs.ports import lease_ports
+from jobs.worker import Exit, JobSpec, run_job
 from simlingo_training.config import LoraSettings, ModelSettings
 from simlingo_training.data.images import TileSpec
 from simlingo_training.models import checkpoint as checkpoints
+from team_code.agent_config import AgentConfig
 from team_code.evaluation import doctor, plan
 from team_code.evaluation.config import REPOSITORY, EvalConfig
 
@@ -214,6 +216,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_plan(checkpoint: Path, tmp_path:
         ({"compare": "nowhere"}, "comparison", "folder of an evaluation that has ended"),
         ({"simulator": "carla"}, "simulator", "CARLA_ROOT"),
         ({"launch": ["no-such-program"]}, "simulator", "not an executable"),
+        ({"launch": [sys.executable, "{prt}"]}, "simulator", "a placeholder that is none of port, town"),
         ({"agent_options": {"device": "cuda"}}, "accelerator", "nvidia-smi"),
     ],
 )
@@ -241,6 +244,31 @@ def test_doctor_finds_missing_maps_busy_ports_and_full_disks(
     assert found["routes"].startswith("no map of Atlantis")
     assert "no block of 8 free TCP ports" in found["ports"]
     assert "free some" in found["disk"]
+
+
+def test_paths_may_hold_every_letter(tmp_path: Path) -> None:
+    """What reaches the evaluator and its agent is what was given, whatever placeholders and separators it resembles."""
+    odd = tmp_path / "lora+head {best} {port} } für 2+2"
+    odd.mkdir()
+    routes = shutil.copy(EvalConfig().routes_file, odd / "routes+{town}.xml")
+    config = EvalConfig(agent=AGENT, checkpoint=str(odd), routes=str(routes), out=str(odd / "out"))
+    for options in ({}, {"route_as": "command"}):
+        config.agent_options = options
+        tasks = plan.read_tasks(config)
+        results = results_path(odd / "out" / "jobs" / "0000")
+        command = plan.client_command(config)(tasks[:1], results)
+        echo = (sys.executable, "-c", "import json, sys; print(json.dumps(sys.argv[1:]))", *command[3:])
+        folder = odd / f"job{len(options)}"
+        spec = JobSpec(str(folder), None, echo, "Mini01", 1, str(folder / "progress"))
+        assert run_job(spec).exit is Exit.DONE
+        given = json.loads((folder / "client.log").read_text())
+        arguments = dict(zip(given[::2], given[1::2], strict=True))
+        assert arguments["--routes"] == str(routes)
+        assert arguments["--checkpoint"] == str(results)
+        assert arguments["--port"].isdecimal()
+        settings, save_name = AgentConfig.parse(arguments["--agent-config"] + "+RouteScenario_1_rep0")
+        assert (settings.checkpoint, save_name) == (str(odd), "RouteScenario_1_rep0")
+        assert settings.route_as == options.get("route_as", "target_point")
 
 
 def test_bad_plans_are_not_started(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
