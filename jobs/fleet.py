@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobs import processes
 from jobs.executors import Executor, Handle
 from jobs.journal import Journal
 from jobs.results import Outcome, RouteResult, judge_missing, judge_record, last_progress, read_records, route_id_of
@@ -47,7 +48,8 @@ class FleetConfig:
     Attributes:
         out: Output folder; holds journal, job folders and results. Running again with the same folder resumes.
         workers: Jobs at a time. A number in the file `workers` inside ``out`` overrides it while running.
-        attempts: How often a route may be started before a crash or time-out stands. More than in an earlier run in the same
+        attempts: How often a route may be started before a crash or time-out stands; a start that the end of the supervisor
+            interrupts does not count, unless it was killed with no time to say so. More than in an earlier run in the same
             folder start again what stood there, and so does the next run what ended before its attempts were used up.
         routes_per_job: Most routes that share one server and one client process; None for as many as suit the server.
         client_waits: Whether clients wait for a server that is not up yet; then both start at the same time.
@@ -142,6 +144,7 @@ class Fleet:
         self._executor = executor
         self._journal = Journal(config.out / "journal.jsonl")
         self._jobs_started = 0
+        self._counted: set[tuple[str, str]] = set()
         self._resume()
 
     # -- state from the journal ------------------------------------------------------------------------------------------
@@ -154,8 +157,11 @@ class Fleet:
                 self._jobs_started = max(self._jobs_started, int(event["job"]) + 1)
             elif event["event"] == "submitted":
                 open_jobs[event["job"]]["reference"] = event["reference"]
+            elif event["event"] == "interrupted":
+                open_jobs[event["job"]]["interrupted"] = True
             elif event["event"] == "attempt":
                 self.attempts[event["key"]] = event["attempts"]
+                self._counted.add((event["job"], event["key"]))
             elif event["event"] == "outcome":
                 result = RouteResult(
                     event["key"], Outcome(event["outcome"]), event["reason"], event["attempts"], event["job"]
@@ -178,8 +184,12 @@ class Fleet:
         folder = self.config.out / "jobs" / name
         tasks = [self.tasks[key] for key in event["keys"] if key in self.tasks]
         handle = self._executor.attach(folder, event.get("reference", ""))
-        if handle is None:
-            self._harvest(folder, tasks, was_submitted="reference" in event)
+        if "interrupted" in event:
+            if handle is not None:
+                handle.cancel()
+            self._harvest(folder, tasks, counts=False)
+        elif handle is None:
+            self._harvest(folder, tasks, counts="reference" in event)
         else:
             gpu = json.loads((folder / "job.json").read_text())["gpu"]
             self.running.append(RunningJob(folder, tasks, handle, time.monotonic(), gpu))
@@ -225,18 +235,28 @@ class Fleet:
             watch: Called after every step, for a live view.
             interval_s: Wall time between steps.
 
-        On an interrupt all workers are ended; running again resumes.
+        On an interrupt (Ctrl-C, SIGTERM, a closed terminal) all workers are ended; running again resumes.
         """
-        try:
-            while self.step():
+        with processes.signals_interrupt():
+            try:
+                while self.step():
+                    watch(self)
+                    time.sleep(interval_s)
                 watch(self)
-                time.sleep(interval_s)
-            watch(self)
+            finally:
+                self._end_jobs()
+        return [self.results[key] for key in self.tasks]
+
+    def _end_jobs(self) -> None:
+        """End what still runs because the supervisor ends. That is no route's fault, so it is noted before anything else."""
+        try:
+            for job in self.running:
+                self._settle_records(job.folder, job.tasks)
+                self._journal.append("interrupted", job=job.folder.name)
         finally:
             for job in self.running:
                 job.handle.cancel()
             self._journal.close()
-        return [self.results[key] for key in self.tasks]
 
     def _workers(self) -> int:
         """The number of parallel jobs, which a file in the output folder may change at any time."""
@@ -263,8 +283,8 @@ class Fleet:
             return
         handles = self._executor.submit([folder for folder, _, _ in prepared])
         for (folder, tasks, gpu), handle in zip(prepared, handles, strict=True):
-            self._journal.append("submitted", job=folder.name, reference=handle.reference())
             self.running.append(RunningJob(folder, tasks, handle, time.monotonic(), gpu))
+            self._journal.append("submitted", job=folder.name, reference=handle.reference())
 
     def _prepare_job(self, tasks: list[RouteTask], gpu: int) -> Path:
         """Write a job's folder and note it in the journal; returns the folder."""
@@ -319,31 +339,46 @@ class Fleet:
         if version == job.records_seen:
             return
         job.records_seen = version
-        records = read_records(results_path(job.folder))
-        for task in job.tasks:
+        self._settle_records(job.folder, job.tasks, only_verdicts=True)
+
+    def _settle_records(
+        self, folder: Path, tasks: Sequence[RouteTask], only_verdicts: bool = False
+    ) -> dict[str, dict[str, Any]]:
+        """Settle what a job has left a record of; returns its records."""
+        records = read_records(results_path(folder))
+        for task in tasks:
             if task.key not in self.results and task.route_id in records:
                 outcome, reason = judge_record(records[task.route_id])
-                if outcome.is_verdict:
-                    self._settle(task, outcome, reason, job=job.folder.name)
+                if outcome.is_verdict or not only_verdicts:
+                    self._settle(task, outcome, reason, job=folder.name)
+        return records
 
-    def _harvest(self, folder: Path, tasks: Sequence[RouteTask], was_submitted: bool = True) -> None:
-        """Settle what a job that has ended left behind. One that was never seen to be submitted costs no route an attempt."""
+    def _harvest(self, folder: Path, tasks: Sequence[RouteTask], counts: bool = True) -> None:
+        """Settle what a job that has ended left behind.
+
+        Args:
+            folder: The job's folder.
+            tasks: What it was to drive.
+            counts: Whether what it left without a verdict costs an attempt: not when it was interrupted, or never seen to be
+                submitted.
+        """
+        records = self._settle_records(folder, tasks, only_verdicts=not counts)
         job = read_outcome(folder)
-        records = read_records(results_path(folder))
-        progress = last_progress(progress_path(folder))
-        blamed = _blamed(tasks, records, progress, job) if was_submitted else set()
+        blamed = _blamed(tasks, records, last_progress(progress_path(folder)), job) if counts else set()
         is_final = job is not None and job.exit is Exit.CLIENT_REFUSED
         for task in tasks:
-            if task.key in self.results:
-                continue
-            if task.route_id in records:
-                self._settle(task, *judge_record(records[task.route_id]), job=folder.name)
-            elif task.key in blamed:
+            if task.key in blamed and task.key not in self.results:
                 self._settle(task, *judge_missing(job), job=folder.name, is_final=is_final)
         self._journal.append("harvested", job=folder.name)
 
     def _settle(self, task: RouteTask, outcome: Outcome, reason: str, job: str, is_final: bool = False) -> None:
-        """Keep an outcome, or give the route another attempt if it is no verdict, attempts are left and it is not final."""
+        """Keep an outcome, or give the route another attempt if it is no verdict, attempts are left and it is not final.
+
+        A job that is harvested a second time, after a kill in the middle of the first, costs no second attempt.
+        """
+        if (job, task.key) in self._counted:
+            return
+        self._counted.add((job, task.key))
         attempts = self.attempts.get(task.key, 0) + 1
         self.attempts[task.key] = attempts
         if not (outcome.is_verdict or is_final) and attempts < self.config.attempts:

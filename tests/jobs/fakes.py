@@ -94,8 +94,8 @@ class Asker:
 
 def drive(results: Path, routes: str, behaviours: str, port: int, policy: str = "", ticks: int = 4) -> None:
     """Drive routes; ``behaviours`` maps a route id to `crash`, `hang`, `fail`, `once` (crashes on its first try only), `long`
-    (ticks the simulator a thousand times), `end` (tells that the simulator crashed, and drives nothing after it) or
-    `refuse` (the whole job, before its first route)."""
+    (ticks the simulator a thousand times), `fault` (tells that the agent crashed), `end` (tells that the simulator crashed, and
+    drives nothing after it) or `refuse` (the whole job, before its first route)."""
     asker = Asker(policy)
     plan = json.loads(behaviours)
     if "refuse" in map(plan.get, routes.split(",")):
@@ -116,8 +116,8 @@ def drive(results: Path, routes: str, behaviours: str, port: int, policy: str = 
             os.kill(os.getpid(), signal.SIGSEGV)
         if act == "hang":
             time.sleep(60)
-        statuses = {"fail": "Failed - Agent got blocked", "end": "Failed - Simulation crashed"}
-        status = statuses.get(act, "Completed")
+        statuses = {"fail": "Agent got blocked", "end": "Simulation crashed", "fault": "Agent crashed"}
+        status = f"Failed - {statuses[act]}" if act in statuses else "Completed"
         records.append({"route_id": f"RouteScenario_{route}_rep0", "status": status})
         temporary = results.with_suffix(".tmp")
         temporary.write_text(json.dumps({"_checkpoint": {"records": records}}))

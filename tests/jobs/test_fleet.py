@@ -217,9 +217,9 @@ def roles(supervisor: psutil.Process) -> dict[str, list[int]]:
     return found
 
 
-def start_supervisor(out: Path, routes: int) -> subprocess.Popen[bytes]:
+def start_supervisor(out: Path, routes: int, attempts: int = 100) -> subprocess.Popen[bytes]:
     script = str(Path(__file__).with_name("run_fleet.py"))
-    return subprocess.Popen([sys.executable, script, str(out), str(routes), "100"])
+    return subprocess.Popen([sys.executable, script, str(out), str(routes), str(attempts)])
 
 
 def test_fifty_kills_lose_no_route_and_count_none_twice(tmp_path: Path) -> None:
@@ -252,6 +252,67 @@ def test_fifty_kills_lose_no_route_and_count_none_twice(tmp_path: Path) -> None:
         assert record_of(tmp_path, result, route) is not None, "the outcome's record is where the outcome says"
     assert set(killed) == {"supervisor", "jobs.worker", "server", "client", "policy"}
     assert leftovers(tmp_path) == []
+
+
+def interrupt_during(fleet: Fleet, route: str, error: type[BaseException] = KeyboardInterrupt) -> None:
+    """Run a fleet until a route is under way, then end it as Ctrl-C or a fault of the supervisor does."""
+
+    def watch(fleet: Fleet) -> None:
+        if any(route in str((job.progress or {}).get("route")) for job in fleet.running):
+            raise error
+
+    with pytest.raises(error):
+        fleet.run(watch, interval_s=0.02)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_an_interrupted_start_is_no_attempt(tmp_path: Path, error: type[BaseException]) -> None:
+    def fleet(behaviours: dict[str, str]) -> Fleet:
+        return make_fleet(tmp_path, 2, behaviours, server_spec("good"), attempts=1, workers=1)
+
+    for _ in range(2):
+        interrupt_during(fleet({"1": "long"}), "Scenario_1_", error)
+        assert leftovers(tmp_path) == []
+    results = fleet({}).run(interval_s=0.05)
+    assert {result.key: (result.outcome, result.attempts) for result in results} == {
+        "seed1/0": (Outcome.FINISHED, 1),
+        "seed1/1": (Outcome.FINISHED, 1),
+    }
+
+
+def test_what_crashed_before_an_interrupt_still_counts_once(tmp_path: Path) -> None:
+    fleet = make_fleet(tmp_path, 2, {"0": "fault", "1": "long"}, server_spec("good"), workers=1)
+    interrupt_during(fleet, "Scenario_1_")
+    fleet = make_fleet(tmp_path, 2, {"0": "fault"}, server_spec("good"))
+    assert fleet.attempts == {"seed1/0": 1}
+    assert {result.key: (result.outcome, result.attempts) for result in fleet.run(interval_s=0.05)} == {
+        "seed1/0": (Outcome.CRASHED, 2),
+        "seed1/1": (Outcome.FINISHED, 1),
+    }
+
+
+def test_a_job_that_is_harvested_again_costs_no_second_attempt(tmp_path: Path) -> None:
+    """As after a kill between the note of an attempt and the note that the job is done with."""
+    make_fleet(tmp_path, 1, {"0": "crash"}, server_spec("good"), attempts=3).run(interval_s=0.05)
+    journal = tmp_path / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    noted = next(number for number, line in enumerate(lines) if '"attempt"' in line)
+    journal.write_text("".join(lines[: noted + 1]))
+    assert make_fleet(tmp_path, 1, {}, server_spec("good"), attempts=3).attempts == {"seed1/0": 1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_asked_to_end_is_an_interrupt(tmp_path: Path, number: signal.Signals) -> None:
+    for _ in range(2):
+        supervisor = start_supervisor(tmp_path, 10, attempts=1)
+        end_s = time.monotonic() + 60
+        while "client" not in roles(psutil.Process(supervisor.pid)) and time.monotonic() < end_s:
+            time.sleep(0.05)
+        supervisor.send_signal(number)
+        assert supervisor.wait(60) != 0
+        assert leftovers(tmp_path) == []
+    results = make_fleet(tmp_path, 10, {}, server_spec("good"), attempts=1).run(interval_s=0.05)
+    assert {(result.outcome, result.attempts) for result in results} == {(Outcome.FINISHED, 1)}
 
 
 def test_a_service_that_dies_comes_back_on_its_port(tmp_path: Path) -> None:
