@@ -13,6 +13,10 @@ from driving.files import read_json
 SUCCESS_STATUSES = ("Completed", "Perfect")
 UNSCORED_INFRACTION = "min_speed_infractions"
 
+VERDICTS = ("finished", "failed")
+"""Outcomes of ``start_eval.py`` that say something about the driver. What crashed or timed out may have left a record too, of
+the last of its attempts; it is a hole all the same."""
+
 DUPLICATE_POLICIES = ("error", "last", "best")
 
 Record = Mapping[str, Any]
@@ -101,7 +105,10 @@ def merge_folder(folder: str | os.PathLike[str], duplicates: str = "error") -> M
 def _records_of(path: Path) -> list[Record] | None:
     """The records of a results file without their index; None if the file is something else.
 
-    Besides an evaluator's official file this may be the ``results.json`` of ``start_eval.py``, whose rows hold a record each.
+    Besides an evaluator's official file this may be the ``results.json`` of ``start_eval.py``: its rows with a verdict.
+
+    Raises:
+        ResultsError: If it holds several passes over its routes.
     """
     content = read_json(path)
     if not isinstance(content, dict):
@@ -109,7 +116,12 @@ def _records_of(path: Path) -> list[Record] | None:
     checkpoint = content.get("_checkpoint")
     rows = checkpoint.get("records") if isinstance(checkpoint, dict) else None
     if rows is None and isinstance(content.get("records"), list) and "outcomes" in content:
-        rows = [row["record"] for row in content["records"] if row.get("record")]
+        rows = [row["record"] for row in content["records"] if row["outcome"] in VERDICTS and row.get("record")]
+        if len({record["route_id"] for record in rows}) < len(rows):
+            raise ResultsError(
+                f"{path} holds several seeds, which are several runs of the benchmark: drive each with an out= of its own, "
+                "or take the mean and the deviation from this file, which has them"
+            )
     if not isinstance(rows, list):
         return None
     return [{key: value for key, value in record.items() if key != "index"} for record in rows]

@@ -14,6 +14,7 @@ from Bench2Drive.junctions import read_route_infos
 from Bench2Drive.metrics import bootstrap, driving_efficiency, driving_score, route_efficiency, success_rate
 from Bench2Drive.results import ResultsError, is_success, merge_folder, missing_routes, route_number
 from Bench2Drive.split_routes import part_sizes, split_file
+from jobs.results import Outcome
 from leaderboard.utils.route_parser import RouteParser
 from leaderboard.utils.statistics_manager import RouteRecord, Scores
 from tests.leaderboard.shared import PDM_LITE, ROUTES_220, needs_shared
@@ -53,10 +54,35 @@ def test_a_run_of_the_supervisor_is_read_like_official_files(tmp_path: Path) -> 
     records = [record(1, 60.0, collisions_vehicle=["hit"]), record(2)]
     results(tmp_path / "official", "part.json", records)
     rows = [{"key": f"seed1/{made['route_id']}", "outcome": "finished", "record": made} for made in records]
-    rows.append({"key": "seed1/3", "outcome": "not_run", "record": None})
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "results.json").write_text(json.dumps({"outcomes": {}, "records": rows}), encoding="utf-8")
+    rows.append({"key": "seed1/3", "outcome": "not run", "record": None})
+    supervised(tmp_path / "run", rows)
     assert merge_folder(tmp_path / "run").records == merge_folder(tmp_path / "official").records
+
+
+def supervised(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """What `start_eval.py` leaves."""
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps({"outcomes": {}, "records": rows}), encoding="utf-8")
+    (folder / "outcomes.json").write_text("[]", encoding="utf-8")
+
+
+def test_drives_without_a_verdict_are_holes_as_in_the_supervisors_table(tmp_path: Path) -> None:
+    """Every outcome there is, each with a record: that of a crash holds the score that the car had until then."""
+    ends = {Outcome.FINISHED: "Completed", Outcome.FAILED: "Failed - Agent got blocked"}
+    rows = [
+        {"key": f"seed1/{number}", "outcome": end.value, "record": record(number, 50.0, ends.get(end, "Failed"))}
+        for number, end in enumerate(Outcome)
+    ]
+    supervised(tmp_path / "run", rows)
+    counted = {route_number(made) for made in merge_folder(tmp_path / "run").records}
+    assert counted == {str(number) for number, end in enumerate(Outcome) if end.is_verdict}
+
+
+def test_several_seeds_of_a_supervisor_are_refused(tmp_path: Path) -> None:
+    rows = [{"key": f"seed{seed}/1", "outcome": "finished", "record": record(1)} for seed in (1, 2)]
+    supervised(tmp_path / "run", rows)
+    with pytest.raises(ResultsError, match="several seeds"):
+        merge_folder(tmp_path / "run", duplicates="best")
 
 
 @needs_shared
