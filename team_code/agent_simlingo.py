@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 import carla
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from driving.camera import (
@@ -131,6 +132,7 @@ class SimLingoAgent(AutonomousAgent):
         config, self.save_name = self.config_class.parse(path_to_conf_file)
         self.config = config
         self.profile = PROFILES[config.profile]
+        self.seed = torch.initial_seed()  # the evaluator's, set at the begin of every route
         self.policy = self._load_policy()
         self.policy.reset()
         self.controller = WaypointController(SpeedConfig(departure_speed=self.profile.departure_speed))
@@ -266,11 +268,17 @@ class SimLingoAgent(AutonomousAgent):
         return Thought(prompt, prediction, control, delay)
 
     def _observe(self, tick: TickInput, prompt: str) -> Observation:
+        seed = self._draw_seed() if self.config.keeps_dropout else None
         if self.policy.sees_bonnet or self._wants_whole_image():
             tick.jpeg = encode_jpeg(tick.image_bgr)
-            return Observation(rgb(decode_jpeg(tick.jpeg)), tick.speed, tick.target_points, prompt)
+            return Observation(rgb(decode_jpeg(tick.jpeg)), tick.speed, tick.target_points, prompt, seed=seed)
         seen = decode_jpeg(encode_jpeg(above_bonnet(tick.image_bgr)))[: len(cut_bonnet(tick.image_bgr))]
-        return Observation(rgb(seen), tick.speed, tick.target_points, prompt, is_cut=True)
+        return Observation(rgb(seen), tick.speed, tick.target_points, prompt, is_cut=True, seed=seed)
+
+    def _draw_seed(self) -> int:
+        """Seed of what the model's dropout draws in this tick: from the run's and the tick's number, so that neither the routes
+        that this process drove before nor the other cars of a policy server change the drive."""
+        return int(np.random.SeedSequence((self.seed, self.step)).generate_state(1)[0])
 
     def _wants_whole_image(self) -> bool:
         """Whether somebody beside the model looks at the image of this tick."""
@@ -328,6 +336,9 @@ class SimLingoAgent(AutonomousAgent):
 
     def destroy(self) -> None:
         """See `AutonomousAgent.destroy`."""
-        log = getattr(self, "log", None)  # an agent whose setup failed has none
+        # An agent whose setup failed has neither.
+        log, policy = getattr(self, "log", None), getattr(self, "policy", None)
         if log is not None:
             log.close()
+        if isinstance(policy, RemotePolicy):
+            policy.close()

@@ -73,7 +73,8 @@ def simulate(policy: Any, arguments: argparse.Namespace, seed: int, start: Barri
 def _simulate_remotely(
     address: str, arguments: argparse.Namespace, seed: int, start: Barrier, results: multiprocessing.Queue[float]
 ) -> None:
-    results.put(simulate(RemotePolicy(address), arguments, seed, start))
+    with RemotePolicy(address) as policy:
+        results.put(simulate(policy, arguments, seed, start))
 
 
 def measure_alone(arguments: argparse.Namespace) -> float:
@@ -104,7 +105,8 @@ def measure_served(arguments: argparse.Namespace, simulators: int) -> tuple[floa
             slowest = max(results.get(timeout=START_TIMEOUT_S) for _ in processes)
             for process in processes:
                 process.join()
-            status = RemotePolicy(address).status()
+            with RemotePolicy(address) as policy:
+                status = policy.status()
         finally:
             service.stop()
     return simulators * arguments.ticks / slowest, status["batches"]

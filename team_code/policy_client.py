@@ -39,6 +39,7 @@ def pack_observation(observation: Observation) -> dict[str, Any]:
         "target_points": np.asarray(observation.target_points, dtype=np.float64).tolist(),
         "prompt": observation.prompt,
         "is_cut": observation.is_cut,
+        "seed": observation.seed,
     }
 
 
@@ -52,7 +53,8 @@ def unpack_observation(message: dict[str, Any]) -> Observation:
         image = np.frombuffer(message["image"], dtype=np.uint8).reshape(message["shape"])
         points = np.asarray(message["target_points"], dtype=np.float64).reshape(2, 2)
         is_cut = bool(message.get("is_cut", False))
-        return Observation(image, float(message["speed"]), points, str(message["prompt"]), is_cut)
+        seed = None if message.get("seed") is None else int(message["seed"])
+        return Observation(image, float(message["speed"]), points, str(message["prompt"]), is_cut, seed)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"expected image, shape, speed, target_points and prompt; {error!r} is missing or odd"
@@ -85,7 +87,8 @@ def frame(message: dict[str, Any]) -> bytes:
 
 
 class RemotePolicy:
-    """A policy that asks a policy server; used like `Policy` with one session.
+    """A policy that asks a policy server; used like `Policy` with one session. It holds a connection until `close`, which
+    the end of a ``with`` block calls.
 
     A server that goes away in the middle of a drive may come back: the last request is sent again to the new one. Answers do
     not depend on what the lost session remembered (drafts only save time), unless text is generated on some ticks only.
@@ -109,6 +112,16 @@ class RemotePolicy:
             raise PolicyServerError(
                 f"no policy server at {address!r} ({error}); start one with `python -m team_code.policy_server --checkpoint …`"
             ) from error
+
+    def close(self) -> None:
+        """Hang up. Safe to call twice."""
+        self._socket.close()
+
+    def __enter__(self) -> RemotePolicy:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
 
     def _connect(self) -> socket.socket:
         host, _, port = self._address.rpartition(":")

@@ -103,7 +103,8 @@ class Policy:
             text_every: Generate the answer every that many ticks and keep it in between, as long as the prompt stays the
                 same but for its numbers.
             use_drafts: Try the previous answer first. The result is the same, the time is not.
-            dropout: Leave adapter dropout on, as the published agent does; slow, and not repeatable without a seed.
+            dropout: Leave adapter dropout on, as the published agent does; slow. Cars are answered one by one then, each with
+                what the seed of its observation draws.
             recorded: Run passes of few shapes, whole sentences in one, by kernels written for this network and recorded as
                 CUDA graphs at the first calls; by default on every GPU that can. ``False`` runs operation by operation;
                 ``True`` on a CPU runs the same passes unrecorded.
@@ -120,6 +121,7 @@ class Policy:
         self.device = choose_device(device)
         dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
         self.text_every = text_every
+        self.dropout = dropout
         self.use_drafts = use_drafts and not dropout
         self.model = checkpoint.model.to(self.device).eval().requires_grad_(False)
         self.model.backbone.to(dtype)
@@ -173,6 +175,10 @@ class Policy:
         """
         if len(observations) != len(sessions) or not observations:
             raise ValueError(f"expected one session per observation, got {len(sessions)} for {len(observations)}")
+        if self.dropout and len(observations) > 1:
+            return [self.act(*car) for car in zip(observations, sessions)]
+        if self.dropout and observations[0].seed is not None:
+            torch.manual_seed(observations[0].seed)
         clock, engine = StageClock(self.device), self.engine
         spec = self.settings.tiles
         visual = engine.look([prepare_image(o.image, spec, self._cuts(o)) for o in observations], clock)

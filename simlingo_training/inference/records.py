@@ -19,6 +19,7 @@ class Observation:
         target_points: (2, 2) next two target points, ego frame, metres.
         prompt: The whole user prompt, made by a function of `simlingo_training.data.prompts`.
         is_cut: Whether the bonnet was cut off the image before; only for policies that never look at it.
+        seed: Of what a policy with dropout draws for this answer, 0 to 2^32 - 1; None draws on from torch's generator.
     """
 
     image: NDArray[np.uint8]
@@ -26,6 +27,7 @@ class Observation:
     target_points: NDArray[np.float64]
     prompt: str
     is_cut: bool = False
+    seed: int | None = None
 
 
 @dataclass(frozen=True)

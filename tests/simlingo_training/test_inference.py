@@ -236,6 +236,21 @@ def test_dropout_is_an_option_that_changes_answers(checkpoint, moments, expected
     checkpoint.model.eval()
 
 
+def test_dropout_with_a_seed_gives_the_same_alone_and_among_others(checkpoint, moments, expected) -> None:
+    """Bit for bit, whatever was drawn before: a drive must not depend on who else asks the policy server."""
+    policy = Policy(replace(checkpoint), "cpu", dropout=True)
+    cars = [replace(moment, seed=number) for number, moment in enumerate(moments[:3])]
+    alone = [policy.act(car, Session()) for car in cars]
+    torch.rand(7)
+    together = policy.act_batch(cars[::-1], [Session() for _ in cars])[::-1]
+    for one, other in zip(alone, together, strict=True):
+        assert one.tokens == other.tokens
+        np.testing.assert_array_equal(one.path, other.path)
+        np.testing.assert_array_equal(one.speed_waypoints, other.speed_waypoints)
+    assert not np.array_equal(policy.act(replace(cars[0], seed=9), Session()).path, alone[0].path)
+    checkpoint.model.eval()
+
+
 H100, A100, V100 = Gpu((9, 0), 232448), Gpu((8, 0), 166912), Gpu((7, 0), 98304)
 RTX_4090 = Gpu((8, 9), 101376)
 

@@ -9,6 +9,7 @@ from typing import Any
 import carla
 import numpy as np
 import pytest
+import torch
 
 from driving.camera import cut_bonnet
 from driving.commands import RoadOption
@@ -243,6 +244,26 @@ def test_plan_can_be_thinned_as_in_the_recorded_data(tmp_path: Path, policy: Str
 def test_dropout_follows_the_profile_unless_set(tmp_path: Path, option: str, dropout: bool) -> None:
     (tmp_path / "agent.yaml").write_text(option)
     assert AgentConfig.parse(str(tmp_path / "agent.yaml"))[0].keeps_dropout is dropout
+
+
+def test_what_dropout_draws_depends_on_run_and_tick_alone(tmp_path: Path, policy: StraightPolicy) -> None:
+    """Not on what else this process has drawn, for example by loading the model before its first route."""
+
+    def drive(seed: int, before: int, options: str = "profile: published") -> list[int | None]:
+        policy.seen.clear()
+        torch.manual_seed(seed)
+        torch.rand(before)
+        agent = make_agent(tmp_path, options)
+        for tick in range(4):
+            agent.run_step(sensors(0.1 * tick, 1.0), 0.05 * tick)
+            torch.rand(before)
+        return [seen.seed for seen in policy.seen]
+
+    first = drive(1, before=0)
+    assert len(set(first)) == 3
+    assert drive(1, before=7) == first
+    assert not set(drive(2, before=0)) & set(first)
+    assert drive(1, 0, "profile: default") == [None] * 3
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 import torch
 
+from jobs.processes import wait_until
 from simlingo_training.inference import Observation, Prediction, Session
+from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 from team_code import policy_benchmark, policy_client, policy_server
+from team_code.agent_simlingo import SimLingoAgent
 from team_code.policy_client import PolicyServerError, RemotePolicy
 from team_code.policy_server import BatchingServer
 
@@ -175,6 +180,25 @@ def test_a_health_check_tells_of_cars_and_batches(server: tuple[BatchingServer, 
     assert car.sees_bonnet
 
 
+def test_cars_hang_up(
+    server: tuple[BatchingServer, Callable[[], RemotePolicy]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, not whenever memory is tidied up: the end of a block and the end of a route."""
+    _, connect = server
+    with connect() as watcher, connect() as car:
+        assert car.status()["connected"] == 2
+        monkeypatch.setattr(CarlaDataProvider, "get_hero_actor", lambda: None)
+        (tmp_path / "agent.yaml").write_text(f"policy_server: {car._address}")
+        agent = SimLingoAgent("localhost", 2000)
+        agent.setup(str(tmp_path / "agent.yaml"))
+        assert isinstance(agent.policy, RemotePolicy)
+        assert agent.policy.status()["connected"] == 3
+        car.close()
+        agent.destroy()
+        assert wait_until(lambda: watcher.status()["connected"] == 1, 5.0, interval_s=0.02)
+        assert agent.policy is not None, "nothing but the end of the route has closed the connection"
+
+
 def test_a_car_outlives_a_restart_of_its_server(capsys: pytest.CaptureFixture[str]) -> None:
     """The server goes away in the middle of a drive and another one comes up on its port."""
     with running(capsys) as (_, address):
@@ -218,6 +242,15 @@ def test_without_patience_those_that_wait_already_are_answered_together() -> Non
 def test_missing_server_is_named() -> None:
     with pytest.raises(PolicyServerError, match="start one with"):
         RemotePolicy("127.0.0.1:1")
+
+
+@pytest.mark.parametrize("seed", [None, 0, 2**32 - 1])
+def test_a_request_arrives_whole(seed: int | None) -> None:
+    sent = replace(observation("a", 4.0), is_cut=True, seed=seed)
+    packed = msgpack.unpackb(policy_client.frame(policy_client.pack_observation(sent))[policy_client.LENGTH.size :])
+    received = policy_client.unpack_observation(packed)
+    for field in fields(Observation):
+        np.testing.assert_array_equal(getattr(received, field.name), getattr(sent, field.name))
 
 
 def test_damaged_request_is_refused() -> None:
