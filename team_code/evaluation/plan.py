@@ -103,7 +103,8 @@ def make_fleet(config: EvalConfig) -> Fleet:
     """The supervisor of this evaluation, resumed if the output folder holds an earlier run."""
     # Several models that each want every core slow each other down many times over.
     threads = max(1, usable_cores() // config.workers)
-    environment = {"SAVE_PATH": "{folder}/drive", "OMP_NUM_THREADS": str(threads)}
+    # Threads that spin while they wait for one another take the cores from whatever else runs, and then wait the longer.
+    environment = {"SAVE_PATH": "{folder}/drive", "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     if config.gpus > 1:
         environment["CUDA_VISIBLE_DEVICES"] = "{card}"
     fleet_config = FleetConfig(
