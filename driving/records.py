@@ -40,7 +40,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 """zlib's code for a stream with gzip's header, without a time stamp."""
 
 SMALL_DATASET = 100
-"""Runs below which a fixed number, not a threshold, decides how many are held out."""
+"""Routes below which a fixed number, not a threshold, decides how many are held out."""
 
 FRAME_RATE_HZ = 4.0
 """Recorded frames per second: every fifth step of a 20 Hz simulation."""
@@ -858,9 +858,14 @@ class RunFolder:
 
     @cached_property
     def hash_share(self) -> float:
-        """A number in [0, 1) that depends on the recorded route alone, not on when it was recorded; runs below a fraction
-        make up that share of any dataset."""
-        route = f"{self.relative.parent.as_posix()}/{self.town}/{self.route_file}/{self.route_index}"
+        """A number in [0, 1) that depends on the recorded route alone, not on when, how often and in which weather it was
+        recorded; runs below a fraction make up that share of any dataset.
+
+        The folder around a run names the weather set: the published ``random_weather_seed_1`` and ``random_weather_seed_2``
+        hold the same routes, and all count as in ``default``, which the recorder writes for route files without such a folder.
+        """
+        group = self.relative.parent.parent.as_posix()
+        route = f"{group}/default/{self.town}/{self.route_file}/{self.route_index}"
         return int.from_bytes(sha256(route.encode()).digest()[:8], "big") / 2**64
 
     @cached_property
@@ -979,16 +984,16 @@ def require_runs(root: str | os.PathLike[str]) -> list[RunFolder]:
 def hash_held_out(runs: Sequence[RunFolder], fraction: float) -> list[RunFolder]:
     """Runs held out by `RunFolder.hash_share`; needs no list and no seed.
 
-    Of many runs those below ``fraction``, so that adding runs moves none of the others. Below `SMALL_DATASET` runs the share
-    would vary too much: there the nearest whole number of the lowest ones, at least one if there are two.
+    Of many routes those below ``fraction``, so that adding runs moves none of the others. Below `SMALL_DATASET` routes the
+    share would vary too much: there the nearest whole number of the lowest ones, of two or more at least one and not all.
     """
-    if fraction <= 0 or len(runs) < 2:
+    shares = sorted({run.hash_share for run in runs})
+    if fraction <= 0 or len(shares) < 2:
         return []
-    if len(runs) >= SMALL_DATASET:
+    if len(shares) >= SMALL_DATASET:
         return [run for run in runs if run.hash_share < fraction]
-    count = max(1, round(fraction * len(runs)))
-    limit = sorted(run.hash_share for run in runs)[count - 1]
-    return [run for run in runs if run.hash_share <= limit]
+    count = min(max(1, round(fraction * len(shares))), len(shares) - 1)
+    return [run for run in runs if run.hash_share <= shares[count - 1]]
 
 
 def _walk_runs(folder: Path) -> Iterator[Path]:

@@ -216,7 +216,8 @@ class DataSettings:
         skip_first_n_frames: Frames left out at the start of each route.
         use_old_towns, use_town13: Include routes of the ``lb1_split`` group; train on Town13. Of sets ``validation_…`` and
             splits ``routes_validation`` only the expert's driving is ever trained on, not text or dreams.
-        val_fraction: Share of the routes held out (by a hash of the route's path).
+        val_fraction: Share of the routes held out, by a hash of town, route file and route; repeats of a route go with it. The
+            published loader draws runs anew for each bucket instead, so that most of what it validates on is trained on.
         split_by_town: Train on ``routes_training`` and validate on ``routes_validation`` groups instead.
         filter_results: Leave out routes that the expert did not drive cleanly.
         cut_bonnet: Drop the bonnet rows.

@@ -319,9 +319,23 @@ def test_an_empty_bucket_is_refused():
         BucketSampler([replace(pools()[1], rows=np.array([], dtype=int))], 10)
 
 
-def made_runs(count, date="01_01_00_00_00"):
-    folder = Path("simlingo/set/routes_training/w")
-    return [RunFolder(Path("root"), folder / f"Mini01_Rep0_{n}_route0_{date}") for n in range(count)]
+def made_runs(count, date="01_01_00_00_00", weather="default", repetition=0):
+    folder = Path("simlingo/set/routes_training") / weather
+    return [RunFolder(Path("root"), folder / f"Mini01_Rep{repetition}_{n}_route0_{date}") for n in range(count)]
+
+
+def test_repeats_of_a_route_in_other_weather_are_held_out_with_it():
+    """What was driven in training must not be judged again in the rain."""
+    weathers = ["random_weather_seed_1", "random_weather_seed_2", "default"]
+    repeats = [made_runs(400, weather=weather, repetition=number) for number, weather in enumerate(weathers)]
+    held_out = {run.key for run in hash_held_out([run for runs in repeats for run in runs], 0.1)}
+    assert 60 < len(held_out) < 180
+    for runs in zip(*repeats, strict=True):
+        assert len({run.key in held_out for run in runs}) == 1
+    one_route = [run for runs in repeats for run in runs[:1]]
+    assert hash_held_out(one_route, 0.5) == [], "something must be left to train on"
+    two_routes = [run for runs in repeats for run in runs[:2]]
+    assert len(hash_held_out(two_routes, 0.9)) == 3
 
 
 def test_held_out_routes_do_not_depend_on_the_date_or_on_other_routes():
