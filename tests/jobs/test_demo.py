@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -42,6 +43,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Demo:
 def test_all_steps_run_once(run: Demo) -> None:
     assert run() == (0, NAMES)
     assert run() == (0, [])
+    assert run("--workers", "3") == (0, []), "how many work at a time changes nothing that is written"
 
 
 def test_after_a_failure_the_same_command_goes_on_with_that_step(run: Demo, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,11 +52,69 @@ def test_after_a_failure_the_same_command_goes_on_with_that_step(run: Demo, caps
     assert run() == (0, NAMES[NAMES.index("train") :])
 
 
-def test_from_a_step_on_everything_runs_again(run: Demo) -> None:
+def test_from_a_step_on_everything_runs_again(run: Demo, capsys: pytest.CaptureFixture[str]) -> None:
     run()
     assert run("--from", "buckets") == (0, NAMES[NAMES.index("buckets") :])
-    with pytest.raises(SystemExit, match="--from names a step: collect, clean"):
+    with pytest.raises(SystemExit):
         run("--from", "labels")
+    assert "--from names a step: collect, clean" in capsys.readouterr().err
+
+
+def outputs(root: Path) -> set[str]:
+    """Folders in which a step would find what it did before."""
+    places = {step.output.format(data="database/demo", out="outputs/demo") for step in demo.STEPS if step.output}
+    return {place for place in places if (root / place / "work").exists()}
+
+
+def leave_work(root: Path) -> None:
+    for step in demo.STEPS:
+        if step.output:
+            folder = root / step.output.format(data="database/demo", out="outputs/demo")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "work").touch()
+
+
+@pytest.mark.parametrize("options", [("--from", "train"), ("--train-minutes", "1")])
+def test_what_runs_again_finds_nothing_to_go_on_with(run: Demo, tmp_path: Path, options: tuple[str, ...]) -> None:
+    """A finished training says that there is nothing to do, a finished evaluation drives nothing: that would be no repeat."""
+    run()
+    leave_work(tmp_path)
+    before = outputs(tmp_path)
+    run(*options)
+    trained = {f"outputs/demo/{name}" for name in ("train", "expert", "model")}
+    assert outputs(tmp_path) == before - trained
+    for place in trained:
+        assert (tmp_path / f"{place}_before1" / "work").exists(), "nothing is lost"
+    run()
+    assert not (tmp_path / "outputs/demo/train_before2").exists()
+
+
+def test_folders_of_others_stay_where_they_are(run: Demo, tmp_path: Path) -> None:
+    """Data that are named for the first time were not written by the steps of the run before."""
+    run()
+    mine = tmp_path / "database" / "mine"
+    mine.mkdir()
+    assert run("--data", "database/mine") == (0, NAMES)
+    assert mine.is_dir()
+
+
+def test_a_repeat_that_was_interrupted_goes_on(run: Demo, tmp_path: Path) -> None:
+    run()
+    leave_work(tmp_path)
+    assert run("--from", "train", fails="train") == (1, ["train"])
+    (tmp_path / "outputs/demo/train").mkdir()
+    (tmp_path / "outputs/demo/train/work").touch()
+    assert run() == (0, ["train", "expert", "model"])
+    assert "outputs/demo/train" in outputs(tmp_path), "half a training is gone on with"
+    assert (tmp_path / "outputs/demo/model_before1").exists(), "a model of the old weights is not"
+
+
+def test_folders_may_have_blanks_in_their_names(run: Demo, capsys: pytest.CaptureFixture[str]) -> None:
+    run("--list", "--data", "my data", "--out", "it's here")
+    for line in capsys.readouterr().out.splitlines():
+        words = shlex.split(line)
+        assert not {"data", "here", "my"} & set(words)
+        assert any("my data" in word or "it's here" in word for word in words)
 
 
 def test_another_setting_counts_from_its_step_on(run: Demo) -> None:
