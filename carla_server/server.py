@@ -154,6 +154,8 @@ class RpcProtocol(asyncio.BufferedProtocol):
         self._connection = rpc.RpcConnection()
         self._received = memoryview(bytearray(RECEIVED_BYTES))
         self._waiting: deque[rpc.Call] = deque()
+        # Whether something came that is no call: what came before it is answered, then the connection closed.
+        self._broken = False
         self._timer: asyncio.TimerHandle | None = None
         self._load_seen: float | None = None
         self._reconnect_by: float | None = None
@@ -184,12 +186,14 @@ class RpcProtocol(asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take over calls and run those that may run."""
+        if self._broken:
+            return
+        calls: Sequence[rpc.Call]
         try:
             calls = self._connection.receive(data)
         except rpc.ProtocolError as error:
             log.warning("closing the connection of %s: %s", self.session.address, error)
-            self._transport.close()
-            return
+            calls, self._broken = error.before, True
         if not calls or not all(map(tells_it_stands, calls)):
             self.session.pulse.heard = time.monotonic()
         self._waiting.extend(calls)
@@ -229,6 +233,8 @@ class RpcProtocol(asyncio.BufferedProtocol):
                     self._later(RECONNECT_PATIENCE_S)
         if answers and not self._transport.is_closing():
             self._transport.write(b"".join(answers))
+        if self._broken and not self._waiting:
+            self._transport.close()
 
     def _overtaking(self, held: rpc.Call) -> rpc.Call | None:
         """The first call behind a held tick that need not wait; None if there is none, or what is held is no tick."""
@@ -361,12 +367,17 @@ class Server:
     async def _clock(self) -> None:
         """Advance the world by itself in asynchronous mode, at the pace of wall time, and look after clients."""
         world = self.simulator.world
-        due = time.monotonic()
+        due, told = time.monotonic(), ""
         while True:
             due = max(due + world.settings.step, time.monotonic() - world.settings.step)
             await asyncio.sleep(max(0.001, due - time.monotonic()))
             if not world.settings.synchronous and self.publisher.unfinished == 0:
-                world.tick()
+                try:
+                    world.tick()
+                except Exception as error:  # a defect of the server must not take its clients down; it is told once
+                    if repr(error) != told:
+                        log.exception("a tick failed")
+                    told = repr(error)
             for client in self.clients:
                 hung = self.simulator.hung_manager(client.session)
                 if hung is not None:

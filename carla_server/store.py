@@ -1,15 +1,17 @@
 """Keeps on disk what takes long to build from a town, so that the next server starts at once.
 
-An entry is one file: a small head, a pickle of the objects, and their arrays one after another. Arrays are mapped, not
-read: servers of one machine share their memory, and a start touches only what it uses. Entries lie in the user's own
-cache folder (``$XDG_CACHE_HOME/simlingo/towns``, else ``~/.cache/simlingo/towns``), are named after the town and the
-hash of everything they depend on, and may be deleted at any time.
+An entry is one file: a small head, a pickle of the objects, and their arrays one after another. From a pickle nothing is
+made but arrays and objects of the classes that towns are built of, so that an entry of somebody else runs no code. Arrays
+are mapped, not read: servers of one machine share their memory, and a start touches only what it uses. Entries lie in the
+user's own cache folder (``$XDG_CACHE_HOME/simlingo/towns``, else ``~/.cache/simlingo/towns``), are named after the town and
+the hash of everything they depend on, and may be deleted at any time.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import logging
 import mmap
 import os
@@ -39,6 +41,36 @@ _MAGIC = b"SIMLTOWN"
 #: Magic, number of arrays, length of the pickle; then the lengths of the arrays.
 _HEAD = struct.Struct("<8sQQ")
 _LENGTH = struct.Struct("<Q")
+#: What pickles of arrays name.
+_OF_ARRAYS = frozenset(
+    {
+        *(("numpy", "dtype"), ("numpy", "ndarray"), ("numpy._core.numeric", "_frombuffer")),
+        ("numpy._core.multiarray", "_reconstruct"),
+    }
+)
+
+
+class _Entry(pickle.Unpickler):
+    """Reads the pickle of an entry.
+
+    Args:
+        body: The pickle.
+        arrays: What lies beside it.
+        parts: Packages of this program whose classes it may name.
+    """
+
+    def __init__(self, body: memoryview, arrays: list[memoryview], parts: tuple[str, ...]) -> None:
+        super().__init__(io.BytesIO(body), buffers=arrays)
+        self._modules = tuple(f"{__package__}.{part}." for part in parts)
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What the pickle names. Raises UnpicklingError unless towns are made of it."""
+        if (module, name) in _OF_ARRAYS:
+            return super().find_class(module, name)
+        found = super().find_class(module, name) if module.startswith(self._modules) else None
+        if not isinstance(found, type) or found.__module__ != module:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which no town is made of")
+        return found
 
 
 def folder() -> Path:
@@ -64,7 +96,7 @@ def kept(
     """
     key = hashlib.sha256(f"{_program(parts)}\0{name}\0{text}".encode()).hexdigest()[:24]
     path = folder() / f"{name}-{key}.{kind}"
-    found: Built | None = _read(path)
+    found: Built | None = _read(path, parts)
     if found is None:
         found = build()
         try:
@@ -106,7 +138,7 @@ def _write(path: Path, built: object) -> None:
             raise
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, parts: tuple[str, ...]) -> Any:
     """Read an entry; None if there is none or it is damaged."""
     try:
         with open(path, "rb") as file:
@@ -122,8 +154,7 @@ def _read(path: Path) -> Any:
         for length in lengths:
             buffers.append(view[start : start + length])
             start += _padded(length)
-        # The entry is this program's own, in the user's own folder, as numba's compiled kernels are.
-        return pickle.loads(view[at : at + size], buffers=buffers)
+        return _Entry(view[at : at + size], buffers, parts).load()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, struct.error, pickle.UnpicklingError, EOFError, AttributeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from carla_server.calls.simulator import Session, Simulator
@@ -70,7 +71,7 @@ def set_actor_transform(simulator: Simulator, session: Session, actor_id: Any, t
 def set_actor_target_velocity(simulator: Simulator, session: Session, actor_id: Any, velocity: Any) -> None:
     """Give a world velocity, m/s."""
     world = simulator.world
-    world.set_velocity(world.actor(values.unsigned(actor_id)), values.vector(velocity))
+    world.set_velocity(world.actor(values.unsigned(actor_id)), values.bounded(velocity, motion.MAX_SPEED))
 
 
 @void()
@@ -78,16 +79,16 @@ def set_actor_target_angular_velocity(simulator: Simulator, session: Session, ac
     """Give an angular velocity, deg/s; a vehicle only spins about the vertical."""
     world = simulator.world
     actor = world.actor(values.unsigned(actor_id))
-    rate = values.vector(velocity)
-    world.rows.dynamic[actor.row, SPIN] = motion.math.radians(rate[2])
+    rate = values.bounded(velocity, math.degrees(motion.MAX_SPIN))
+    world.rows.dynamic[actor.row, SPIN] = math.radians(rate[2])
     world.rows.motion[actor.row, 9:12] = rate
 
 
 @void()
 def enable_actor_constant_velocity(simulator: Simulator, session: Session, actor_id: Any, velocity: Any) -> None:
     """Hold a velocity in the actor's own frame, m/s, whatever the pedals say."""
-    world = simulator.world
-    world.rows.imposed[world.actor(values.unsigned(actor_id)).row, HOLD : HOLD + 4] = (1.0, *values.vector(velocity))
+    world, speeds = simulator.world, values.bounded(velocity, motion.MAX_SPEED)
+    world.rows.imposed[world.actor(values.unsigned(actor_id)).row, HOLD : HOLD + 4] = (1.0, *speeds)
 
 
 @void()

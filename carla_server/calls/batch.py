@@ -23,7 +23,8 @@ def _spawn(simulator: Simulator, session: Session, *fields: Any) -> int:
     actor = simulator.world.spawn(what, at, None if parent is None else values.unsigned(parent))
     for command in values.array(fields[-1]):
         index, arguments = _open(command)
-        run(simulator, session, [[index, [actor.id, *arguments[1:]]]])
+        # What does not begin with an actor has no place for the new one.
+        run(simulator, session, command if COMMANDS[index] in _ANSWERING else [[index, [actor.id, *arguments[1:]]]])
     return actor.id
 
 

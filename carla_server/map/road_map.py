@@ -63,12 +63,17 @@ class RoadMap:
         objects: Buildings, trees, lamps, crosswalks and whatever else the file places.
         crosswalks: Pedestrian crossings.
         geo_reference: Where on the globe the origin lies.
+
+    Raises:
+        MapError: The network has no lane to use.
     """
 
     def __init__(self, network: OpenDrive, name: str, xodr: str = "") -> None:
         self.name = name
         self.xodr = xodr
         self.lanes: tuple[Lane, ...] = linked_lanes(network, sample_lanes(network.roads))
+        if all(lane.type == "none" for lane in self.lanes):
+            raise MapError(f"{name}: expected a lane that is used, as one of type driving; there is none on any road")
         self.markings: tuple[LaneMarking, ...] = tuple(sample_markings(network.roads))
         self.signals: dict[str, Signal] = place_signals(network, self.lanes)
         self.controllers: dict[str, Controller] = place_controllers(network)

@@ -266,7 +266,7 @@ def _limb_draws(
 def _paint(text: str) -> tuple[float, float, float] | None:
     """Linear light of a colour attribute; None if there is none to read."""
     try:
-        r, g, b = (int(float(part)) for part in text.split(","))
+        r, g, b = (int(min(max(float(part), 0.0), 255.0)) for part in text.split(","))
     except ValueError:
         return None
     return linear((r, g, b))

@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from carla_server.sensors.attributes import is_on
+from carla_server.sensors.attributes import is_on, number
 
 
 def event(self_actor: list[Any], other_actor: list[Any], detail: Any) -> bytes:
@@ -35,8 +35,8 @@ class Obstacle:
     """
 
     def __init__(self, attributes: Mapping[str, str]) -> None:
-        self.distance = float(attributes.get("distance", "5"))
-        self.radius = float(attributes.get("hit_radius", "0.5"))
+        self.distance = number(attributes, "distance", 5.0, least=0.0)
+        self.radius = number(attributes, "hit_radius", 0.5, least=0.0)
         self.only_dynamics = is_on(attributes, "only_dynamics")
 
     def nearest(

@@ -10,6 +10,7 @@ import msgpack
 import numpy as np
 
 from carla_server.map import GeoReference
+from carla_server.sensors.attributes import number
 from carla_server.sensors.views import Pose
 
 GRAVITY = 9.81
@@ -36,10 +37,6 @@ class MotionView:
     gravity: float = GRAVITY
 
 
-def _number(attributes: Mapping[str, str], name: str) -> float:
-    return float(attributes.get(name, "0"))
-
-
 def to_geodetic(x: float, y: float, z: float, origin: GeoReference) -> tuple[float, float, float]:
     """Latitude and longitude in degrees and altitude in metres of a world point.
 
@@ -58,9 +55,9 @@ class Imu:
 
     def __init__(self, attributes: Mapping[str, str], generator: np.random.Generator) -> None:
         self._generator = generator
-        self._accelerometer = [_number(attributes, f"noise_accel_stddev_{axis}") for axis in "xyz"]
-        self._gyroscope = [_number(attributes, f"noise_gyro_stddev_{axis}") for axis in "xyz"]
-        self._drift = [_number(attributes, f"noise_gyro_bias_{axis}") for axis in "xyz"]
+        self._accelerometer = [number(attributes, f"noise_accel_stddev_{axis}") for axis in "xyz"]
+        self._gyroscope = [number(attributes, f"noise_gyro_stddev_{axis}") for axis in "xyz"]
+        self._drift = [number(attributes, f"noise_gyro_bias_{axis}") for axis in "xyz"]
 
     def measure(self, motion: MotionView) -> bytes:
         """Payload of one tick."""
@@ -84,8 +81,8 @@ class Gnss:
     def __init__(self, attributes: Mapping[str, str], generator: np.random.Generator, origin: GeoReference) -> None:
         self._generator = generator
         self._origin = origin
-        self._deviation = [_number(attributes, f"noise_{axis}_stddev") for axis in ("lat", "lon", "alt")]
-        self._bias = [_number(attributes, f"noise_{axis}_bias") for axis in ("lat", "lon", "alt")]
+        self._deviation = [number(attributes, f"noise_{axis}_stddev") for axis in ("lat", "lon", "alt")]
+        self._bias = [number(attributes, f"noise_{axis}_bias") for axis in ("lat", "lon", "alt")]
 
     def measure(self, motion: MotionView) -> bytes:
         """Payload of one tick."""

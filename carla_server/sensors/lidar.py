@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from carla_server.sensors.attributes import number, whole
 from carla_server.sensors.poses import rotation
 from carla_server.sensors.rays import Face, faces_for
 from carla_server.sensors.scene import ActorView, Pose, Scene, WeatherView
@@ -26,30 +27,13 @@ KEPT_FANS = 8
 """Directions of this many different sweeps are kept: a lidar that turns by a fraction of a circle per tick repeats itself."""
 
 
-def _number(attributes: Mapping[str, str], name: str, default: float) -> float:
-    try:
-        value = float(attributes.get(name, default))
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be a number; got {attributes[name]!r}")
-    return value
-
-
-def _positive(attributes: Mapping[str, str], name: str, default: float) -> float:
-    value = _number(attributes, name, default)
-    if value <= 0.0:
-        raise ValueError(f"{name} must be above 0; got {attributes[name]!r}")
-    return value
-
-
 def _rate(attributes: Mapping[str, str], default: float) -> float:
     """Rays per second; none are allowed."""
-    return max(_number(attributes, "points_per_second", default), 0.0)
+    return max(number(attributes, "points_per_second", default), 0.0)
 
 
 def _noise(attributes: Mapping[str, str]) -> np.random.Generator:
-    return np.random.default_rng(int(_number(attributes, "noise_seed", 0)) & 0xFFFFFFFF)
+    return np.random.default_rng(whole(attributes, "noise_seed") & 0xFFFFFFFF)
 
 
 class Fan:
@@ -73,12 +57,12 @@ class _Spinning:
     """The fan of rays that a lidar sends while it turns."""
 
     def __init__(self, attributes: Mapping[str, str]) -> None:
-        self.channels = max(1, int(_number(attributes, "channels", 32)))
-        self.range = _positive(attributes, "range", 10.0)
+        self.channels = max(1, whole(attributes, "channels", 32))
+        self.range = number(attributes, "range", 10.0, above=0.0)
         self.points_per_second = _rate(attributes, 56000)
-        self.frequency = _number(attributes, "rotation_frequency", 10.0)
-        self.horizontal_fov = _positive(attributes, "horizontal_fov", 360.0)
-        upper, lower = _number(attributes, "upper_fov", 10.0), _number(attributes, "lower_fov", -30.0)
+        self.frequency = number(attributes, "rotation_frequency", 10.0)
+        self.horizontal_fov = number(attributes, "horizontal_fov", 360.0, above=0.0)
+        upper, lower = number(attributes, "upper_fov", 10.0), number(attributes, "lower_fov", -30.0)
         step = (upper - lower) / (self.channels - 1) if self.channels > 1 else 0.0
         self.elevation = np.radians(upper - step * np.arange(self.channels))
         self.angle_deg = 0.0
@@ -163,11 +147,11 @@ class Lidar:
 
     def __init__(self, attributes: Mapping[str, str]) -> None:
         self._fan = _Spinning(attributes)
-        self._attenuation = _number(attributes, "atmosphere_attenuation_rate", 0.004)
-        self._general = _number(attributes, "dropoff_general_rate", 0.45)
-        self._limit = _number(attributes, "dropoff_intensity_limit", 0.8)
-        self._zero = _number(attributes, "dropoff_zero_intensity", 0.4)
-        self._noise = _number(attributes, "noise_stddev", 0.0)
+        self._attenuation = number(attributes, "atmosphere_attenuation_rate", 0.004)
+        self._general = number(attributes, "dropoff_general_rate", 0.45)
+        self._limit = number(attributes, "dropoff_intensity_limit", 0.8)
+        self._zero = number(attributes, "dropoff_zero_intensity", 0.4)
+        self._noise = number(attributes, "noise_stddev", 0.0)
         self._rng = _noise(attributes)
 
     def measure(
@@ -210,9 +194,9 @@ class Radar:
 
     def __init__(self, attributes: Mapping[str, str]) -> None:
         self._spread = tuple(
-            math.tan(math.radians(_number(attributes, name, 30.0)) / 2) for name in ("horizontal_fov", "vertical_fov")
+            math.tan(math.radians(number(attributes, name, 30.0)) / 2) for name in ("horizontal_fov", "vertical_fov")
         )
-        self._range = _positive(attributes, "range", 100.0)
+        self._range = number(attributes, "range", 100.0, above=0.0)
         self._points_per_second = _rate(attributes, 1500)
         self._rng = _noise(attributes)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from carla_server.sensors.attributes import is_on
+from carla_server.sensors.attributes import camera_spec, is_on, number
 from carla_server.sensors.poses import affines, world_to_camera
-from carla_server.sensors.scene import ActorView, CameraSpec, Frame, Pose, Scene, WeatherView
-from carla_server.sensors.views import ORIGIN
+from carla_server.sensors.scene import ActorView, Frame, Pose, Scene, WeatherView
 
 Array = NDArray[np.float64]
 
@@ -28,10 +28,7 @@ class _Moving:
     """What both cameras share: size, field of view, and the head of their payloads."""
 
     def __init__(self, attributes: Mapping[str, str]) -> None:
-        self.width = int(float(attributes.get("image_size_x", "800")))
-        self.height = int(float(attributes.get("image_size_y", "600")))
-        self.fov_deg = float(attributes.get("fov", "90"))
-        CameraSpec(self.width, self.height, self.fov_deg, ORIGIN)  # refuses what cannot be drawn
+        self.spec = camera_spec(attributes)
 
     def _frame(
         self, outputs: tuple[str, ...], scene: Scene, pose: Pose, actors: Sequence[ActorView], *rest: object
@@ -39,10 +36,10 @@ class _Moving:
         weather, time_s = rest
         assert isinstance(weather, WeatherView)
         assert isinstance(time_s, float)
-        return scene.render(CameraSpec(self.width, self.height, self.fov_deg, pose, outputs), actors, weather, time_s)
+        return scene.render(replace(self.spec, transform=pose, outputs=outputs), actors, weather, time_s)
 
     def _head(self) -> bytes:
-        return struct.pack("<IIf", self.width, self.height, self.fov_deg)
+        return struct.pack("<IIf", self.spec.width, self.spec.height, self.spec.fov_deg)
 
 
 class OpticalFlow(_Moving):
@@ -82,18 +79,19 @@ class OpticalFlow(_Moving):
         self, depth: NDArray[np.float32], instance: NDArray[np.int32], pose: Pose, before: Array, now: dict[int, Array]
     ) -> Array:
         """(H, W, 2) movement of each pixel, as shares of the image."""
-        focal = self.width / (2.0 * math.tan(math.radians(self.fov_deg) / 2.0))
-        across = (np.arange(self.width) + 0.5 - self.width / 2.0) / focal
-        down = (np.arange(self.height) + 0.5 - self.height / 2.0) / focal
-        shape = (self.height, self.width)
+        width, height = self.spec.width, self.spec.height
+        focal = width / (2.0 * math.tan(math.radians(self.spec.fov_deg) / 2.0))
+        across = (np.arange(width) + 0.5 - width / 2.0) / focal
+        down = (np.arange(height) + 0.5 - height / 2.0) / focal
+        shape = (height, width)
         rays = np.stack(
             (np.ones(shape), np.broadcast_to(across, shape), np.broadcast_to(-down[:, None], shape)), axis=2
         )
         matrix = affines(np.array([pose], dtype=np.float64))[0]
         world = (rays * depth[..., None]) @ matrix[:, :3].T + matrix[:, 3]
-        for number in np.intersect1d(instance, [key for key in now if key in self._actors]).tolist():
-            here = instance == number
-            present, past = now[number], self._actors[number]
+        for actor_id in np.intersect1d(instance, [key for key in now if key in self._actors]).tolist():
+            here = instance == actor_id
+            present, past = now[actor_id], self._actors[actor_id]
             if not np.array_equal(present, past):
                 local = (world[here] - present[:, 3]) @ present[:, :3]
                 world[here] = local @ past[:, :3].T + past[:, 3]
@@ -101,7 +99,7 @@ class OpticalFlow(_Moving):
         ahead = np.maximum(seen[..., 0], 1e-3)
         old = np.stack((seen[..., 1] / ahead, -seen[..., 2] / ahead), axis=2)
         new = np.stack((np.broadcast_to(across, shape), np.broadcast_to(down[:, None], shape)), axis=2)
-        return np.clip((new - old) * focal / (self.width, self.height), -2.0, 2.0)
+        return np.clip((new - old) * focal / (width, height), -2.0, 2.0)
 
 
 class EventCamera(_Moving):
@@ -113,13 +111,13 @@ class EventCamera(_Moving):
 
     def __init__(self, attributes: Mapping[str, str]) -> None:
         super().__init__(attributes)
-        self._up = max(float(attributes.get("positive_threshold", "0.3")), 1e-3)
-        self._down = max(float(attributes.get("negative_threshold", "0.3")), 1e-3)
-        self._sigma_up = float(attributes.get("sigma_positive_threshold", "0.0"))
-        self._sigma_down = float(attributes.get("sigma_negative_threshold", "0.0"))
-        self._refractory_ns = float(attributes.get("refractory_period_ns", "0"))
+        self._up = max(number(attributes, "positive_threshold", 0.3), 1e-3)
+        self._down = max(number(attributes, "negative_threshold", 0.3), 1e-3)
+        self._sigma_up = number(attributes, "sigma_positive_threshold")
+        self._sigma_down = number(attributes, "sigma_negative_threshold")
+        self._refractory_ns = number(attributes, "refractory_period_ns")
         self._log = is_on(attributes, "use_log", True)
-        self._eps = max(float(attributes.get("log_eps", "0.001")), 1e-6)
+        self._eps = max(number(attributes, "log_eps", 0.001), 1e-6)
         self._generator = np.random.default_rng(0)
         self._last: Array | None = None
         self._reference = self._quiet = np.empty(0)

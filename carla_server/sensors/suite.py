@@ -8,16 +8,17 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from carla_server.sensors.attributes import camera_spec
 from carla_server.sensors.lidar import Lidar, Radar, SemanticLidar
 from carla_server.sensors.movement import EventCamera, OpticalFlow
-from carla_server.sensors.scene import ActorView, CameraSpec, Frame, Pose, Scene, WeatherView
+from carla_server.sensors.scene import ActorView, Frame, Pose, Scene, WeatherView
 from carla_server.sensors.shading import LANES
-from carla_server.sensors.views import ORIGIN
 
 HEAD = struct.Struct("<IIf")  # width, height, field of view
 ALIGNMENT = 64  # bytes of a cache line
@@ -145,11 +146,8 @@ class Camera:
 
     def __init__(self, type_id: str, attributes: Mapping[str, str]) -> None:
         self._outputs, self._encode = CAMERAS[type_id]
-        self.width = int(float(attributes.get("image_size_x", "800")))
-        self.height = int(float(attributes.get("image_size_y", "600")))
-        self.fov_deg = float(attributes.get("fov", "90"))
         # Refuses what cannot be drawn, before anybody waits for its picture.
-        CameraSpec(self.width, self.height, self.fov_deg, ORIGIN)
+        self._spec = replace(camera_spec(attributes), outputs=self._outputs)
         self._paper: Paper | None = None
 
     def measure(
@@ -163,12 +161,12 @@ class Camera:
         delta_s: float,
     ) -> bytes | memoryview:
         """Payload of one tick."""
-        camera = CameraSpec(self.width, self.height, self.fov_deg, pose, self._outputs)
-        head = HEAD.pack(self.width, self.height, self.fov_deg)
+        camera = replace(self._spec, transform=pose)
+        head = HEAD.pack(camera.width, camera.height, camera.fov_deg)
         if self._outputs != ("bgra",):
             return b"".join((head, self._encode(scene.render(camera, actors, weather, time_s)).data))
         if self._paper is None or self._paper.is_held():
-            self._paper = Paper(self.width * self.height, head)
+            self._paper = Paper(camera.width * camera.height, head)
         scene.render(camera, actors, weather, time_s, self._paper.pixels)
         return self._paper.message()
 

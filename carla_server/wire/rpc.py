@@ -6,7 +6,7 @@ A request is ``[0, id, name, [metadata, *arguments]]`` where the metadata are ``
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
@@ -19,7 +19,15 @@ MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 
 class ProtocolError(ValueError):
-    """The peer sent something that is not MessagePack-RPC; its connection cannot be used any more."""
+    """The peer sent something that is not MessagePack-RPC; its connection cannot be used any more.
+
+    Attributes:
+        before: Calls that were completed by the same bytes before it; they are as good as any.
+    """
+
+    def __init__(self, message: str, before: Sequence[Call] = ()) -> None:
+        super().__init__(message)
+        self.before = before
 
 
 class Call(NamedTuple):
@@ -74,16 +82,18 @@ class RpcConnection:
         """Return the calls completed by `data`; the rest waits for more bytes.
 
         Raises:
-            ProtocolError: The bytes are no MessagePack, or a complete message is not a call; close the connection.
+            ProtocolError: The bytes are no MessagePack, or a complete message is not a call; answer the calls before it
+                and close the connection.
         """
         calls: list[Call] = []
         try:
             self._unpacker.feed(data)
-            calls.extend(parse_call(message) for message in self._unpacker)
-        except ProtocolError:
-            raise
+            for message in self._unpacker:
+                calls.append(parse_call(message))
+        except ProtocolError as error:
+            raise ProtocolError(str(error), calls) from None
         except (ValueError, msgpack.UnpackException, TypeError, OverflowError, RecursionError) as error:
-            raise ProtocolError(f"not MessagePack: {error}") from error
+            raise ProtocolError(f"not MessagePack: {error}", calls) from error
         return calls
 
 

@@ -117,6 +117,12 @@ def vector(item: Any) -> Vector:
     return number(x), number(y), number(z)
 
 
+def bounded(item: Any, most: float) -> Vector:
+    """x, y, z, each limited to [-most, most]."""
+    x, y, z = vector(item)
+    return clamp(x, -most, most), clamp(y, -most, most), clamp(z, -most, most)
+
+
 def location(item: Any) -> Vector:
     """x, y, z of a place in the world, metres."""
     place = vector(item)

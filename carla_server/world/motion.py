@@ -85,6 +85,8 @@ CONTACT, BURIED = 0.03, 1.5
 CLING = 0.2
 #: How fast walkers turn towards where they walk, degrees per second.
 WALKER_TURN = 540.0
+#: No push, hit or client makes anything faster than this, m/s and rad/s: far beyond it numbers overflow.
+MAX_SPEED, MAX_SPIN = 1000.0, 100.0
 
 
 @njit(cache=True)
@@ -158,14 +160,24 @@ def wrap_degrees(angle):
 
 
 @njit(cache=True)
+def bounded(rate, most):
+    """`rate` limited to [-most, most]; what is no number is 0."""
+    if abs(rate) <= most:
+        return rate
+    return math.copysign(most, rate) if rate == rate else 0.0
+
+
+@njit(cache=True)
 def take_pushes(motion, body, dynamic, imposed, yaw):
     """Turn pending impulses and torque into speed."""
     mass = max(body[MASS], 1.0)
     cos, sin = math.cos(yaw), math.sin(yaw)
-    dynamic[SPEED] += (imposed[PUSH_X] * cos + imposed[PUSH_Y] * sin) / mass
-    dynamic[SLIP] += (-imposed[PUSH_X] * sin + imposed[PUSH_Y] * cos) / mass
-    dynamic[VERTICAL] += imposed[PUSH_Z] / mass
-    dynamic[SPIN] += imposed[TWIST] / (mass * (body[HALF_X] ** 2 + body[HALF_Y] ** 2) / 3.0 + 1.0)
+    along, across = imposed[PUSH_X] * cos + imposed[PUSH_Y] * sin, -imposed[PUSH_X] * sin + imposed[PUSH_Y] * cos
+    turn = imposed[TWIST] / (mass * (body[HALF_X] ** 2 + body[HALF_Y] ** 2) / 3.0 + 1.0)
+    dynamic[SPEED] = bounded(dynamic[SPEED] + along / mass, MAX_SPEED)
+    dynamic[SLIP] = bounded(dynamic[SLIP] + across / mass, MAX_SPEED)
+    dynamic[VERTICAL] = bounded(dynamic[VERTICAL] + imposed[PUSH_Z] / mass, MAX_SPEED)
+    dynamic[SPIN] = bounded(dynamic[SPIN] + turn, MAX_SPIN)
     if imposed[PUSH_Z] > 0.0:
         dynamic[SETTLED] = 0.0
     imposed[PUSH_X:] = 0.0
@@ -367,6 +379,7 @@ def move_all(field, vehicles, walkers, motion, control, body, dynamic, imposed, 
 @njit(cache=True)
 def set_velocity(motion, control, body, dynamic, vx, vy, vz):
     """Give a vehicle a world velocity: what its steering explains becomes speed, the rest slip."""
+    vx, vy, vz = bounded(vx, MAX_SPEED), bounded(vy, MAX_SPEED), bounded(vz, MAX_SPEED)
     yaw = math.radians(motion[YAW])
     along = vx * math.cos(yaw) + vy * math.sin(yaw)
     across = -vx * math.sin(yaw) + vy * math.cos(yaw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from carla_server.world.state import Floats, Kind
 
 if TYPE_CHECKING:
     from carla_server.world.world import World
+
+log = logging.getLogger(__name__)
 
 _TYPES = {Kind.VEHICLE: ActorType.VEHICLE, Kind.WALKER: ActorType.WALKER, Kind.LIGHT: ActorType.TRAFFIC_LIGHT}
 #: Lights of the town are found again by their place, metres.
@@ -182,10 +185,15 @@ class Replayer:
         share = (self._now - frame.elapsed) / frame.duration if frame.duration > 0.0 else 0.0
         self._move(frame, after, min(max(share, 0.0), 1.0))
         self._control(frame)
-        followed = self._mapped.get(self._follow)
+        followed = self._playing(self._follow)
         if followed is not None and not self.options.ignore_spectator:
             seen_from = motion.compose(np.array(self._world.pose(followed)), np.array(self._view))
             self._world.place(self._world.spectator, Pose(*seen_from.tolist()))
+
+    def _playing(self, number: int) -> Actor | None:
+        """The actor that plays a recorded one; None if nobody does, or it was destroyed meanwhile."""
+        actor = self._mapped.get(number)
+        return actor if actor is not None and self._world.actors.get(actor.id) is actor else None
 
     def show_lights(self) -> None:
         """Set the traffic lights as they were."""
@@ -239,7 +247,11 @@ class Replayer:
         there = world.actors.get(row.id)
         if there is None or there.type_id != row.type_id:
             attributes = [[name, kind, content] for kind, name, content in row.attributes]
-            there = world.spawn(Description(row.uid, row.type_id, attributes), pose, forced=True)
+            try:
+                there = world.spawn(Description(row.uid, row.type_id, attributes), pose, forced=True)
+            except (RuntimeError, ValueError) as error:  # of another server, or one actor too many
+                log.warning("the recorded actor %d (%s) is not played: %s", row.id, row.type_id, error)
+                return None
         world.simulate(there, False)
         return there
 
@@ -249,8 +261,8 @@ class Replayer:
         coming: Any = after.rows.get(Packet.POSITION, ())
         later = {row["id"]: row for row in coming}
         for row in positions:
-            actor = self._mapped.get(int(row["id"]))
-            if actor is None or world.actors.get(actor.id) is not actor:
+            actor = self._playing(int(row["id"]))
+            if actor is None:
                 continue
             place, turn = _between(row, later.get(row["id"], row), share)
             pose = Pose(*place.tolist(), *turn[[1, 2, 0]].tolist())
@@ -262,7 +274,7 @@ class Replayer:
     def _control(self, frame: Frame) -> None:
         wire = self._world.rows.wire
         for number, steer, throttle, brake, hand_brake, gear in frame.rows.get(Packet.VEHICLE, np.empty(0)).tolist():
-            actor = self._mapped.get(number)
+            actor = self._playing(number)
             if actor is not None and actor.kind is Kind.VEHICLE:
                 wire["controls"][actor.row] = throttle, steer, brake
                 wire["hand_brake"][actor.row], wire["gear"][actor.row] = hand_brake, gear

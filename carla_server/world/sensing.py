@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from carla_server.sensors.attributes import number, whole
 from carla_server.sensors.events import Collision, Obstacle, event
 from carla_server.sensors.instruments import Gnss, Imu, MotionView
 from carla_server.sensors.suite import make_sensor
@@ -60,23 +61,23 @@ class Sensing:
         self._last: dict[int, float] = {}
         self._named: set[str] = set()
 
-    def make(self, type_id: str, attributes: Mapping[str, str], number: int) -> Any:
+    def make(self, type_id: str, attributes: Mapping[str, str], actor_id: int) -> Any:
         """What measures for a sensor blueprint; None for other blueprints.
 
         Args:
             type_id: Blueprint id.
             attributes: Values by name.
-            number: Actor id, so that no two sensors draw the same noise.
+            actor_id: Its own, so that no two sensors draw the same noise.
 
         Raises:
             ValueError: An attribute is not what the sensor needs.
         """
         if not type_id.startswith("sensor.") or type_id == "sensor.other.lane_invasion":
             return None
-        float(attributes.get("sensor_tick", "0"))
+        number(attributes, "sensor_tick")
         self._name_unsupported(type_id, attributes)
-        noise_seed = int(float(attributes.get("noise_seed", "0")))
-        generator = np.random.default_rng([self._world.seed & 0xFFFFFFFF, noise_seed & 0xFFFFFFFF, number])
+        noise_seed = whole(attributes, "noise_seed")
+        generator = np.random.default_rng([self._world.seed & 0xFFFFFFFF, noise_seed & 0xFFFFFFFF, actor_id])
         if type_id == "sensor.other.imu":
             return Imu(attributes, generator)
         if type_id == "sensor.other.gnss":
@@ -130,7 +131,7 @@ class Sensing:
     def _due(self, actor: Actor) -> bool:
         """Whether the sensor's interval has passed since its last measurement, which then is now."""
         elapsed, last = self._world.elapsed, self._last.get(actor.id)
-        if last is not None and elapsed - last < float(actor.attributes.get("sensor_tick", "0")) - TICK_SLACK:
+        if last is not None and elapsed - last < number(actor.attributes, "sensor_tick") - TICK_SLACK:
             return False
         self._last[actor.id] = elapsed
         return True

@@ -1,4 +1,4 @@
-"""Towns by name: OpenDRIVE files in the folders where they may lie, read once."""
+"""Towns by name: OpenDRIVE files in the folders where they may lie, read again only where they changed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ OWN_TOWNS = Path(__file__).resolve().parents[2] / "data" / "towns"
 KEPT_TOWNS = 4
 #: Name of the town that `generate_opendrive_world` makes.
 OPENDRIVE_MAP = "OpenDriveMap"
+
+
+#: File, time of its last change in nanoseconds, and size: equal stamps, equal towns.
+Stamp = tuple[Path, int, int]
 
 
 class UnknownTownError(ValueError):
@@ -39,6 +43,19 @@ def read_town(path: Path) -> RoadMap:
     return store.kept(path.stem, text, build, "map", ("map",))
 
 
+def stamp_of(path: Path) -> Stamp:
+    """Which file this is, and as of when.
+
+    Raises:
+        MapError: It is missing.
+    """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise MapError(f"cannot read the road network {path}: {error}") from None
+    return path, state.st_mtime_ns, state.st_size
+
+
 class TownLibrary:
     """Finds towns in `folders`, then in the maps of a CARLA installation, then among our own.
 
@@ -52,7 +69,8 @@ class TownLibrary:
         if carla_root is not None:
             self._folders += sorted(folder for folder in carla_root.glob("**/OpenDrive") if folder.is_dir())
         self._folders.append(OWN_TOWNS)
-        self._kept: dict[str, RoadMap] = {}
+        self._kept: dict[str, tuple[Stamp, RoadMap]] = {}
+        self._opendrive: RoadMap | None = None
 
     @classmethod
     def standard(cls, folders: Iterable[Path] = ()) -> TownLibrary:
@@ -74,7 +92,7 @@ class TownLibrary:
         Raises:
             MapError: The text is not a usable road network.
         """
-        self._kept[OPENDRIVE_MAP] = RoadMap.from_xodr(text, OPENDRIVE_MAP)
+        self._opendrive = RoadMap.from_xodr(text, OPENDRIVE_MAP)
 
     def load(self, name: str) -> RoadMap:
         """Read a town by bare name (`Town01`) or by a path as CARLA writes it (`/Game/Carla/Maps/Town01`).
@@ -84,19 +102,21 @@ class TownLibrary:
             MapError: Its file is not a usable road network.
         """
         bare = name.rstrip("/").rpartition("/")[2].removesuffix("_Opt")
-        if bare in self._kept:
-            self._kept[bare] = self._kept.pop(bare)
-            return self._kept[bare]
+        if bare == OPENDRIVE_MAP and self._opendrive is not None:
+            return self._opendrive
         path = next((path for path in self._files() if path.stem == bare), None)
         if path is None:
             names = self.names()
             close = difflib.get_close_matches(bare, names, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known towns: {', '.join(names) or 'none'}"
             raise UnknownTownError(f"Map '{name}' not found; {hint}")
-        road_map = read_town(path)
+        stamp = stamp_of(path)
+        before, road_map = self._kept.pop(bare, (None, None))
+        if road_map is None or before != stamp:
+            road_map = read_town(path)
         while len(self._kept) >= KEPT_TOWNS:
             self._kept.pop(next(iter(self._kept)))
-        self._kept[bare] = road_map
+        self._kept[bare] = stamp, road_map
         return road_map
 
 

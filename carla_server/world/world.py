@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from carla_server import store
 from carla_server.map import RoadMap, SignalKind
+from carla_server.sensors.attributes import number as attribute_number
 from carla_server.sensors.scene import Scene
 from carla_server.sensors.views import LampState, Light, Tag, WeatherView
 from carla_server.wire import streams
@@ -142,10 +143,12 @@ class World:
 
     def begin(self, road_map: RoadMap, reset_settings: bool = True) -> None:
         """Begin a new episode on a road network."""
+        # First of all: if this fails, the present episode goes on.
+        built = scenery(road_map)
         self.record(None)
         self.replayer = None
         self.road_map = road_map
-        self.scene, self.static_tags, self.statics, self.ground, self.kerbs, self.limits = scenery(road_map)
+        self.scene, self.static_tags, self.statics, self.ground, self.kerbs, self.limits = built
         self.episode += 1
         self.elapsed = 0.0
         self._first_frame = self.frame
@@ -246,7 +249,7 @@ class World:
 
         Raises:
             WorldError: Unknown parent, occupied place, or too many actors.
-            ValueError: Unknown blueprint.
+            ValueError: Unknown blueprint, or an attribute that it cannot be spawned with.
         """
         kind_of = blueprint(what.type_id)
         if len(self.actors) >= MAX_ACTORS:
@@ -258,8 +261,11 @@ class World:
             kind = Kind.PROP
         attributes = {row.name: row.default for row in kind_of.attributes}
         attributes.update((name, content) for name, _, content in what.attributes)
-        sensor = self.sensing.make(kind_of.id, attributes, self._next_actor)
-        extent, center = _size(kind_of, attributes)
+        try:
+            sensor = self.sensing.make(kind_of.id, attributes, self._next_actor)
+            extent, center = _size(kind_of, attributes)
+        except ValueError as error:
+            raise ValueError(f"{kind_of.id}: {error}") from None
         if kind in (Kind.VEHICLE, Kind.WALKER) and parent is None and not forced:
             self._check_free(pose, extent, center)
         actor = self._add(kind_of.id, kind, pose, list(what))
@@ -326,13 +332,16 @@ class World:
             raise WorldError(
                 f"actor {actor_id} ({actor.type_id}) belongs to the town and cannot be destroyed; lights can be set and frozen"
             )
-        for child in [*actor.children]:
-            self.destroy(child)
         if actor.parent is not None:
             actor.parent.children.remove(actor_id)
-        del self.actors[actor_id]
-        self._guided.pop(actor.row, None)
-        self.rows.release(actor.row)
+        doomed, waiting = [], [actor]
+        while waiting:
+            doomed.append(waiting.pop())
+            waiting += [self.actors[child] for child in doomed[-1].children]
+        for gone in reversed(doomed):
+            del self.actors[gone.id]
+            self._guided.pop(gone.row, None)
+            self.rows.release(gone.row)
         self._changed = True
         return True
 
@@ -569,7 +578,7 @@ class World:
             for trigger, turn in zip(self._slippery, turns):
                 offset = np.abs((rows.motion[actor.row, :3] - rows.motion[trigger.row, :3]) @ turn)
                 if (offset <= trigger.extent).all():
-                    friction = float(trigger.attributes["friction"]) / TYRE_FRICTION
+                    friction = attribute_number(trigger.attributes, "friction") / TYRE_FRICTION
             rows.body[actor.row, FRICTION] = friction
         self._was_slippery = bool(self._slippery)
 
@@ -620,17 +629,6 @@ def tyre_friction(actor: Actor) -> float:
     return 1.0 if actor.physics is None else clamp(number(actor.physics[15][0][0]), 0.0, 10.0) / TYRE_FRICTION
 
 
-def _positive(attributes: Mapping[str, str], name: str) -> float:
-    """An attribute of a friction trigger as a number of at least 0."""
-    try:
-        value = float(attributes[name])
-    except ValueError:
-        value = math.nan
-    if not 0.0 <= value < math.inf:
-        raise WorldError(f"{FRICTION_TRIGGER}: {name} must be a number of at least 0, got {attributes[name]!r}")
-    return value
-
-
 def _prop_mass(extent: tuple[float, float, float]) -> float:
     """Small things give way, big ones do not; kg."""
     volume = 8.0 * extent[0] * extent[1] * extent[2]
@@ -640,15 +638,12 @@ def _prop_mass(extent: tuple[float, float, float]) -> float:
 def _size(kind_of: Blueprint, attributes: dict[str, str]) -> tuple[Triple, Triple]:
     """Half sizes and centre of the bounding box, metres."""
     if kind_of.id == FRICTION_TRIGGER:
-        _positive(attributes, "friction")
-        x, y, z = (_positive(attributes, f"extent_{axis}") / 100.0 for axis in "xyz")
+        attribute_number(attributes, "friction", least=0.0)
+        x, y, z = (attribute_number(attributes, f"extent_{axis}", least=0.0) / 100.0 for axis in "xyz")
         return (x, y, z), (0.0, 0.0, 0.0)
     scale = 1.0
     if kind_of.id == "static.prop.mesh":
-        try:
-            scale = min(max(float(attributes["scale"]), 0.01), 100.0)
-        except ValueError:
-            raise WorldError(f"static.prop.mesh: scale must be a number, got {attributes['scale']!r}") from None
+        scale = min(max(attribute_number(attributes, "scale"), 0.01), 100.0)
     x, y, z = (size * scale for size in kind_of.extent)
     cx, cy, cz = (part * scale for part in kind_of.center)
     return (x, y, z), (cx, cy, cz)

@@ -174,6 +174,32 @@ def test_a_thousand_malformed_messages_leave_the_server_alive(server: ServerProc
     assert healthy.get_server_version() == "0.9.16"
 
 
+@pytest.mark.parametrize("garbage", [msgpack.packb("no call"), b"\xc1", b"\x91" * 5000])
+def test_calls_that_arrive_with_garbage_behind_them_are_answered(server: ServerProcess, garbage: bytes) -> None:
+    client = RawClient(server)
+    good = [
+        msgpack.packb([0, number, name, [[False]]]) for number, name in enumerate(("version", "tick_cue", "nothing"))
+    ]
+    client.send(b"".join(good) + garbage + msgpack.packb([0, 9, "version", [[False]]]))
+    answers = list(client.answers(4))
+    assert [answer[1] for answer in answers] == [0, 1, 2]
+    assert answers[0][3] == [[1, "0.9.16"]]
+    assert client.closed()
+
+
+def test_a_tick_that_waits_is_answered_though_garbage_came_behind_it(server: ServerProcess) -> None:
+    with synchronous(server.client()) as world:
+        imu = world.spawn_actor(world.get_blueprint_library().find("sensor.other.imu"), carla.Transform())
+        client = RawClient(server)
+        client.send(msgpack.packb([0, 1, "get_actors_by_id", [[False], [imu.id]]]))
+        stream = int.from_bytes(next(client.answers(1))[3][0][1][0][5][:4], "little")
+        # The server waits a while for the subscription that the token announces; the tick waits with it.
+        calls = [[0, 2, "get_sensor_token", [[False], stream]], [0, 3, "tick_cue", [[False]]]]
+        client.send(b"".join(map(msgpack.packb, calls)) + b"\xc1")
+        assert [answer[1] for answer in client.answers(2)] == [2, 3]
+        assert client.closed()
+
+
 def test_random_subscriptions_are_no_harm(server: ServerProcess) -> None:
     generator = random.Random(3)
     for _ in range(50):

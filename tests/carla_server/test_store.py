@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -110,6 +111,24 @@ def differences(a: Any, b: Any, path: str) -> Iterator[str]:
         yield from differences(a.__dict__, b.__dict__, path)
     elif a != b and a == a:
         yield f"{path}: {a!r} and {b!r}"
+
+
+class Trap:
+    """Pickles as a call that leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self._path),)
+
+
+def test_an_entry_that_somebody_else_wrote_runs_no_code(cache: Path, tmp_path: Path) -> None:
+    store.kept("Here", "text", lambda: {"trap": Trap(tmp_path / "sprung")})
+    build = Builder()
+    assert same(store.kept("Here", "text", build), Builder())
+    assert build.count == 1
+    assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.usefixtures("cache")

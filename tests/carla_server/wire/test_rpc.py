@@ -31,6 +31,13 @@ def test_what_is_no_call_closes_the_connection(message: object) -> None:
         rpc.RpcConnection().receive(msgpack.packb(message))
 
 
+@pytest.mark.parametrize("garbage", [msgpack.packb("no call"), b"\xc1", b"\x91" * 5000])
+def test_calls_before_garbage_are_as_good_as_any(garbage: bytes) -> None:
+    with pytest.raises(rpc.ProtocolError) as caught:
+        rpc.RpcConnection().receive(CALLS + garbage + CALLS)
+    assert caught.value.before == EXPECTED
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=64))
 def test_arbitrary_bytes_are_calls_or_a_protocol_error(data: bytes) -> None:
