@@ -168,7 +168,7 @@ def run_steps(arguments: argparse.Namespace) -> int:
             state[step.name] = noted
             continue
         output = step.output.format(data=arguments.data, out=arguments.out)
-        if noted is not None and output and noted.get("output", output) == output:
+        if noted is not None and output and noted["output"] in (None, output):
             put_aside(REPOSITORY / output)
         write_state(state_path, state)
         try:
@@ -209,7 +209,7 @@ def read_state(path: Path, commands: Mapping[str, str], first: str) -> dict[str,
         if is_valid:
             state[name] = noted[name]
         elif is_chosen:
-            state[name] = {"command": "", "seconds": 0.0}
+            state[name] = {"command": "", "seconds": 0.0, "output": None}
         elif "output" in noted.get(name, ()):
             state[name] = {**noted[name], "command": ""}
     return state
