@@ -16,8 +16,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaMo
 
 from simlingo_base_training.images import CLIP_MEAN, CLIP_STD
 from simlingo_training.config import BaseModelSettings
-from simlingo_training.data.images import normalise_tiles
 from simlingo_training.models.heads import DrivingHeads, NumberEncoder, perceptron
+from simlingo_training.models.pixels import normalise_tiles
 from simlingo_training.models.simlingo import ModelOutput
 
 PACKAGED = Path(__file__).parent / "backbones"

@@ -2,7 +2,7 @@
 
 The steps are those of InternVL2's dynamic preprocessing with at most `TileSpec.max_tiles` tiles: cut the bonnet, choose
 the grid whose aspect ratio is closest to the image's, resize to that grid with a bicubic filter (the aspect ratio is
-not kept), cut into square tiles, normalise with ImageNet's mean and deviation.
+not kept), cut into square tiles. The last step, normalising, is `simlingo_training.models.pixels`'.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from driving.camera import cut_bonnet
@@ -102,16 +101,3 @@ def prepare_image(image: ImageU8, spec: TileSpec, cut: bool = True) -> ImageU8:
     """Full camera image (H, W, 3) to the one that is tiled: prepared, and with ``cut`` without the bonnet rows."""
     prepared = spec.prepare(image)
     return cut_bonnet(prepared) if cut else prepared
-
-
-def normalise_tiles(
-    tiles: torch.Tensor,
-    dtype: torch.dtype = torch.float32,
-    mean: tuple[float, float, float] = IMAGENET_MEAN,
-    std: tuple[float, float, float] = IMAGENET_STD,
-) -> torch.Tensor:
-    """Tiles (..., S, S, 3) uint8 to (..., 3, S, S) with the mean removed and the deviation divided out, on the device of
-    ``tiles``. The arithmetic is float32 whatever ``dtype`` is returned."""
-    scaled = tiles.to(torch.float32) / 255
-    centred = scaled - torch.tensor(mean, device=tiles.device)
-    return (centred / torch.tensor(std, device=tiles.device)).movedim(-1, -3).to(dtype)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from simlingo_training.data.images import normalise_tiles
 from simlingo_training.models.backbone import InternVLBackbone
+from simlingo_training.models.pixels import normalise_tiles
 
 
 @dataclass

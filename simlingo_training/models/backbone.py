@@ -22,8 +22,8 @@ from transformers import AutoConfig, InternVLConfig, InternVLForConditionalGener
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from simlingo_training.config import LoraSettings
-from simlingo_training.data.images import normalise_tiles
 from simlingo_training.models.languages import is_repacked, llama_values
+from simlingo_training.models.pixels import normalise_tiles
 
 PACKAGED = Path(__file__).parent / "backbones"
 

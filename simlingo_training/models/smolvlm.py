@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from transformers import SmolVLMConfig, SmolVLMForConditionalGeneration
 
-from simlingo_training.data.images import normalise_tiles
 from simlingo_training.models.backbone import Backbone
+from simlingo_training.models.pixels import normalise_tiles
 
 SIGLIP_MEAN = SIGLIP_STD = (0.5, 0.5, 0.5)
 

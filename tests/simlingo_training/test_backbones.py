@@ -12,13 +12,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
 from simlingo_training.config import LoraSettings, ModelSettings
 from simlingo_training.data import prompts
-from simlingo_training.data.images import TileSpec, normalise_tiles
+from simlingo_training.data.images import TileSpec
 from simlingo_training.inference import Observation, Policy
 from simlingo_training.models import checkpoint as checkpoints
 from simlingo_training.models.families import FAMILIES, build_backbone
 from simlingo_training.models.fused import fuse, gelu, hashed_dropout
 from simlingo_training.models.languages import llama_values, to_llama
 from simlingo_training.models.losses import loss_terms, token_losses
+from simlingo_training.models.pixels import normalise_tiles
 from simlingo_training.models.pretrained import load_backbone
 from simlingo_training.models.smolvlm import SIGLIP_MEAN
 from tests.simlingo_training.test_training import SMALL, small_model

@@ -13,12 +13,13 @@ os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton")
 
 from simlingo_training.config import ModelSettings
-from simlingo_training.data.images import TileSpec, normalise_tiles, tile_image
+from simlingo_training.data.images import TileSpec, tile_image
 from simlingo_training.inference import kernels
 from simlingo_training.inference.decoder import CachedDecoder
 from simlingo_training.inference.fused import FusedDecoder, FusedVision
 from simlingo_training.inference.vision import FastVision
 from simlingo_training.models import checkpoint as checkpoints
+from simlingo_training.models.pixels import normalise_tiles
 from tests.simlingo_training.decoders import Sizes, language_model
 
 VOCABULARY, WIDTH = 301, 192

@@ -10,11 +10,12 @@ import torch
 from simlingo_training.config import LoraSettings, ModelSettings, OptimSettings
 from simlingo_training.data.chat import ChatTokenizer
 from simlingo_training.data.collate import Collate
-from simlingo_training.data.images import TileSpec, camera_to_tiles, normalise_tiles
+from simlingo_training.data.images import TileSpec, camera_to_tiles
 from simlingo_training.inference import Observation, Policy, Session
 from simlingo_training.models import checkpoint as checkpoints
 from simlingo_training.models import released
 from simlingo_training.models.losses import point_loss
+from simlingo_training.models.pixels import normalise_tiles
 from simlingo_training.models.schedule import RunProgress, make_optimizer, make_scheduler
 from simlingo_training.models.simlingo import ModelInput
 from tests.simlingo_training.conftest import shared

@@ -7,6 +7,8 @@ import contextlib
 import importlib.util
 import io
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 
@@ -67,6 +69,17 @@ def test_help_shows_a_command_that_works(program: str) -> None:
     examples = " ".join(re.findall(rf"python -m {re.escape(program)}(?![\w.])([^\n]*)", description))
     assert f"python -m {program}" in description, f"the help of {program} shows no example:\n{description}"
     assert options_in(examples) <= options_of(program, examples)
+
+
+@pytest.mark.parametrize("entry", ["train", "start_eval"])
+def test_an_entry_point_tells_its_options_without_loading_torch(entry: str) -> None:
+    """Seconds that nobody who asks for help wants to wait."""
+    run = (
+        f"import runpy, sys; sys.argv = ['{entry}.py', '--help']\ntry: runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    code = f"{run}\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
+    assert ended.returncode == 0
 
 
 def readme_commands() -> list[tuple[str, str]]:
