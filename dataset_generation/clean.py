@@ -7,10 +7,11 @@ low-speed and lane-leaving entries). Of several runs of one route and repetition
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,15 +51,23 @@ def find_rejections(root: Path) -> tuple[list[Rejection], int]:
 
 
 def folders_of(run: RunFolder) -> list[Path]:
-    """The run folder and the twins that hold its labels, as far as they exist."""
+    """The twins that hold a run's labels, as far as they exist, then the run folder: while that is in place, a removal that was
+    interrupted is found and finished by the next one."""
     twins = [run.root / kind.tree / run.relative for kind in LABEL_KINDS.values()]
-    return [path for path in (run.path, *twins) if path.is_dir()]
+    return [path for path in (*twins, run.path) if path.is_dir()]
 
 
 def move_aside(run: RunFolder) -> None:
-    """Move a run and its labels below ``<root>/rejected``, keeping the paths."""
-    for folder in folders_of(run):
-        target = run.root / REJECTED / folder.relative_to(run.root)
+    """Move a run and its labels below ``<root>/rejected``, keeping the paths.
+
+    Raises:
+        FileExistsError: Something of the same name lies there; nothing was moved.
+    """
+    targets = {folder: run.root / REJECTED / folder.relative_to(run.root) for folder in folders_of(run)}
+    for target in targets.values():
+        if os.path.lexists(target):
+            raise FileExistsError(f"{target} exists already; restore it (--restore) or move it elsewhere first")
+    for folder, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(folder, target)
 
@@ -69,19 +78,36 @@ def delete(run: RunFolder) -> None:
         shutil.rmtree(folder)
 
 
-def restore(root: Path) -> int:
-    """Move everything below ``<root>/rejected`` back. Returns the number of runs."""
+def restore(root: Path) -> tuple[int, list[Path]]:
+    """Move everything below ``<root>/rejected`` back: runs with their labels, and whatever else lies there.
+
+    A run of which a part would meet something in its old place stays aside whole.
+
+    Returns:
+        Number of runs moved back, and what stays aside because its place is taken.
+    """
     aside = root / REJECTED
-    if not (aside / "data").is_dir():
-        return 0
-    runs = find_runs(aside)
-    for run in runs:
-        for folder in folders_of(run):
-            target = root / folder.relative_to(aside)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(folder, target)
-    shutil.rmtree(aside)
-    return len(runs)
+    runs = find_runs(aside) if (aside / "data").is_dir() else []
+    held = [run for run in runs if any(os.path.lexists(root / path.relative_to(aside)) for path in folders_of(run))]
+    stay = _give_back(aside, root, {path for run in held for path in folders_of(run)}) if aside.is_dir() else []
+    return len(runs) - len(held), stay
+
+
+def _give_back(source: Path, target: Path, held: Set[Path]) -> list[Path]:
+    """Move `source` to `target`: entry by entry where a folder is there already or something held lies below. What stays."""
+    if source in held:
+        return [source]
+    if not os.path.lexists(target):
+        if not any(path.is_relative_to(source) for path in held):
+            shutil.move(source, target)
+            return []
+        target.mkdir()
+    if not (source.is_dir() and target.is_dir()):
+        return [source]
+    stay = [path for entry in sorted(source.iterdir()) for path in _give_back(entry, target / entry.name, held)]
+    if not stay and not source.is_symlink():
+        source.rmdir()
+    return stay
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -101,22 +127,27 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point. Exit codes: 0 done, 2 no dataset."""
+    """Entry point. Exit codes: 0 done, 1 something stays aside because its place is taken, 2 no dataset, or one that resists."""
     options = make_parser().parse_args(arguments)
     try:
         if options.restore:
-            print(f"moved {restore(options.data)} runs back")
-            return 0
+            count, stay = restore(options.data)
+            print(f"moved {count} runs back")
+            for path in stay:
+                print(
+                    f"stays: {path}; its place in the dataset is taken, move one of the two elsewhere", file=sys.stderr
+                )
+            return 1 if stay else 0
         rejections, total = find_rejections(options.data)
+        for rejection in rejections:
+            print(f"{rejection.run.key}: {rejection.reason}")
+            if options.move:
+                move_aside(rejection.run)
+            elif options.delete:
+                delete(rejection.run)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for rejection in rejections:
-        print(f"{rejection.run.key}: {rejection.reason}")
-        if options.move:
-            move_aside(rejection.run)
-        elif options.delete:
-            delete(rejection.run)
     kinds = Counter(
         r.reason.split(":")[0] if not r.reason.startswith("superseded") else "superseded" for r in rejections
     )
