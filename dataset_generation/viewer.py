@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import base64
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from dataset_generation.index import future_waypoints
+from dataset_generation.index import future_waypoints, poses_by_frame
 from dataset_generation.label_overlay import (
     CAUSE_COLOUR,
     KEY_OBJECT_COLOUR,
@@ -241,15 +241,14 @@ def read_views(run: RunFolder, labels_root: Path | None = None) -> Iterator[Fram
             measurements[frame] = read_measurement(run.measurement_path(frame))
         except ValueError as error:
             print(f"left out: {error}", file=sys.stderr)
-    frames = sorted(measurements)
-    poses = np.array([measurements[frame].ego_matrix for frame in frames], dtype=np.float64).reshape(-1, 4, 4)
-    for number, frame in enumerate(frames):
+    frames, poses = sorted(measurements), poses_by_frame(measurements)
+    for frame in frames:
         boxes = run.boxes_path(frame)
         yield FrameView(
             number=frame,
             measurement=measurements[frame],
             boxes=read_boxes(boxes) if boxes.is_file() else [],
-            waypoints=future_waypoints(poses, number),
+            waypoints=future_waypoints(poses, frame - frames[0]),
             labels=read_labels(run if labels_root is None else RunFolder(labels_root, run.relative), frame),
         )
 
@@ -282,11 +281,40 @@ def events_of(views: Sequence[FrameView]) -> list[dict[str, object]]:
     return rows
 
 
+def compose_missing(number: int, shape: tuple[int, ...]) -> Image:
+    """The picture of a frame that cannot be shown, as large as the others."""
+    picture = np.full(shape, 22, dtype=np.uint8)
+    text = f"{number / FRAME_RATE_HZ:6.2f} s   frame {number} is missing: no readable picture or measurement"
+    place = (14, shape[0] - TEXT_HEIGHT_PX + 26)
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.55, (230, 230, 230), 1, cv2.LINE_AA)
+    return picture
+
+
+def _video_writer(path: Path, shape: tuple[int, ...], rate: float) -> Generator[None, Image | None, None]:
+    """What takes the pictures of a video: BGR of one shape, `rate` of them per second."""
+    writer = imageio_ffmpeg.write_frames(
+        str(path),
+        (shape[1], shape[0]),
+        fps=rate,
+        pix_fmt_in="bgr24",
+        macro_block_size=8,
+        output_params=["-movflags", "+faststart", "-preset", "veryfast", "-crf", "30"],
+        ffmpeg_log_level="error",
+    )
+    writer.send(None)
+    return writer
+
+
 def write_video(
     path: Path, run: RunFolder, views: Sequence[FrameView], speed_up: float, show_progress: bool
-) -> list[FrameView]:
-    """Write the video of a run. Returns the frames shown; those without a readable picture are left out."""
-    writer, shown = None, []
+) -> dict[int, FrameView | None]:
+    """Write the video of a run: a picture for every frame from the first to the last that has one, so that its time is that of
+    the drive.
+
+    Returns:
+        Frame number to view, in the order of the pictures; None for a frame that is missing or has no readable picture.
+    """
+    writer, shown = None, dict[int, FrameView | None]()
     try:
         for view in tqdm(views, desc=run.name, unit="frame", disable=not show_progress):
             image = cv2.imread(str(run.rgb_path(view.number)))
@@ -294,29 +322,20 @@ def write_video(
                 continue
             picture = compose(np.asarray(image, dtype=np.uint8), view)
             if writer is None:
-                size = (picture.shape[1], picture.shape[0])
-                options = ["-movflags", "+faststart", "-preset", "veryfast", "-crf", "30"]
-                rate = FRAME_RATE_HZ * speed_up
-                writer = imageio_ffmpeg.write_frames(
-                    str(path),
-                    size,
-                    fps=rate,
-                    pix_fmt_in="bgr24",
-                    macro_block_size=8,
-                    output_params=options,
-                    ffmpeg_log_level="error",
-                )
-                writer.send(None)
+                writer = _video_writer(path, picture.shape, FRAME_RATE_HZ * speed_up)
+            for number in range(max(shown, default=view.number - 1) + 1, view.number):
+                writer.send(compose_missing(number, picture.shape))
+                shown[number] = None
             writer.send(np.ascontiguousarray(picture))
-            shown.append(view)
+            shown[view.number] = view
     finally:
         if writer is not None:
             writer.close()
     return shown
 
 
-def _page_data(shown: Sequence[FrameView], rate: float) -> dict[str, object]:
-    """What the script of the page reads: the frames of the video with their labels."""
+def _page_data(shown: Mapping[int, FrameView | None], rate: float) -> dict[str, object]:
+    """What the script of the page reads: the frames of the video with their labels. A missing one has no rule."""
     return {
         "rate": rate,
         "camera": [DRIVING_CAMERA.width, DRIVING_CAMERA.height],
@@ -327,12 +346,12 @@ def _page_data(shown: Sequence[FrameView], rate: float) -> dict[str, object]:
         "cause": CAUSE_COLOUR,
         "frames": [
             {
-                "number": view.number,
-                "rule": rule_of(view.measurement),
-                "commentary": view.commentary,
-                **overlay(view.labels, _above),
+                "number": number,
+                "rule": "" if view is None else rule_of(view.measurement),
+                "commentary": "" if view is None else view.commentary,
+                **overlay(FrameLabels() if view is None else view.labels, _above),
             }
-            for view in shown
+            for number, view in shown.items()
         ],
     }
 

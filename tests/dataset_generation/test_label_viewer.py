@@ -162,3 +162,30 @@ def test_frame_without_labels_is_still_drawn(run, tmp_path):
     assert frame.labels.vqa is None
     assert isinstance(frame.run, RunFolder)
     plt.close(draw_frame(frame))
+
+
+def test_missing_frames_keep_their_time_in_the_video_and_in_the_waypoints(run, tmp_path):
+    shutil.copytree(run.root, tmp_path / "data_root")
+    holey = RunFolder(tmp_path / "data_root", run.relative)
+    whole = {view.number: view for view in viewer.read_views(run)}
+    holey.measurement_path(4).unlink()
+    for number in (0, 7, 12):
+        holey.rgb_path(number).unlink()
+    views = list(viewer.read_views(holey))
+    assert [view.number for view in views] == [0, 1, 2, 3, *range(5, 13)]
+    # Row k lies k + 1 frames ahead; of a frame that is missing only its own waypoint is another.
+    np.testing.assert_array_equal(views[2].waypoints[2:], whole[2].waypoints[2:])
+    np.testing.assert_array_equal(views[4].waypoints, whole[5].waypoints)
+    shown = viewer.write_video(tmp_path / "video.mp4", holey, views, 1.0, show_progress=False)
+    assert [*shown] == [*range(1, 12)]
+    assert [number for number, view in shown.items() if view is None] == [4, 7]
+    video = cv2.VideoCapture(str(tmp_path / "video.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == len(shown)
+    pictures = [video.read()[1] for _ in shown]
+    # A frame that is missing shows no camera picture, which here is grey.
+    assert [round(float(picture[50:450, 50:200].mean())) > 60 for picture in pictures] == [
+        number not in (4, 7) for number in shown
+    ]
+    page = viewer._page_data(shown, 4.0)["frames"]
+    assert [row["number"] for row in page] == [*shown]
+    assert [row["rule"] == "" for row in page] == [view is None for view in shown.values()]
