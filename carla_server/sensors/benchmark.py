@@ -13,11 +13,10 @@ import argparse
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable
 
-from carla_server.map import MapError, RoadMap
+from carla_server.map import RoadMap
 from carla_server.sensors import showcase
 from carla_server.sensors.scene import ActorView, CameraSpec, Pose, Scene, WeatherView
 from carla_server.sensors.suite import make_sensor
@@ -106,14 +105,10 @@ def main(arguments: list[str] | None = None) -> int:
         description="Measure camera and lidar rates on one core.",
         epilog="example: python -m carla_server.sensors.benchmark --town Mini01 --rounds 100",
     )
-    parser.add_argument("--town", default="Mini01", help="town of data/towns, or the path of an OpenDRIVE file")
+    showcase.add_town(parser)
     parser.add_argument("--rounds", type=int, default=60, help="frames per measurement")
     options = parser.parse_args(arguments)
-    try:
-        town = showcase.find_town(options.town)
-    except MapError as error:
-        print(error, file=sys.stderr)
-        return 2
+    town = options.town
     begun = time.perf_counter()
     scene = Scene(town)
     result: dict[str, object] = {"benchmark": "sensors", "town": town.name, "width": WIDTH, "height": HEIGHT}

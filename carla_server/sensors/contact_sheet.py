@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from carla_server.map import MapError, RoadMap
+from carla_server.map import RoadMap
 from carla_server.sensors import showcase
 from carla_server.sensors.scene import CameraSpec, Frame, Pose, Scene, Tag, WeatherView
 from carla_server.sensors.suite import make_sensor
@@ -185,16 +185,11 @@ def main(arguments: list[str] | None = None) -> int:
         description="Draw one picture of a town's streets, weathers, actors and sensors.",
         epilog="example: python -m carla_server.sensors.contact_sheet --town Mini01 --out contact_sheet.png",
     )
-    parser.add_argument("--town", default="Mini01", help="town of data/towns, or the path of an OpenDRIVE file")
+    showcase.add_town(parser)
     parser.add_argument("--spot", type=int, default=90, help="spawn point whose street is shown in all weathers")
     parser.add_argument("--out", type=Path, default=Path("contact_sheet.png"), help="PNG or JPEG file to write")
     options = parser.parse_args(arguments)
-    try:
-        town = showcase.find_town(options.town)
-    except MapError as error:
-        print(error, file=sys.stderr)
-        return 2
-    image = contact_sheet(town, options.spot)
+    image = contact_sheet(options.town, options.spot)
     if not cv2.imwrite(str(options.out), image):
         print(f"cannot write {options.out}; give a .png or .jpg file in an existing folder", file=sys.stderr)
         return 2

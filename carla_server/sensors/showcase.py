@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import math
-from pathlib import Path
 
 import numpy as np
 
-from carla_server.map import RoadMap
+from carla_server.map import MapError, RoadMap
 from carla_server.sensors.views import ActorView, Light, Pose, WeatherView
 from carla_server.world.blueprints import BLUEPRINTS, Blueprint, blueprint
+from carla_server.world.towns import OWN_TOWNS
 
 EGO = "vehicle.lincoln.mkz_2020"
 CAMERA_BACK, CAMERA_HEIGHT = 1.5, 2.0  # metres behind and above the ego's origin
@@ -50,15 +51,25 @@ def bench2drive_weather(number: int) -> WeatherView:
 
 
 def find_town(name: str) -> RoadMap:
-    """A town of the repository by name, or any OpenDRIVE file by path.
+    """A town of the repository by name, or any OpenDRIVE file by path, as a type of `argparse`.
 
     Raises:
-        MapError: There is no such file, or it is not a usable road network.
+        argparse.ArgumentTypeError: There is no such file, or it is not a usable road network.
     """
-    path = Path(name)
-    if path.suffix != ".xodr":
-        path = Path(__file__).resolve().parents[2] / "data" / "towns" / f"{name}.xodr"
-    return RoadMap.load(path)
+    try:
+        return RoadMap.load(name if name.endswith(".xodr") else OWN_TOWNS / f"{name}.xodr")
+    except MapError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_town(parser: argparse.ArgumentParser) -> None:
+    """Let a program be told by ``--town`` which town it shows; it gets the `RoadMap`."""
+    parser.add_argument(
+        "--town",
+        type=find_town,
+        default="Mini01",
+        help="town of data/towns, or the path of an OpenDRIVE file (default: %(default)s)",
+    )
 
 
 def view_of(row: Blueprint, number: int, pose: Pose, rng: np.random.Generator | None = None) -> ActorView:
