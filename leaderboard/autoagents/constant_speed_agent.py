@@ -5,14 +5,10 @@ The configuration text is the speed in m/s (default 6).
 
 from __future__ import annotations
 
-from typing import Any
-
 import carla
 
 from leaderboard.autoagents.agent_text import split_save_name
-from leaderboard.autoagents.autonomous_agent import AutonomousAgent, Track
-from leaderboard.autoagents.route_following import RouteFollower, pedals
-from leaderboard.envs.sensor_interface import SensorData
+from leaderboard.autoagents.route_following import RouteFollowingAgent
 
 DEFAULT_SPEED_MPS = 6.0
 
@@ -22,24 +18,16 @@ def get_entry_point() -> str:
     return "ConstantSpeedAgent"
 
 
-class ConstantSpeedAgent(AutonomousAgent):
+class ConstantSpeedAgent(RouteFollowingAgent):
     """Follows the route blindly."""
 
     def setup(self, path_to_conf_file: str) -> None:
+        super().setup(path_to_conf_file)
         text, _ = split_save_name(path_to_conf_file)
         try:
             self.target_speed = float(text) if text else DEFAULT_SPEED_MPS
         except ValueError as error:
             raise ValueError(f"the configuration must be a speed in m/s, got {text!r}") from error
-        self.track = Track.SENSORS
-        self._follower = RouteFollower(self.org_dense_route_world_coord)
 
-    def sensors(self) -> list[dict[str, Any]]:
-        return [{"type": "sensor.speedometer", "id": "speed"}]
-
-    def run_step(self, input_data: SensorData, timestamp: float) -> carla.VehicleControl:
-        assert self.hero_actor is not None
-        speed = input_data["speed"][1]["speed"]
-        throttle, brake = pedals(speed, self.target_speed)
-        steer = self._follower.steer(self.hero_actor.get_transform(), speed)
-        return carla.VehicleControl(throttle=throttle, steer=steer, brake=brake)
+    def wanted_speed(self, ego: carla.Vehicle) -> float:
+        return self.target_speed

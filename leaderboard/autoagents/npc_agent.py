@@ -6,14 +6,11 @@ It is no expert (it never evades and knows no right of way); it shows that route
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import carla
 
 from driving.geometry import to_ego
-from leaderboard.autoagents.autonomous_agent import AutonomousAgent, Track
-from leaderboard.autoagents.route_following import RouteFollower, pedals
-from leaderboard.envs.sensor_interface import SensorData
+from leaderboard.autoagents.route_following import RouteFollowingAgent
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 
 CRUISE_MPS = 8.0
@@ -30,28 +27,14 @@ def get_entry_point() -> str:
     return "NpcAgent"
 
 
-class NpcAgent(AutonomousAgent):
+class NpcAgent(RouteFollowingAgent):
     """A cautious privileged driver."""
 
-    def setup(self, path_to_conf_file: str) -> None:
-        self.track = Track.SENSORS
-        self._follower = RouteFollower(self.org_dense_route_world_coord)
-
-    def sensors(self) -> list[dict[str, Any]]:
-        return [{"type": "sensor.speedometer", "id": "speed"}]
-
-    def run_step(self, input_data: SensorData, timestamp: float) -> carla.VehicleControl:
-        assert self.hero_actor is not None
-        ego = self.hero_actor
-        speed = input_data["speed"][1]["speed"]
-        limit = ego.get_speed_limit() / 3.6 or CRUISE_MPS
-        target = min(CRUISE_MPS, limit, self._speed_for_obstacles(ego))
+    def wanted_speed(self, ego: carla.Vehicle) -> float:
         if ego.is_at_traffic_light() and ego.get_traffic_light_state() != carla.TrafficLightState.Green:
-            target = 0.0
-        throttle, brake = pedals(speed, target)
-        return carla.VehicleControl(
-            throttle=throttle, steer=self._follower.steer(ego.get_transform(), speed), brake=brake
-        )
+            return 0.0
+        limit = ego.get_speed_limit() / 3.6 or CRUISE_MPS
+        return min(CRUISE_MPS, limit, self._speed_for_obstacles(ego))
 
     def _speed_for_obstacles(self, ego: carla.Vehicle) -> float:
         """Speed from which the ego can still stop behind what is in its corridor, m/s."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import carla
 
 from driving.geometry import to_ego
+from leaderboard.autoagents.autonomous_agent import AutonomousAgent, Track
+from leaderboard.envs.sensor_interface import SensorData
 from srunner.scenarioconfigs.scenario_configuration import RoutePlan
 
 WHEELBASE_M = 2.9
@@ -51,3 +54,25 @@ def pedals(speed: float, target: float) -> tuple[float, float]:
         return 0.0, 1.0
     command = SPEED_GAIN * (target - speed)
     return (min(command, 0.8), 0.0) if command >= 0 else (0.0, min(-command, 1.0))
+
+
+class RouteFollowingAgent(AutonomousAgent):
+    """Steers along its route; a subclass decides how fast."""
+
+    def setup(self, path_to_conf_file: str) -> None:
+        self.track = Track.SENSORS
+        self._follower = RouteFollower(self.org_dense_route_world_coord)
+
+    def sensors(self) -> list[dict[str, Any]]:
+        return [{"type": "sensor.speedometer", "id": "speed"}]
+
+    def run_step(self, input_data: SensorData, timestamp: float) -> carla.VehicleControl:
+        assert self.hero_actor is not None
+        speed = input_data["speed"][1]["speed"]
+        throttle, brake = pedals(speed, self.wanted_speed(self.hero_actor))
+        steer = self._follower.steer(self.hero_actor.get_transform(), speed)
+        return carla.VehicleControl(throttle=throttle, steer=steer, brake=brake)
+
+    def wanted_speed(self, ego: carla.Vehicle) -> float:
+        """How fast to drive now, m/s; 0 stops at once."""
+        raise NotImplementedError(f"{type(self).__name__} does not override wanted_speed")
