@@ -304,9 +304,9 @@ class World:
 
     def _check_free(self, pose: Pose, extent: tuple[float, ...], center: tuple[float, ...]) -> None:
         """Refuse a place where another body is."""
-        self._index()
-        solids = self._solids
         rows = self.rows
+        # Not the list of the last tick: to bring that up to date for each of many spawns takes too long.
+        solids = np.flatnonzero(rows.solid[: rows.used])
         near = solids[(np.abs(rows.motion[solids, :3] - pose[:3]) < (20.0, 20.0, 8.0)).all(axis=1)]
         if len(near) == 0:
             return
