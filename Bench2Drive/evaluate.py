@@ -206,7 +206,9 @@ def write_files(merged: Merged, summary: Summary, version: str) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m Bench2Drive.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", type=Path, nargs="+", help="results of one run each, *.json directly inside")
     parser.add_argument("--routes", type=Path, required=True, help="route file of the benchmark")
     parser.add_argument("--towns", type=Path, help="folder with <Town>.xodr or a CARLA installation, for Traffic_Signs")

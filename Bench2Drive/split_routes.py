@@ -50,7 +50,11 @@ def split_file(path: Path, parts: int | None, out: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command-line entry."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m Bench2Drive.split_routes",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("routes", type=Path, help="route XML")
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--parts", type=positive, help="number of contiguous parts")

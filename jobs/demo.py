@@ -138,7 +138,9 @@ def scores(out: Path) -> str:
 
 def main() -> int:
     """Entry point of ``python -m jobs.demo``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("database/demo"), help="where the recorded drives go")
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="where training and evaluations go")
     parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 2), help="drives at a time")

@@ -180,7 +180,11 @@ def check_file(path: Path, folders: Sequence[Path], towns_only: Sequence[str] = 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command-line entry; returns 0, 1 if there are errors, 2 for wrong input."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m leaderboard.check_routes",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("files", type=Path, nargs="+", help="route XML")
     parser.add_argument(
         "--towns", type=Path, action="append", default=[], help="folder of *.xodr or a CARLA installation"

@@ -327,7 +327,11 @@ def published_tick_ms(
 
 def parse() -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m simlingo_training.benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("what", choices=("train", "sweep", "infer", "loader", "index"))
     parser.add_argument("--backbone", default="internvl2_1b", help="internvl2_1b or tiny")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -139,7 +139,11 @@ def merge(checkpoint: Checkpoint) -> Checkpoint:
 
 def parse() -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m simlingo_training.convert",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     importer = commands.add_parser("import", help="released weights to a checkpoint directory")
     importer.add_argument("--weights", type=Path, required=True)

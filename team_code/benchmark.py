@@ -234,7 +234,9 @@ def report(name: str, numbers: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command-line entry; the last line is JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m team_code.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("drivers", nargs="*", metavar="DRIVER", help=f"of {', '.join(DRIVERS)} (default: all)")
     parser.add_argument("--routes", type=Path, default=Path("data/routes/demo_collect.xml"), help="route file")
     parser.add_argument("--routes-subset", default="", help="ids and ranges (default: all)")

@@ -114,7 +114,11 @@ def measure_served(arguments: argparse.Namespace, simulators: int) -> tuple[floa
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m team_code.policy_benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--checkpoint", required=True, help="checkpoint folder")
     parser.add_argument("--simulators", type=positive, default=2, help="(default: %(default)s)")
     parser.add_argument("--ticks", type=positive, default=100, help="of each simulator (default: %(default)s)")

@@ -78,6 +78,7 @@ def measure(client: Any, manager: Any, ticks: int, seed: int) -> dict[str, float
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; the last line is JSON."""
     parser = argparse.ArgumentParser(
+        prog="python -m srunner.benchmark",
         description="Cost of background traffic on a running server.",
         epilog="example: python -m carla_server --port 2000 & python -m srunner.benchmark --port 2000",
     )

@@ -110,7 +110,11 @@ def train_tokenizer(sentences: Iterable[str], size: int) -> Tokenizer:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m simlingo_training.data.tokenizer_build",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", type=Path, nargs="*", default=[], help="data roots whose labels are read")
     parser.add_argument("--text", type=Path, nargs="*", default=[], help="text files, one sentence per line")
     parser.add_argument("--size", type=int, default=2048, help="vocabulary size, special tokens included")
