@@ -27,9 +27,13 @@ KEPT_FANS = 8
 """Directions of this many different sweeps are kept: a lidar that turns by a fraction of a circle per tick repeats itself."""
 
 
+#: Ten of the largest lidars there are; the rays of many more do not fit into memory.
+MOST_RAYS_PER_S, MOST_CHANNELS = 5.0e7, 4096
+
+
 def _rate(attributes: Mapping[str, str], default: float) -> float:
     """Rays per second; none are allowed."""
-    return max(number(attributes, "points_per_second", default), 0.0)
+    return max(number(attributes, "points_per_second", default, most=MOST_RAYS_PER_S), 0.0)
 
 
 def _noise(attributes: Mapping[str, str]) -> np.random.Generator:
@@ -57,7 +61,7 @@ class _Spinning:
     """The fan of rays that a lidar sends while it turns."""
 
     def __init__(self, attributes: Mapping[str, str]) -> None:
-        self.channels = max(1, whole(attributes, "channels", 32))
+        self.channels = max(1, whole(attributes, "channels", 32, most=MOST_CHANNELS))
         self.range = number(attributes, "range", 10.0, above=0.0)
         self.points_per_second = _rate(attributes, 56000)
         self.frequency = number(attributes, "rotation_frequency", 10.0)

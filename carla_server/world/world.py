@@ -505,10 +505,13 @@ class World:
             log.error("the end of the recording %s is lost: %s", before.path, error)
 
     def _write_down(self, recorder: Recorder, step: float) -> None:
-        """Write a tick down; a recording that cannot go on, as on a full disk, ends, and the world goes on."""
+        """Write a tick down; a recording that cannot go on, as on a full disk, ends, and the world goes on.
+
+        Nor is there room in CARLA's format for all that a client may have called its actors.
+        """
         try:
             recorder.write(step)
-        except OSError as error:
+        except (OSError, ValueError, OverflowError, struct.error) as error:
             log.error("the recording %s ends: %s", recorder.path, error)
             self.record(None)
 

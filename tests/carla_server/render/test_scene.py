@@ -195,3 +195,14 @@ def test_looking_straight_down_on_nothing_shows_the_sky_of_the_horizon(scene: Sc
         around = np.delete(colors.reshape(-1, 3), size[1] // 2 * size[0] + size[0] // 2, axis=0)
         assert (middle >= around.min(axis=0) - 1).all()
         assert (middle <= around.max(axis=0) + 1).all()
+
+
+@pytest.mark.parametrize(("text", "shown"), [("inf,0,0", "255,0,0"), ("1e300,-5,0", "255,0,0"), ("nan,0,0", "none")])
+def test_a_paint_that_is_no_colour_costs_no_camera_its_picture(scene: Scene, text: str, shown: str) -> None:
+    pictures = []
+    for paint in (text, shown):
+        car = actor("vehicle.audi.tt", 9, (8.0, 0.0, 499.0, 0.0, 40.0, 0.0))
+        car.attributes = {**car.attributes, "color": paint}
+        frame = scene.render(CameraSpec(64, 32, FOV, high_up(0, 0), ("bgra",)), [car], WeatherView())
+        pictures.append(frame.bgra)
+    np.testing.assert_array_equal(*pictures)

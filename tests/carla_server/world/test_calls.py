@@ -208,6 +208,19 @@ def test_no_push_throws_an_actor_out_of_the_world(
         assert np.abs(told[6:9]).max() <= 2.0 * MAX_SPEED
 
 
+def test_an_actor_that_no_recording_can_hold_ends_the_recording_and_not_the_world(
+    call: Call, world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.record(Recorder(world, tmp_path / "drive.log"))
+    nowhere = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    assert call("spawn_actor", [1, "sensor.other.imu", [["role_name", 300, "front"]]], nowhere)[0][0] == 1
+    frame = world.frame
+    world.tick()
+    assert world.frame == frame + 1
+    assert world.recorder is None
+    assert "drive.log ends" in caplog.text
+
+
 def test_ticks_wait_for_an_announced_subscription_but_not_to_a_sensor_that_is_gone(world: World, spawn: Spawn) -> None:
     simulator, session = Simulator(world), Session()
     imu = spawn("sensor.other.imu")
