@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import hydra
@@ -25,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from Bench2Drive.junctions import read_route_infos
 from driving.files import read_json, write_json
 from jobs.executors import SubmitError
-from jobs.fleet import RouteTask, read_outcomes, write_outcomes
+from jobs.fleet import RouteTask, open_journal, read_outcomes, write_outcomes
 from jobs.journal import JournalBusy
 from jobs.live import LiveView
 from jobs.results import RouteResult
@@ -42,13 +43,15 @@ ConfigStore.instance().store(name="eval_schema", node=EvalConfig)
 def drive(config: EvalConfig) -> Table:
     """Drive what has not been driven yet and write outcomes, table and manifest."""
     out = Path(config.out)
-    claim(config, out)
-    with policy_service(config) as served:
-        fleet = plan.make_fleet(served)
-        if config.retry:
-            fleet.reopen()
-        with LiveView(f"{config.agent} on {config.rules}") as view:
-            results = fleet.run(view)
+    # The journal comes first: it keeps out a second supervisor, which would replace the policy server and the agents' settings.
+    with closing(open_journal(out)) as journal:
+        claim(config, out)
+        with policy_service(config) as served:
+            fleet = plan.make_fleet(served, journal)
+            if config.retry:
+                fleet.reopen()
+            with LiveView(f"{config.agent} on {config.rules}") as view:
+                results = fleet.run(view)
     write_outcomes(out / "outcomes.json", results)
     # The manifest comes first: a table without it could not be read again.
     write_manifest(config, out)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,10 +15,15 @@ from typing import Any
 
 from jobs import processes
 from jobs.executors import Executor, Handle
-from jobs.journal import Journal
+from jobs.journal import Journal, parse_events
 from jobs.results import Outcome, RouteResult, judge_missing, judge_record, last_progress, read_records, route_id_of
 from jobs.servers import ServerSpec
 from jobs.worker import Exit, JobOutcome, JobSpec, read_outcome, write_json_atomically
+
+JOURNAL_NAME = "journal.jsonl"
+
+LEAST_FREE_BYTES = 50e6
+"""Space on the disk of the output folder below which a run stops, so that it is not the routes that fail for want of it."""
 
 PROGRESS_SUFFIX = ".progress.jsonl"
 """Added to the name of the results file: the client's sign of life."""
@@ -114,6 +121,22 @@ def progress_path(folder: Path) -> Path:
     return results.with_name(results.name + PROGRESS_SUFFIX)
 
 
+def open_journal(out: Path) -> Journal:
+    """The journal of an output folder, which nobody else can open until it is closed. See `Journal`."""
+    return Journal(out / JOURNAL_NAME)
+
+
+def driven(out: Path) -> set[str]:
+    """Keys of the tasks that have a verdict in an output folder, whether a supervisor works there or not.
+
+    Raises:
+        ValueError: As `jobs.journal.parse_events`.
+    """
+    path = out / JOURNAL_NAME
+    events = parse_events(path.read_bytes(), path) if path.exists() else []
+    return {event["key"] for event in events if event["event"] == "outcome" and Outcome(event["outcome"]).is_verdict}
+
+
 class Fleet:
     """Runs tasks to one outcome each.
 
@@ -122,14 +145,20 @@ class Fleet:
         tasks: All routes of the run; keys must be unique.
         client: Makes the client's command of a job.
         executor: Where jobs run.
+        journal: The journal of the folder, if the caller has opened it; it is closed when the run ends.
 
     Raises:
-        ValueError: If two tasks have the same key.
+        ValueError: If two tasks have the same key, or the journal holds what no supervisor writes.
         jobs.journal.JournalBusy: If another supervisor works in the same folder.
     """
 
     def __init__(
-        self, config: FleetConfig, tasks: Iterable[RouteTask], client: ClientCommand, executor: Executor
+        self,
+        config: FleetConfig,
+        tasks: Iterable[RouteTask],
+        client: ClientCommand,
+        executor: Executor,
+        journal: Journal | None = None,
     ) -> None:
         self.config = config
         listed = list(tasks)
@@ -142,7 +171,7 @@ class Fleet:
         self.running: list[RunningJob] = []
         self._client = client
         self._executor = executor
-        self._journal = Journal(config.out / "journal.jsonl")
+        self._journal = journal or open_journal(config.out)
         self._jobs_started = 0
         self._counted: set[tuple[str, str]] = set()
         self._resume()
@@ -151,27 +180,15 @@ class Fleet:
 
     def _resume(self) -> None:
         open_jobs: dict[str, dict[str, Any]] = {}
-        for event in self._journal.events:
-            if event["event"] == "job":
-                open_jobs[event["job"]] = event
-                self._jobs_started = max(self._jobs_started, int(event["job"]) + 1)
-            elif event["event"] == "submitted":
-                open_jobs[event["job"]]["reference"] = event["reference"]
-            elif event["event"] == "interrupted":
-                open_jobs[event["job"]]["interrupted"] = True
-            elif event["event"] == "attempt":
-                self.attempts[event["key"]] = event["attempts"]
-                self._counted.add((event["job"], event["key"]))
-            elif event["event"] == "outcome":
-                result = RouteResult(
-                    event["key"], Outcome(event["outcome"]), event["reason"], event["attempts"], event["job"]
-                )
-                self.results[result.key] = result
-            elif event["event"] == "reopened":
-                self.results.pop(event["key"], None)
-                self.attempts[event["key"]] = event.get("attempts", 0)
-            elif event["event"] == "harvested":
-                open_jobs.pop(event["job"], None)
+        for number, event in enumerate(self._journal.events, start=1):
+            try:
+                self._replay(event, open_jobs)
+            except (LookupError, TypeError, ValueError) as error:
+                self._journal.close()
+                raise ValueError(
+                    f"{self.config.out / JOURNAL_NAME}, line {number}: {json.dumps(event)[:80]} is not what a supervisor "
+                    f"writes there ({error!r}); take the line out, or choose another output folder"
+                ) from error
         # A route file or seeds that are left out this time are not forgotten: they stand in the journal.
         self.results = {key: result for key, result in self.results.items() if key in self.tasks}
         for name, event in open_jobs.items():
@@ -179,6 +196,28 @@ class Fleet:
         for key in self._without_verdict():
             if self.results[key].attempts < self.config.attempts:
                 self._reopen(key, self.results[key].attempts)
+
+    def _replay(self, event: dict[str, Any], open_jobs: dict[str, dict[str, Any]]) -> None:
+        """Take one event of the journal in; ``open_jobs`` are those that were not seen to end."""
+        match event["event"]:
+            case "job":
+                open_jobs[event["job"]] = event
+                self._jobs_started = max(self._jobs_started, int(event["job"]) + 1)
+            case "submitted":
+                open_jobs[event["job"]]["reference"] = event["reference"]
+            case "interrupted":
+                open_jobs[event["job"]]["interrupted"] = True
+            case "attempt":
+                self.attempts[event["key"]] = event["attempts"]
+                self._counted.add((event["job"], event["key"]))
+            case "outcome":
+                values = (event[name] for name in ("reason", "attempts", "job"))
+                self.results[event["key"]] = RouteResult(event["key"], Outcome(event["outcome"]), *values)
+            case "reopened":
+                self.results.pop(event["key"], None)
+                self.attempts[event["key"]] = event.get("attempts", 0)
+            case "harvested":
+                open_jobs.pop(event["job"], None)
 
     def _reattach(self, name: str, event: dict[str, Any]) -> None:
         folder = self.config.out / "jobs" / name
@@ -219,7 +258,12 @@ class Fleet:
         return [task for key, task in self.tasks.items() if key not in self.results and key not in held]
 
     def step(self) -> bool:
-        """Harvest what has ended and start what may start. Returns False when nothing is left to do."""
+        """Harvest what has ended and start what may start. Returns False when nothing is left to do.
+
+        Raises:
+            OSError: If the disk is as good as full.
+        """
+        self._require_space()
         for job in [job for job in self.running if job.handle.done()]:
             self.running.remove(job)
             self._harvest(job.folder, job.tasks)
@@ -257,6 +301,12 @@ class Fleet:
             for job in self.running:
                 job.handle.cancel()
             self._journal.close()
+
+    def _require_space(self) -> None:
+        free = shutil.disk_usage(self.config.out).free
+        if free < LEAST_FREE_BYTES:
+            message = f"only {free / 1e6:.0f} MB are free; make room and run the same command again"
+            raise OSError(errno.ENOSPC, message, str(self.config.out))
 
     def _workers(self) -> int:
         """The number of parallel jobs, which a file in the output folder may change at any time."""

@@ -13,6 +13,27 @@ class JournalBusy(RuntimeError):
     """Another supervisor works in the same output folder."""
 
 
+def parse_events(content: bytes, path: Path) -> list[dict[str, Any]]:
+    """Events of a journal's ``content``; a last line that a kill cut short is left out.
+
+    Raises:
+        ValueError: If another line is damaged; the message names it and ``path``.
+    """
+    events = []
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict) or "event" not in event:
+            raise ValueError(
+                f"{path}, line {number}: expected a JSON object with an event, got {line[:80]!r}; take the line out, or choose "
+                "another output folder"
+            )
+        events.append(event)
+    return events
+
+
 class Journal:
     """JSON lines, one event each, flushed to the disk before `append` returns.
 
@@ -36,21 +57,15 @@ class Journal:
             raise JournalBusy(
                 f"{path.parent} is in use by another running supervisor; wait for it, end it, or choose another output folder"
             ) from error
-        self.events = self._replay(path)
-
-    def _replay(self, path: Path) -> list[dict[str, Any]]:
-        self._stream.seek(0)
-        content = self._stream.read()
-        complete = content.rfind(b"\n") + 1
-        if complete != len(content):
-            self._stream.truncate(complete)
-        events = []
-        for number, line in enumerate(content[:complete].splitlines(), start=1):
-            try:
-                events.append(json.loads(line))
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number}: expected one JSON object, got {line[:80]!r}") from error
-        return events
+        try:
+            self._stream.seek(0)
+            content = self._stream.read()
+            if content and not content.endswith(b"\n"):
+                self._stream.truncate(content.rfind(b"\n") + 1)
+            self.events = parse_events(content, path)
+        except ValueError:
+            self._stream.close()
+            raise
 
     def append(self, event: str, **fields: Any) -> None:
         """Add one event and wait until it is on the disk."""

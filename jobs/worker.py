@@ -100,12 +100,12 @@ def outcome_path(folder: Path) -> Path:
 
 
 def read_outcome(folder: Path) -> JobOutcome | None:
-    """The outcome a worker left, or None while there is none (still running, or killed)."""
+    """The outcome a worker left, or None while there is none: still running, killed, or cut short by a failing machine."""
     try:
         value = json.loads(outcome_path(folder).read_text())
-    except FileNotFoundError:
+        return JobOutcome(Exit(value["exit"]), value["detail"], value["wall_s"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return JobOutcome(Exit(value["exit"]), value["detail"], value["wall_s"])
 
 
 def run_job(spec: JobSpec) -> JobOutcome:
@@ -206,7 +206,9 @@ def write_json_atomically(path: Path, value: Any) -> None:
 
 def main() -> int:
     """Entry point of ``python -m jobs.worker``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.worker", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("job", type=Path, help="job.json written by the supervisor")
     arguments = parser.parse_args()
     try:

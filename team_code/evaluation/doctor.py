@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from jobs import ports
+from jobs.fleet import driven
 from jobs.servers import ServerError
 from leaderboard.utils.towns import TownNotFoundError, find_town
 from simlingo_training.models.folder import CheckpointError, read_config
@@ -119,7 +120,8 @@ def _check_disk(config: EvalConfig) -> tuple[bool, str]:
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 1e6
     try:
-        need = len(read_tasks(config)) * MEGABYTES_PER_ROUTE
+        done = driven(Path(config.out))
+        need = sum(task.key not in done for task in read_tasks(config)) * MEGABYTES_PER_ROUTE
     except (OSError, ValueError):
         need = MEGABYTES_PER_ROUTE
     if not os.access(folder, os.W_OK):

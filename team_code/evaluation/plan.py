@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from driving.files import write_text
 from jobs.executors import Executor, LocalExecutor, SlurmExecutor
 from jobs.fleet import ClientCommand, Fleet, FleetConfig, RouteTask
+from jobs.journal import Journal
 from jobs.processes import usable_cores
 from jobs.servers import CLIENT_PATIENCE_S, ServerSpec, literal
 from leaderboard.utils.route_parser import RouteParser
@@ -99,8 +100,9 @@ def executor(config: EvalConfig) -> Executor:
     return SlurmExecutor(Path(config.out) / "slurm", dict(config.slurm))
 
 
-def make_fleet(config: EvalConfig) -> Fleet:
-    """The supervisor of this evaluation, resumed if the output folder holds an earlier run."""
+def make_fleet(config: EvalConfig, journal: Journal | None = None) -> Fleet:
+    """The supervisor of this evaluation, resumed if the output folder holds an earlier run; ``journal`` is the folder's, if
+    it is open."""
     # Several models that each want every core slow each other down many times over.
     threads = max(1, usable_cores() // config.workers)
     # Threads that spin while they wait for one another take the cores from whatever else runs, and then wait the longer.
@@ -119,4 +121,4 @@ def make_fleet(config: EvalConfig) -> Fleet:
         environment=environment,
         gpus=config.gpus,
     )
-    return Fleet(fleet_config, read_tasks(config), client_command(config), executor(config))
+    return Fleet(fleet_config, read_tasks(config), client_command(config), executor(config), journal)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from jobs.kept import KeptService, ServiceError
 from jobs.ports import PortLease, is_free, lease_ports
 from jobs.results import Outcome, RouteResult
 from jobs.servers import ServerSpec
-from jobs.worker import Exit, JobSpec, run_job, visible_card
+from jobs.worker import Exit, JobSpec, read_outcome, run_job, visible_card
 from tests.jobs.fakes import Asker
 from tests.jobs.run_fleet import make_fleet, policy_service, server_spec
 
@@ -380,6 +381,40 @@ def test_journal_survives_a_cut_at_any_byte(tmp_path: Path) -> None:
         journal.append("later")
         journal.close()
         assert json.loads((tmp_path / "cut").read_text().splitlines()[-1]) == {"event": "later"}
+
+
+@pytest.mark.parametrize(
+    "line", ["[]", "half a li", '{"key": "a"}', '{"event": "outcome", "key": "a"}', '{"event": "harvested"}',
+             '{"event": "submitted", "job": "0007", "reference": ""}'],
+)  # fmt: skip
+def test_a_damaged_journal_is_named_with_its_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "journal.jsonl").write_text('{"event": "job", "job": "0000", "keys": []}\n' + line + "\n")
+    with pytest.raises(ValueError, match=r"journal\.jsonl, line 2: .*take the line out"):
+        make_fleet(tmp_path, 1, {}, server_spec("good"))
+    (tmp_path / "journal.jsonl").write_text("")
+    make_fleet(tmp_path, 1, {}, server_spec("good"))  # nobody holds the lock any more
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"exit": "done"}', '{"exit": "gone", "detail": "", "wall_s": 1}'])
+def test_an_outcome_that_was_cut_short_is_that_of_a_killed_worker(tmp_path: Path, content: str) -> None:
+    (tmp_path / "outcome.json").write_text(content)
+    assert read_outcome(tmp_path) is None
+
+
+def test_a_full_disk_stops_the_run_and_blames_no_route(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = make_fleet(tmp_path, 1, {"0": "long"}, server_spec("good"), attempts=1)
+    usage = shutil.disk_usage(tmp_path)
+
+    def watch(fleet: Fleet) -> None:
+        if any(job.progress for job in fleet.running):
+            monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**6))
+
+    with pytest.raises(OSError, match="only 1 MB are free"):
+        fleet.run(watch, interval_s=0.02)
+    assert leftovers(tmp_path) == []
+    monkeypatch.undo()
+    (result,) = make_fleet(tmp_path, 1, {}, server_spec("good"), attempts=1).run(interval_s=0.05)
+    assert (result.outcome, result.attempts) == (Outcome.FINISHED, 1)
 
 
 def test_two_supervisors_cannot_share_a_folder(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -16,7 +17,8 @@ import torch
 from omegaconf import OmegaConf
 
 import start_eval
-from jobs.fleet import RouteTask, results_path
+from jobs.fleet import RouteTask, open_journal, results_path
+from jobs.journal import JournalBusy
 from jobs.ports import lease_ports
 from jobs.worker import Exit, JobSpec, run_job
 from simlingo_training.config import LoraSettings, ModelSettings
@@ -171,6 +173,20 @@ def test_two_evaluations_cannot_share_a_folder(evaluate: Evaluate) -> None:
         evaluate(rules="leaderboard_2_1")
 
 
+def test_a_second_supervisor_leaves_the_first_ones_files_alone(
+    evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above all its policy server, which has the folder's name, and the settings that its next jobs will read."""
+    evaluate()
+    started = Mock(side_effect=AssertionError("the policy server of the other supervisor would be replaced"))
+    monkeypatch.setattr(start_eval, "policy_service", started)
+    monkeypatch.setattr(plan, "agent_argument", started)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()}
+    with closing(open_journal(tmp_path / "run")), pytest.raises(JournalBusy, match="another output folder"):
+        evaluate(policy_server=True)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()} == before
+
+
 def test_a_simulator_that_cannot_start_leaves_reasons(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-c", "print('no such GPU'); raise SystemExit(3)"]
     config = EvalConfig(launch=command)
@@ -269,6 +285,15 @@ def test_paths_may_hold_every_letter(tmp_path: Path) -> None:
         settings, save_name = AgentConfig.parse(arguments["--agent-config"] + "+RouteScenario_1_rep0")
         assert (settings.checkpoint, save_name) == (str(odd), "RouteScenario_1_rep0")
         assert settings.route_as == options.get("route_as", "target_point")
+
+
+def test_a_disk_need_not_hold_again_what_was_driven(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate(subset="900,901,902,903")
+    room = doctor.MEGABYTES_PER_ROUTE * 2_000_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10 * room, 9 * room, room))
+    status, results = evaluate()
+    assert (status, results["complete"]) == (0, True)
+    assert evaluate("other") == (2, {})
 
 
 def test_bad_plans_are_not_started(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
