@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
@@ -50,7 +51,8 @@ class LiveView:
         self._started = time.monotonic()
         self._done_at_start: int | None = None
         self._seen: set[str] = set()
-        self._printed = 0.0
+        self._printed = -math.inf
+        self._has_told_end = False
 
     def __enter__(self) -> LiveView:
         if self._live:
@@ -91,9 +93,10 @@ class LiveView:
                 self._seen.add(key)
                 reason = result.reason.splitlines()[0] if result.reason else ""
                 print(f"  {key}: {result.outcome.value} - {reason}", file=sys.stderr, flush=True)
-        now = time.monotonic()
-        if now - self._printed > PLAIN_INTERVAL_S or len(fleet.results) == len(fleet.tasks):
-            self._printed = now
+        # The last outcome may come long before the end of its job.
+        now, is_over = time.monotonic(), len(fleet.results) == len(fleet.tasks)
+        if not self._has_told_end and (is_over or now - self._printed > PLAIN_INTERVAL_S):
+            self._printed, self._has_told_end = now, is_over
             print(f"{self._title}: {self.summary(fleet)}", file=sys.stderr, flush=True)
 
     def _table(self, fleet: Fleet) -> Group:

@@ -12,7 +12,7 @@ from typing import Any
 
 from driving.files import file_hash, read_json, write_json
 from leaderboard.rules import rules_by_name
-from team_code.evaluation.config import LEARNED_AGENTS, REPOSITORY, EvalConfig
+from team_code.evaluation.config import AGENTS, LEARNED_AGENTS, REPOSITORY, EvalConfig
 from team_code.evaluation.plan import agent_settings
 
 PACKAGES = ("carla", "torch", "transformers", "peft", "numpy", "numba")
@@ -20,11 +20,16 @@ IDENTITY = "identity.json"
 
 
 def identity(config: EvalConfig) -> dict[str, Any]:
-    """What every drive of one result must have in common. Seeds and routes may be added to later."""
+    """What every drive of one result must have in common. Seeds and routes may be added to later, and a policy server may
+    move."""
     checkpoint = Path(config.checkpoint) if config.checkpoint else None
+    settings = asdict(agent_settings(config)) if config.agent in LEARNED_AGENTS else dict(config.agent_options)
+    settings.pop("policy_server", None)
+    own = {} if config.agent in AGENTS else {"agent_sha256": file_hash(config.agent_file)}
     return {
         "agent": str(config.agent),
-        "agent_settings": asdict(agent_settings(config)) if config.agent in LEARNED_AGENTS else config.agent_options,
+        **own,
+        "agent_settings": settings,
         "weights_sha256": file_hash(checkpoint / "model.safetensors") if checkpoint else None,
         "routes_sha256": file_hash(config.routes_file),
         "rules": rules_by_name(config.rules).describe(),
@@ -44,7 +49,13 @@ def claim(config: EvalConfig, out: Path) -> None:
         write_json(path, mine)
         return
     theirs = read_json(path)
-    differing = [name for name in mine if mine[name] != theirs.get(name)]
+    if not isinstance(theirs, dict) or not isinstance(theirs.get("agent_settings"), dict):
+        raise ValueError(f"{path} is not what an evaluation writes there; choose another out=")
+    # Folders of earlier versions lack the file's hash and hold the address.
+    theirs["agent_settings"].pop("policy_server", None)
+    differing = [
+        name for name in mine if mine[name] != theirs.get(name, mine[name] if name == "agent_sha256" else None)
+    ]
     if differing:
         raise ValueError(
             f"{out} holds drives of another evaluation, which differs in {', '.join(differing)}; one table of both would say "

@@ -204,7 +204,7 @@ def tabulate(rows: Sequence[RouteRow], abilities: Mapping[str, float | None] | N
         raise ValueError("there is no route to make a table of")
     scored = [{"row": row} for row in rows]
     records = [row.record for row in rows if row.record is not None and row.result.outcome.is_verdict]
-    smooth = [row.smoothness for row in rows if row.smoothness is not None]
+    smooth = [row.smoothness for row in rows if row.smoothness is not None and row.result.outcome.is_verdict]
     return Table(
         rows=tuple(rows),
         driving_score=bootstrap(scored, lambda entry: entry["row"].score),

@@ -160,9 +160,9 @@ def by_scenario(rows: Sequence[RouteRow]) -> list[dict[str, Any]]:
 
 
 def count_infractions(rows: Sequence[RouteRow]) -> list[tuple[str, int]]:
-    """(kind, number) over all routes, kinds that occurred, most frequent first."""
+    """(kind, number) over all routes with a verdict, kinds that occurred, most frequent first."""
     counts: dict[str, int] = defaultdict(int)
     for row in rows:
-        for kind, _ in row.infractions():
+        for kind, _ in row.infractions() if row.result.outcome.is_verdict else ():
             counts[kind] += 1
     return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))

@@ -21,6 +21,7 @@ from jobs.executors import Handle, LocalExecutor
 from jobs.fleet import Fleet, FleetConfig, RouteTask, record_of
 from jobs.journal import Journal, JournalBusy
 from jobs.kept import KeptService, ServiceError
+from jobs.live import LiveView
 from jobs.ports import PortLease, is_free, lease_ports
 from jobs.results import Outcome, RouteResult
 from jobs.servers import ServerSpec
@@ -381,6 +382,19 @@ def test_journal_survives_a_cut_at_any_byte(tmp_path: Path) -> None:
         journal.append("later")
         journal.close()
         assert json.loads((tmp_path / "cut").read_text().splitlines()[-1]) == {"event": "later"}
+
+
+def test_a_log_tells_the_end_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Though the last job may take its time to end after its last outcome."""
+    fleet = make_fleet(tmp_path, 2, {}, server_spec("good"), executor=Waiting())
+    view = LiveView("Driving")
+    for key in (None, *fleet.tasks, None, None):
+        if key is not None:
+            fleet.results[key] = RouteResult(key, Outcome.FINISHED, "Completed", 1, "0000")
+        view(fleet)
+    printed = capsys.readouterr().err
+    assert printed.count("0/2 routes (none yet)") == printed.count("2/2 routes (2 finished), took") == 1
+    assert printed.count("seed1/1: finished - Completed") == 1
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,21 @@ def test_routes_without_verdict_count_zero_and_are_named(finished_run: Path) -> 
     assert table.outcomes == {"finished": 2, "failed": 0, "crashed": 1, "timed out": 0, "not run": 1}
 
 
+def test_what_a_drive_without_a_verdict_did_is_not_counted() -> None:
+    """A crash may leave a record of what came before it, which is no more a result than its score."""
+    rows = [
+        RouteRow(
+            RouteTask(f"seed1/{route}", route, "r.xml", "Mini01", 1),
+            RouteResult(f"seed1/{route}", outcome, "", 1, "0000"),
+            record(route, 70.0, red_light=["Agent ran a red light"]),
+            smoothness=smoothness,
+        )
+        for route, outcome, smoothness in (("1", Outcome.FAILED, 1.0), ("2", Outcome.CRASHED, 0.0))
+    ]
+    assert tabulate(rows).smoothness == 100.0
+    assert page.count_infractions(rows) == [("red_light", 1)]
+
+
 def test_page_shows_every_route_and_only_files_that_exist(finished_run: Path) -> None:
     table = table_of(finished_run)
     path = page.write_report(finished_run, table, MANIFEST, videos=True, other=table, other_name="itself")

@@ -27,6 +27,7 @@ from simlingo_training.models import checkpoint as checkpoints
 from team_code.agent_config import AgentConfig
 from team_code.evaluation import doctor, plan
 from team_code.evaluation.config import REPOSITORY, EvalConfig
+from team_code.evaluation.manifest import claim
 
 HERE = Path(__file__).parent
 SIMULATOR = [sys.executable, str(HERE.parent / "jobs" / "fakes.py"), "server", "{port}", "good"]
@@ -60,7 +61,8 @@ def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
         monkeypatch.setattr(start_eval, "report", draw if pages else lambda config, table: Path(config.out))
         script.write_text(json.dumps(ends or {}))
         out = tmp_path / name
-        config = EvalConfig(agent=AGENT, out=str(out), launch=SIMULATOR, videos=False, attempts=2, **options)
+        options = {"agent": AGENT, "attempts": 2, **options}
+        config = EvalConfig(out=str(out), launch=SIMULATOR, videos=False, **options)
         status = start_eval.run(config)
         path = out / "results.json"
         return status, json.loads(path.read_text()) if path.exists() else {}
@@ -171,6 +173,27 @@ def test_two_evaluations_cannot_share_a_folder(evaluate: Evaluate) -> None:
     evaluate()
     with pytest.raises(ValueError, match="differs in rules;"):
         evaluate(rules="leaderboard_2_1")
+
+
+def test_an_agent_that_was_changed_is_another_one(evaluate: Evaluate, tmp_path: Path) -> None:
+    """Otherwise whoever works on an agent would be shown the results of its first version again and again."""
+    agent = tmp_path / "my_agent.py"
+    shutil.copy(AGENT, agent)
+    evaluate(agent=str(agent))
+    agent.write_text(agent.read_text() + "# better now\n")
+    with pytest.raises(ValueError, match=r"differs in agent_sha256;.* Choose another out="):
+        evaluate(agent=str(agent))
+
+
+def test_a_policy_server_may_move_between_runs(checkpoint: Path, tmp_path: Path) -> None:
+    def config(**options: Any) -> EvalConfig:
+        return EvalConfig(checkpoint=str(checkpoint), out=str(tmp_path), agent_options=options)
+
+    claim(config(policy_server="node1:27500"), tmp_path)
+    claim(config(policy_server="node2:27500"), tmp_path)
+    claim(config(), tmp_path)
+    with pytest.raises(ValueError, match="differs in agent_settings;"):
+        claim(config(policy_server="node1:27500", commentary=False), tmp_path)
 
 
 def test_a_second_supervisor_leaves_the_first_ones_files_alone(
