@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from driving.arguments import positive
+from driving.files import read_json, write_json
 from driving.records import RunFolder, find_runs, read_result
 from jobs.executors import Executor, LocalExecutor, SlurmExecutor, SubmitError
 from jobs.fleet import Fleet, FleetConfig, RouteTask, record_of
@@ -32,6 +33,7 @@ AGENT = Path(__file__).resolve().parents[1] / "team_code" / "data_agent.py"
 SPLITS = ("routes_training", "routes_validation")
 EXPERT_PROFILES = ("corrected", "simlingo")
 JOURNAL_FOLDER = "collection"
+OPTIONS_FILE = "options.json"
 
 EPILOG = """example:
   python -m dataset_generation.collect --routes data/routes/demo_collect.xml --out database/simlingo --jobs 2
@@ -156,6 +158,28 @@ class Client:
         return ("env", *settings, literal(sys.executable), "-m", "leaderboard.leaderboard_evaluator", *arguments)
 
 
+def claim(files: Sequence[RouteFile], options: argparse.Namespace, out: Path) -> None:
+    """Note how the route files are driven, or check that those that were begun before are driven as they were then.
+
+    Raises:
+        CollectError: If they are not: what was driven before would stand among the new drives as if it were one of them.
+    """
+    path = out / JOURNAL_FOLDER / OPTIONS_FILE
+    noted = read_json(path) if path.exists() else {}
+    mine = {name: getattr(options, name) for name in ("seed", "profile", "simulator", "no_traffic")}
+    for file in files:
+        name = (file.folder / file.path.stem).as_posix()
+        theirs = noted.setdefault(name, mine)
+        differing = [
+            f"--{key.replace('_', '-')} (then {theirs.get(key)})" for key in mine if theirs.get(key) != mine[key]
+        ]
+        if differing:
+            raise CollectError(
+                f"{out} holds drives of {file.path} with another {', '.join(differing)}; choose another --out, or go on as then"
+            )
+    write_json(path, noted)
+
+
 def make_executor(options: argparse.Namespace, out: Path) -> Executor:
     """Local processes or SLURM.
 
@@ -224,7 +248,8 @@ def collect(options: argparse.Namespace) -> int:
     """Run the collection. Returns the exit code: 0 if every route was driven to a verdict, 1 otherwise.
 
     Raises:
-        CollectError, ValueError: If it cannot start as asked: a bad route file, a route given twice.
+        CollectError, ValueError: If it cannot start as asked: a bad route file, a route given twice, one that was driven with
+            other options before.
         ServerError: If there is no CARLA to start.
         SubmitError: If SLURM does not take the jobs.
         JournalBusy: If another collection works in the same folder.
@@ -246,6 +271,7 @@ def collect(options: argparse.Namespace) -> int:
     )
     client = Client(out, {str(file.path): file.folder for file in files}, options)
     fleet = Fleet(config, tasks, client, make_executor(options, out))
+    claim(files, options, out)
     started = time.monotonic()
     with LiveView("Collecting") as view:
         results = fleet.run(view)

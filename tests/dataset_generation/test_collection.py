@@ -301,6 +301,22 @@ def test_collect_refuses_what_cannot_work_before_it_starts_anything(tmp_path, ca
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [("--seed", "5"), ("--profile", "simlingo"), ("--no-traffic",)])
+def test_drives_with_other_options_do_not_pass_for_those_asked_for(tmp_path, capsys, monkeypatch, option):
+    monkeypatch.setattr(collect.Fleet, "run", lambda *_: [])
+    for name in "12":
+        (tmp_path / f"{name}.xml").write_text(ROUTE.format(id=name, places=""))
+
+    def run(name, *options):
+        return collect.main(["--routes", str(tmp_path / f"{name}.xml"), "--out", str(tmp_path / "set"), *options])
+
+    assert run("1") == run("1", "--repetitions", "2", "--no-lidar") == 0
+    assert run("1", *option) == 2
+    assert f"with another {option[0]} (then" in capsys.readouterr().err
+    assert run("2", *option) == 0, "other route files may be driven otherwise"
+    assert run("1") == 0
+
+
 def test_an_unwritable_folder_is_told_in_one_line(tmp_path, capsys):
     path = tmp_path / "routes.xml"
     path.write_text(ROUTE.format(id="1", places=""))
