@@ -65,7 +65,8 @@ def options_in(command: str) -> set[str]:
 
 @pytest.mark.parametrize("program", list(programs()))
 def test_help_shows_a_command_that_works(program: str) -> None:
-    description = help_of(program).split("\n\n", 1)[-1]
+    usage, _, description = help_of(program).partition("\n\n")
+    assert usage.startswith(f"usage: python -m {program}"), "the usage shows how the program is started"
     examples = " ".join(re.findall(rf"python -m {re.escape(program)}(?![\w.])([^\n]*)", description))
     assert f"python -m {program}" in description, f"the help of {program} shows no example:\n{description}"
     assert options_in(examples) <= options_of(program, examples)
