@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -14,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from jobs import processes
-from jobs.executors import Executor, Handle
+from jobs.executors import Executor, Handle, SubmitError
 from jobs.journal import Journal, parse_events
 from jobs.results import Outcome, RouteResult, judge_missing, judge_record, last_progress, read_records, route_id_of
 from jobs.servers import ServerSpec
 from jobs.worker import Exit, JobOutcome, JobSpec, read_outcome, write_json_atomically
 
 JOURNAL_NAME = "journal.jsonl"
+
+SUBMIT_PAUSE_S = 30.0
+"""Wall time until jobs are handed over again after they were refused while others ran."""
 
 LEAST_FREE_BYTES = 50e6
 """Space on the disk of the output folder below which a run stops, so that it is not the routes that fail for want of it."""
@@ -174,6 +178,7 @@ class Fleet:
         self._journal = journal or open_journal(config.out)
         self._jobs_started = 0
         self._counted: set[tuple[str, str]] = set()
+        self._submit_at = -math.inf
         self._resume()
 
     # -- state from the journal ------------------------------------------------------------------------------------------
@@ -262,6 +267,7 @@ class Fleet:
 
         Raises:
             OSError: If the disk is as good as full.
+            jobs.executors.SubmitError: If jobs are refused while none runs.
         """
         self._require_space()
         for job in [job for job in self.running if job.handle.done()]:
@@ -318,6 +324,8 @@ class Fleet:
 
     def _start_jobs(self) -> None:
         """Start as many jobs as may run. They are written down before they are submitted, so that a kill loses none."""
+        if time.monotonic() < self._submit_at:
+            return
         prepared: list[tuple[Path, list[RouteTask], int]] = []
         held: set[str] = set()
         while len(self.running) + len(prepared) < self._workers():
@@ -331,7 +339,15 @@ class Fleet:
             prepared.append((self._prepare_job(tasks, gpu), tasks, gpu))
         if not prepared:
             return
-        handles = self._executor.submit([folder for folder, _, _ in prepared])
+        try:
+            handles = self._executor.submit([folder for folder, _, _ in prepared])
+        except SubmitError as error:
+            if not self.running:
+                raise
+            # A busy cluster refuses now and then; what runs there must not end for that. Their routes stay pending.
+            print(f"{error}; trying again in {SUBMIT_PAUSE_S:g} s", file=sys.stderr)
+            self._submit_at = time.monotonic() + SUBMIT_PAUSE_S
+            return
         for (folder, tasks, gpu), handle in zip(prepared, handles, strict=True):
             self.running.append(RunningJob(folder, tasks, handle, time.monotonic(), gpu))
             self._journal.append("submitted", job=folder.name, reference=handle.reference())

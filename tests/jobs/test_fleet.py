@@ -16,8 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jobs import fleet as fleets
 from jobs import processes
-from jobs.executors import Handle, LocalExecutor
+from jobs.executors import Handle, LocalExecutor, SubmitError
 from jobs.fleet import Fleet, FleetConfig, RouteTask, record_of
 from jobs.journal import Journal, JournalBusy
 from jobs.kept import KeptService, ServiceError
@@ -382,6 +383,35 @@ def test_journal_survives_a_cut_at_any_byte(tmp_path: Path) -> None:
         journal.append("later")
         journal.close()
         assert json.loads((tmp_path / "cut").read_text().splitlines()[-1]) == {"event": "later"}
+
+
+class Moody(LocalExecutor):
+    """Takes the first jobs, refuses the next two times."""
+
+    def __init__(self) -> None:
+        self.answers = iter(["yes", "no", "no"])
+
+    def submit(self, folders: Sequence[Path]) -> list[Handle]:
+        if next(self.answers, "yes") == "no":
+            raise SubmitError("sbatch: error: Unable to contact slurm controller")
+        return super().submit(folders)
+
+
+def test_a_cluster_that_refuses_now_and_then_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fleets, "SUBMIT_PAUSE_S", 0.1)
+    executor = Moody()
+    behaviours = {"1": "long", "2": "once"}
+    fleet = make_fleet(tmp_path, 4, behaviours, server_spec("good"), executor=executor, routes_per_job=1)
+    assert {(result.outcome, result.attempts) for result in fleet.run(interval_s=0.02)} == {
+        (Outcome.FINISHED, 1),
+        (Outcome.FINISHED, 2),
+    }
+    assert capsys.readouterr().err.count("Unable to contact slurm controller; trying again") == 2
+    executor.answers = iter(["no"])
+    with pytest.raises(SubmitError):
+        make_fleet(tmp_path / "other", 1, {}, server_spec("good"), executor=executor).run()
 
 
 def test_a_log_tells_the_end_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
