@@ -45,7 +45,7 @@ def drive(config: EvalConfig) -> Table:
     out = Path(config.out)
     # The journal comes first: it keeps out a second supervisor, which would replace the policy server and the agents' settings.
     with closing(open_journal(out)) as journal:
-        claim(config, out)
+        claim(config, out, holds_drives=any(event["event"] == "job" for event in journal.events))
         with policy_service(config) as served:
             fleet = plan.make_fleet(served, journal)
             if config.retry:

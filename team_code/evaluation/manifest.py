@@ -37,14 +37,19 @@ def identity(config: EvalConfig) -> dict[str, Any]:
     }
 
 
-def claim(config: EvalConfig, out: Path) -> None:
+def claim(config: EvalConfig, out: Path, holds_drives: bool) -> None:
     """Make the folder this evaluation's, or check that it already is.
+
+    Args:
+        config: The evaluation.
+        out: Its folder.
+        holds_drives: Whether any drive was begun in it; otherwise it may become another evaluation's.
 
     Raises:
         ValueError: If it holds drives of another evaluation; the message names the differences.
     """
     path, mine = out / IDENTITY, identity(config)
-    if not path.exists():
+    if not holds_drives or not path.exists():
         out.mkdir(parents=True, exist_ok=True)
         write_json(path, mine)
         return

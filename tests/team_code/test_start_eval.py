@@ -189,11 +189,21 @@ def test_a_policy_server_may_move_between_runs(checkpoint: Path, tmp_path: Path)
     def config(**options: Any) -> EvalConfig:
         return EvalConfig(checkpoint=str(checkpoint), out=str(tmp_path), agent_options=options)
 
-    claim(config(policy_server="node1:27500"), tmp_path)
-    claim(config(policy_server="node2:27500"), tmp_path)
-    claim(config(), tmp_path)
+    claim(config(policy_server="node1:27500"), tmp_path, holds_drives=False)
+    claim(config(policy_server="node2:27500"), tmp_path, holds_drives=True)
+    claim(config(), tmp_path, holds_drives=True)
     with pytest.raises(ValueError, match="differs in agent_settings;"):
-        claim(config(policy_server="node1:27500", commentary=False), tmp_path)
+        claim(config(policy_server="node1:27500", commentary=False), tmp_path, holds_drives=True)
+
+
+def test_a_folder_without_drives_is_nobodys(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever notices a wrong option before the first drive begins corrects it and goes on."""
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "make_fleet", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(rules="leaderboard_2_1")
+    status, results = evaluate()
+    assert (status, results["complete"]) == (0, True)
 
 
 def test_a_second_supervisor_leaves_the_first_ones_files_alone(
