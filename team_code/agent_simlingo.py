@@ -45,14 +45,12 @@ from leaderboard.utils.route_manipulation import downsample_route
 from simlingo_training.data import prompts
 from simlingo_training.inference import Observation, Policy, Prediction
 from team_code.agent_config import PROFILES, AgentConfig
-from team_code.drive_log import DriveFrame, DriveLog
+from team_code.drive_log import TICKS_PER_SECOND, DriveFrame, DriveLog
 from team_code.latency import ReactionDelay
 from team_code.localisation import GeoReference, PositionFilter, estimate_reference, heading_from_compass
 from team_code.policy_client import RemotePolicy
 from team_code.prompting import Instruction, Navigation
 from team_code.route_planner import PlanPoint, RoutePlanner
-
-TICKS_PER_SECOND = 20
 
 STANDING_MPS = 0.1
 """Speed below which the car counts as standing, m/s."""

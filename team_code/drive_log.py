@@ -13,6 +13,8 @@ from typing import IO
 
 LOG_NAME = "drive.jsonl"
 
+TICKS_PER_SECOND = 20
+
 
 @dataclass(frozen=True)
 class DriveFrame:

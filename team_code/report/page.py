@@ -14,14 +14,13 @@ from tqdm import tqdm
 
 from driving.files import write_text
 from jobs.fleet import results_path
-from team_code.drive_log import DriveFrame, read_drive_log
+from team_code.drive_log import TICKS_PER_SECOND, DriveFrame, read_drive_log
 from team_code.evaluation.config import REPOSITORY
 from team_code.evaluation.summary import INFRACTION_NAMES, RouteRow, Table, compare
 from team_code.prompting import spoken
 from team_code.report import figures, video
 
 TEMPLATES = Path(__file__).parent
-IMAGES_PER_SECOND = 4
 
 
 @dataclass
@@ -128,7 +127,7 @@ def _draw_trace(page: RoutePage, folder: Path, path: Path, town: str) -> None:
 def _draw_log(page: RoutePage, folder: Path, drive: Path, videos: bool) -> None:
     frames = list(read_drive_log(drive))
     page.quotes = quotes(frames)
-    if videos and video.write_video(folder / "drive.mp4", video.pictures(drive, frames), IMAGES_PER_SECOND):
+    if videos and video.write_video(folder / "drive.mp4", video.pictures(drive, frames), video.picture_rate(frames)):
         page.video = "drive.mp4"
 
 
@@ -138,7 +137,7 @@ def quotes(frames: Sequence[DriveFrame], most: int = 40) -> list[tuple[float, fl
     for frame in frames:
         sentence = spoken(frame.text)
         if sentence and (not said or said[-1][2:] != (sentence, frame.instruction)):
-            said.append((frame.step / 20, frame.speed * 3.6, sentence, frame.instruction))
+            said.append((frame.step / TICKS_PER_SECOND, frame.speed * 3.6, sentence, frame.instruction))
     return said[:most]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driving.camera import DRIVING_CAMERA
-from team_code.drive_log import DriveFrame
+from team_code.drive_log import TICKS_PER_SECOND, DriveFrame
 from team_code.prompting import spoken
 
 Image = NDArray[np.uint8]
@@ -70,7 +70,7 @@ def compose(image: Image, frame: DriveFrame) -> Image:
     if frame.instruction:
         told = f"[told: {frame.instruction}]  {told}"
     status = (
-        f"{frame.step / 20:6.1f} s   {frame.speed * 3.6:5.1f} km/h   steer {frame.steer:+.2f}   "
+        f"{frame.step / TICKS_PER_SECOND:6.1f} s   {frame.speed * 3.6:5.1f} km/h   steer {frame.steer:+.2f}   "
         f"throttle {frame.throttle:.2f}   {'BRAKE' if frame.brake else ''}"
     )
     cv2.putText(panel, status, (12, 22), FONT, 0.5, (235, 235, 235), 1, cv2.LINE_AA)
@@ -91,6 +91,12 @@ def pictures(folder: Path, frames: Iterable[DriveFrame]) -> Iterator[Image]:
         image = cv2.imread(str(folder / "frames" / frame.image))
         if image is not None:
             yield compose(np.asarray(image[:, :, ::-1], dtype=np.uint8), frame)
+
+
+def picture_rate(frames: Sequence[DriveFrame]) -> float:
+    """Pictures per second of game time, at which a video of them runs as fast as the drive did."""
+    steps = [frame.step for frame in frames if frame.image is not None]
+    return TICKS_PER_SECOND / float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
 
 
 def write_video(path: Path, images: Iterator[Image], images_per_second: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -128,6 +129,15 @@ def test_page_shows_every_route_and_only_files_that_exist(finished_run: Path) ->
     shown = [(finished_run / links[1]).parent / name for name in re.findall(r'src="([^"]+)"', second)]
     assert {name.name for name in shown} == {"map.png", "motion.png", "drive.mp4"}
     assert all(name.stat().st_size > 500 for name in shown)
+
+
+@pytest.mark.parametrize(("every", "rate"), [(5, 4.0), (20, 1.0), (1, 20.0)])
+def test_a_video_runs_as_fast_as_the_drive(every: int, rate: float) -> None:
+    """However many images `images_per_second` keeps; the agent is silent now and then, with a reaction delay."""
+    kept = [step for step in range(200) if step % every == 0 and step not in (40, 60)]
+    frames = [replace(drive_frame(step, ""), image="x.jpg" if step in kept else None) for step in range(200)]
+    assert video.picture_rate(frames) == rate
+    assert video.picture_rate(frames[:1]) > 0
 
 
 def test_drive_log_survives_a_cut(tmp_path: Path) -> None:
