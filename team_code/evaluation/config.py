@@ -45,6 +45,8 @@ class EvalConfig:
         simulator: `embedded` or `carla`.
         launch: Command that launches the simulator instead of the usual one; `{port}`, `{town}`, `{seed}`, `{gpu}`.
         workers: Jobs at a time.
+        threads: CPU threads of each model; 0 for an equal share of the cores. A network's last bits depend on them, so a number
+            makes drives repeat with other numbers of workers and on other machines of the same kind.
         gpus: Graphics cards that the jobs are spread over, each with its simulator and its model.
         attempts: How often a route may be started before a crash stands.
         retry: Drive routes again that crashed or timed out in an earlier run in the same folder.
@@ -71,6 +73,7 @@ class EvalConfig:
     simulator: str = "embedded"
     launch: list[str] = field(default_factory=list)
     workers: int = 2
+    threads: int = 0
     gpus: int = 1
     attempts: int = 3
     retry: bool = False
@@ -99,6 +102,8 @@ class EvalConfig:
         ):
             if number is not None and number < 1:
                 raise ValueError(f"{name} is at least 1; got {number}")
+        if self.threads < 0:
+            raise ValueError(f"threads is 0 (an equal share of the cores) or more; got {self.threads}")
         if self.policy_server and self.cluster == "slurm":
             raise ValueError(
                 "policy_server=true serves this machine only; on a cluster start `python -m team_code.policy_server "

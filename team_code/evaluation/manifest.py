@@ -13,7 +13,7 @@ from typing import Any
 from driving.files import file_hash, read_json, write_json
 from leaderboard.rules import rules_by_name
 from team_code.evaluation.config import AGENTS, LEARNED_AGENTS, REPOSITORY, EvalConfig
-from team_code.evaluation.plan import agent_settings
+from team_code.evaluation.plan import agent_settings, model_threads
 
 PACKAGES = ("carla", "torch", "transformers", "peft", "numpy", "numba")
 IDENTITY = "identity.json"
@@ -88,6 +88,7 @@ def write_manifest(config: EvalConfig, out: Path) -> dict[str, Any]:
     manifest = {
         "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "config": asdict(config),
+        "model_threads": model_threads(config),
         **identity(config),
         "agent_sha256": file_hash(config.agent_file),
         "code": code_version(),

@@ -100,13 +100,22 @@ def executor(config: EvalConfig) -> Executor:
     return SlurmExecutor(Path(config.out) / "slurm", dict(config.slurm))
 
 
+def model_threads(config: EvalConfig) -> int | None:
+    """CPU threads of the model in each job; None where a SLURM job's own cores decide."""
+    if config.threads:
+        return config.threads
+    # Several models that each want every core slow each other down many times over.
+    return None if config.cluster == "slurm" else max(1, usable_cores() // config.workers)
+
+
 def make_fleet(config: EvalConfig, journal: Journal | None = None) -> Fleet:
     """The supervisor of this evaluation, resumed if the output folder holds an earlier run; ``journal`` is the folder's, if
     it is open."""
-    # Several models that each want every core slow each other down many times over.
-    threads = max(1, usable_cores() // config.workers)
     # Threads that spin while they wait for one another take the cores from whatever else runs, and then wait the longer.
-    environment = {"SAVE_PATH": "{folder}/drive", "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {"SAVE_PATH": "{folder}/drive", "OMP_WAIT_POLICY": "PASSIVE"}
+    threads = model_threads(config)
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
     if config.gpus > 1:
         environment["CUDA_VISIBLE_DEVICES"] = "{card}"
     fleet_config = FleetConfig(

@@ -24,7 +24,7 @@ def server_command(config: EvalConfig) -> list[str]:
     command = [sys.executable, "-m", "team_code.policy_server", "--checkpoint", config.checkpoint]
     command += ["--device", settings.device, "--text-every", str(settings.text_ticks)]
     # Simulators and agents need a core each; a model that wants the same ones slows all of them down many times over.
-    command += ["--threads", str(max(1, usable_cores() - config.workers))]
+    command += ["--threads", str(config.threads or max(1, usable_cores() - config.workers))]
     return [*command, "--dropout"] if settings.keeps_dropout else command
 
 

@@ -362,11 +362,24 @@ def test_only_several_cards_are_shared_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "threads"),
+    [({"workers": 2}, "4"), ({"workers": 16}, "1"), ({"threads": 1}, "1"), ({"cluster": "slurm"}, None)],
+)
+def test_models_share_the_cores_of_the_machine_that_drives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], threads: str | None
+) -> None:
+    monkeypatch.setattr(plan, "usable_cores", lambda: 8)
+    environment = plan.make_fleet(EvalConfig(agent=AGENT, out=str(tmp_path), **options)).config.environment
+    assert environment.get("OMP_NUM_THREADS") == threads
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"mode": "dance"}, "mode is one of"),
         ({"workers": 0}, "workers is at least 1"),
         ({"gpus": 0}, "gpus is at least 1"),
+        ({"threads": -1}, "threads is 0"),
         ({"seeds": [1, 1]}, "each seed once"),
         ({"cluster": "slurm", "policy_server": True}, "this machine only"),
     ],
