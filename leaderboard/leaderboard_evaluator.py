@@ -661,7 +661,7 @@ class _Harmless:
             self._watchdog.reacted()
             LOG.warning("%s took too long and was given up", self._what)
             return True
-        if isinstance(error, Exception):
+        if isinstance(error, Exception | SystemExit):
             LOG.warning("%s failed: %s: %s", self._what, type(error).__name__, error)
             return True
         return False

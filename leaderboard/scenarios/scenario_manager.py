@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,20 @@ class AgentError(Exception):
 
 class TickLimitReached(Exception):
     """The route took more ticks than its rules allow."""
+
+
+def check_control(control: object) -> None:
+    """Look at what an agent wants the ego to do.
+
+    Raises:
+        TypeError: If it is no `carla.VehicleControl`.
+        ValueError: If steer, throttle or brake is not finite.
+    """
+    if not isinstance(control, carla.VehicleControl):
+        raise TypeError(f"run_step must return a carla.VehicleControl, got {type(control).__name__}")
+    pedals = (control.steer, control.throttle, control.brake)
+    if not all(map(math.isfinite, pedals)):
+        raise ValueError("run_step returned steer {}, throttle {}, brake {}; all must be finite".format(*pedals))
 
 
 class ScenarioManager:
@@ -139,9 +154,10 @@ class ScenarioManager:
         started = time.perf_counter()
         try:
             control = self._agent()
+            check_control(control)
         except SensorReceivedNoData:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # agents that call sys.exit() end themselves, not the evaluation
             raise AgentError(f"{type(error).__name__}: {error}") from error
         self.ledger.add_agent((time.perf_counter() - started) * 1e3, self._agent.waited_ms, self._agent.stage_ms)
         return control

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import carla
@@ -34,14 +37,22 @@ class BrokenAgent(AutonomousAgent):
     def run_step(self, input_data: SensorData, timestamp: float) -> carla.VehicleControl:
         self.steps += 1
         if self.steps == 20:
-            if self.fault in ("run_step", "destroy", "destroy_hangs"):
+            if self.fault in ("run_step", "destroy", "destroy_exits", "destroy_hangs"):
                 raise ValueError("run_step failed on purpose")
             if self.fault == "hangs":
                 time.sleep(600)
+            if self.fault == "exits":
+                sys.exit("run_step gives up on purpose")
+            if self.fault == "no_control":
+                return SimpleNamespace(throttle=0.4, steer=0.0, brake=0.0)  # type: ignore[return-value]
+            if self.fault == "not_a_number":
+                return carla.VehicleControl(throttle=0.4, steer=math.nan)
         return carla.VehicleControl(throttle=0.4)
 
     def destroy(self) -> None:
         if self.fault == "destroy":
             raise ValueError("destroy failed on purpose")
+        if self.fault == "destroy_exits":
+            sys.exit("destroy gives up on purpose")
         if self.fault == "destroy_hangs":
             time.sleep(600)
