@@ -86,7 +86,7 @@ STEPS = (
         "the trained model drives the same routes",
         EVALUATE
         + " agent=simlingo checkpoint={out}/train/checkpoints/last out={out}/model compare={out}/expert"
-        + " +agent_options.stuck_s=5",
+        + " +agent_options.stuck_s=2",
         "{out}/model",
     ),
 )
