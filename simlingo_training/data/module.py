@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -114,21 +115,31 @@ def make_pools(
     table: FrameTable, usable: NDArray[np.bool_], settings: DataSettings, rows: Mapping[str, NDArray[np.int64]]
 ) -> list[Pool]:
     """Pools of an epoch: driving buckets (name to rows) and the dreamed frames, with their shares. Dreams of runs that are
-    for evaluation are not drawn, whether these are driven along or not."""
+    for evaluation are not drawn, whether these are driven along or not.
+
+    Raises:
+        ValueError: If there is nothing to train on.
+    """
     weights = settings.bucket_weights or {"all": 1.0}
     trained = table.run_flags(not is_for_evaluation(run) for run in table.runs)
     dreamer_rows = np.flatnonzero(usable & table.rows["has_dreamer"] & trained)
     dreamer = settings.dreamer_share if len(dreamer_rows) else 0.0
     if settings.dreamer_share and not len(dreamer_rows):
         log.warning("no frame has dreamed alternatives; training without instructions")
-    total = sum(weights.values())
-    pools = []
-    for name, weight in weights.items():
-        kept = rows[name][usable[rows[name]]]
-        if len(kept):
-            pools.append(Pool(name, DRIVING, kept, (1 - dreamer) * weight / total))
-        else:
-            log.warning("bucket %s holds no usable frame; its share goes to the others", name)
+    kept = {name: rows[name][usable[rows[name]]] for name in weights}
+    for name in [name for name, found in kept.items() if not len(found)]:
+        log.warning("bucket %s holds no usable frame; its share goes to the other buckets", name)
+    total = sum(weight for name, weight in weights.items() if len(kept[name]))
+    if dreamer < 1 and not total:
+        raise ValueError(
+            f"none of the buckets {list(weights)} holds a frame to train on; check data.bucket_weights, and data.use_town13, "
+            "data.use_old_towns, data.split_by_town and data.val_fraction, which leave runs out"
+        )
+    pools = [
+        Pool(name, DRIVING, found, (1 - dreamer) * weights[name] / total)
+        for name, found in kept.items()
+        if len(found) and dreamer < 1
+    ]
     if dreamer:
         pools.append(Pool(DREAMER_POOL, DREAMING, dreamer_rows, dreamer))
     return [pool for pool in pools if pool.weight > 0]
@@ -211,9 +222,13 @@ def prestage(root: Path, target: Path) -> Path:
     kept; what the data root no longer holds is removed, so that nobody trains on it.
 
     Raises:
-        ValueError: If there is not enough room.
+        ValueError: If there is not enough room, or the copy would lie in the data root.
     """
-    sources = sorted(path for path in root.rglob("*") if path.is_file())
+    if target.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"data.cache.cache_dir: {target} lies in the data root {root}, of which it is to be a copy")
+    # Trees and runs may be links to other disks.
+    found = (Path(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names)
+    sources = sorted(path for path in found if path.is_file())
     copies = [target / source.relative_to(root) for source in sources]
     wanted = [pair for pair in zip(sources, copies) if not _is_copied(*pair)]
     target.mkdir(parents=True, exist_ok=True)

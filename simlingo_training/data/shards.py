@@ -71,6 +71,7 @@ class PackedFiles:
         self.root = root
         self._places = np.load(root / PLACES, mmap_mode="r", allow_pickle=False)
         self._keys = self._places["key"]
+        self._made = f"{root.resolve()}|{(root / PLACES).stat().st_mtime_ns}"
         self._open: dict[int, int] = {}
 
     def _place(self, path: Path) -> NDArray[np.void]:
@@ -95,7 +96,7 @@ class PackedFiles:
     def stamp(self, path: Path) -> str:
         """See `Files`."""
         place = self._place(path)
-        return f"{path}|{int(place['shard'])}|{int(place['offset'])}|{int(place['size'])}"
+        return f"{self._made}|{int(place['shard'])}|{int(place['offset'])}|{int(place['size'])}"
 
 
 def open_files(root: Path) -> Files:

@@ -56,8 +56,8 @@ FRAMES_PER_RUN = 10**6
 
 REMAKE = "make it with python -m dataset_generation.index"
 
-FORMAT = 3
-"""Raised when the columns change, so that old tables are built again."""
+FORMAT = 4
+"""Raised when the columns change or what rows there are, so that old tables are built again."""
 
 FRAME = np.dtype(
     [
@@ -241,10 +241,14 @@ def _run_codes(group: pa.Table, codes: dict[str, int]) -> NDArray[np.int64]:
 def _index_rows(
     source: pq.ParquetFile, number: int, runs: NDArray[np.int64], last: NDArray[np.int64], skip_first: int
 ) -> NDArray[np.void]:
-    """Table rows of one row group: frames from ``skip_first`` up to the last of their run that has enough future."""
+    """Table rows of one row group: frames from ``skip_first`` up to the last of their run that has enough future, as far as
+    they have a picture."""
     group = source.read_row_group(number, columns=list(INDEX_COLUMNS))
     frames = group["frame"].to_numpy()
-    wanted = (frames >= skip_first) & (frames < last[runs])
+    due = (frames >= skip_first) & (frames < last[runs])
+    wanted = due & group["has_rgb"].to_numpy()
+    if not wanted[due].all():
+        log.warning("the index lists %d frames without a picture, which are left out", (due & ~wanted).sum())
     group = group.filter(pa.array(wanted))
     rows = np.zeros(len(group), dtype=FRAME)
     rows["run"], rows["frame"] = runs[wanted], frames[wanted]
@@ -310,7 +314,8 @@ def _rejection(run: RunFolder) -> str | None:
 
 def _stamp(run: RunFolder, options: TableOptions) -> str:
     """Changes when the run or the options change."""
-    folders = [run.path / "measurements", run.path / "rgb", *(run.label_folder(k) for k in (COMMENTARY, VQA, DREAMER))]
+    folders = [run.path / name for name in ("measurements", "rgb", "rgb_augmented")]
+    folders += [run.label_folder(kind) for kind in (COMMENTARY, VQA, DREAMER)]
     times = [folder.stat().st_mtime_ns if folder.is_dir() else 0 for folder in folders]
     text = json.dumps([FORMAT, run.key, str(run.root.resolve()), options.skip_first, options.pred_len, times])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -330,18 +335,22 @@ def _run_rows(run: RunFolder, options: TableOptions, cache: Path) -> NDArray[np.
 def read_run(run: RunFolder, options: TableOptions) -> NDArray[np.void]:
     """Read all samples of one run from its recorded files.
 
-    A future measurement that is missing is replaced by the last one before it, as the published loader does.
+    A future measurement that is missing is replaced by the last one before it, as the published loader does. Frames without a
+    picture, which would end its training, are left out.
 
     Raises:
         RecordError: If a measurement is damaged; the message names the file.
     """
-    num_frames = sum(1 for name in os.listdir(run.path / "rgb") if name.endswith((".jpg", ".png")))
-    frames = range(options.skip_first, num_frames - options.pred_len - 2)
+    pictures = {name.split(".")[0] for name in os.listdir(run.path / "rgb") if name.endswith((".jpg", ".png"))}
+    due = range(options.skip_first, len(pictures) - options.pred_len - 2)
+    frames = [frame for frame in due if f"{frame:04d}" in pictures]
+    if len(frames) < len(due):
+        log.warning("%s: %d frames without a picture are left out", run.path, len(due) - len(frames))
     rows = np.zeros(len(frames), dtype=FRAME)
     if not len(rows):
         return rows
     measurements = {}
-    for frame in range(frames.start, frames.stop + options.pred_len):
+    for frame in range(due.start, due.stop + options.pred_len):
         path = run.measurement_path(frame)
         if path.is_file():
             measurements[frame] = read_measurement(path)
@@ -425,7 +434,7 @@ def frame_codes(runs: NDArray[np.int32], frames: NDArray[np.int32]) -> NDArray[n
 def bucket_key(path: str) -> str:
     """``database/simlingo/data/<run key>/measurements/0012.json.gz`` to ``<run key>/0012``."""
     run, _, name = path.rpartition("/measurements/")
-    return f"{run.rpartition('/data/')[2] or run}/{name.split('.')[0]}"
+    return f"{f'/{run}'.rpartition('/data/')[2] or run}/{name.split('.')[0]}"
 
 
 def read_buckets(path: str | os.PathLike[str]) -> dict[str, list[str]]:

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from dataset_generation.index import build_index
 from driving.camera import jpeg_round_trip
 from driving.evaluation_sets import is_for_evaluation
 from driving.records import RunFolder, hash_held_out
@@ -21,7 +23,7 @@ from simlingo_training.data.chat import ChatTokenizer
 from simlingo_training.data.collate import Stacks
 from simlingo_training.data.dataset import Draw, TileStore, mirror_tiles, view_of
 from simlingo_training.data.images import TileSpec, camera_to_tiles, closest_grid, tile_image
-from simlingo_training.data.module import STAGED, SimLingoData, prestage
+from simlingo_training.data.module import STAGED, SimLingoData, make_pools, prestage
 from simlingo_training.data.sampler import (
     BucketSampler,
     FixedSampler,
@@ -319,6 +321,30 @@ def test_an_empty_bucket_is_refused():
         BucketSampler([replace(pools()[1], rows=np.array([], dtype=int))], 10)
 
 
+def test_the_share_of_an_empty_bucket_goes_to_the_other_buckets_only(data_root, tmp_path_factory):
+    """Else runs that differ in what they dream would differ in it by what their buckets lack, too."""
+    module = SimLingoData(make_settings(data_root, tmp_path_factory), TileSpec(48), tokenizer(), 4, seed=1)
+    module.setup()
+    every = np.arange(len(module._table))
+    settings = replace(module.settings, dreamer_share=0.5, bucket_weights={"all": 0.2, "few": 0.2, "none": 0.6})
+    rows = {"all": every, "few": every[:3], "none": every[:0]}
+    made = make_pools(module._table, every >= 0, settings, rows)
+    assert {pool.bucket: pool.weight for pool in made} == pytest.approx({"all": 0.25, "few": 0.25, "all_dreamer": 0.5})
+    alone = replace(settings, bucket_weights={"none": 1.0})
+    with pytest.raises(ValueError, match=r"none of the buckets \['none'\]"):
+        make_pools(module._table, every >= 0, alone, rows)
+    only_dreams = make_pools(module._table, every >= 0, replace(alone, dreamer_share=1.0), rows)
+    assert [pool.bucket for pool in only_dreams] == ["all_dreamer"]
+
+
+def test_data_of_which_nothing_is_for_training_are_refused(data_root, tmp_path_factory):
+    settings = make_settings(data_root, tmp_path_factory, split_by_town=True, samples_per_epoch=None)
+    module = SimLingoData(settings, TileSpec(48), tokenizer(), 4, seed=1)
+    table = load_table(data_root, TableOptions(), settings.cache.table_dir)
+    with pytest.raises(ValueError, match=r"data\.split_by_town"):
+        make_pools(table, np.zeros(len(table), bool), module.settings, {"all": np.arange(len(table))})
+
+
 def made_runs(count, date="01_01_00_00_00", weather="default", repetition=0):
     folder = Path("simlingo/set/routes_training") / weather
     return [RunFolder(Path("root"), folder / f"Mini01_Rep{repetition}_{n}_route0_{date}") for n in range(count)]
@@ -394,8 +420,6 @@ def test_the_table_is_rebuilt_only_for_runs_that_changed(data_root, tmp_path, mo
 
 def indexed_root(data_root, folder):
     """The made-up data set with an index of its own."""
-    from dataset_generation.index import build_index
-
     root = folder / "simlingo"
     root.mkdir(parents=True)
     for tree in data_root.iterdir():
@@ -514,6 +538,58 @@ def test_a_prestaged_copy_follows_the_data_root(tmp_path, tmp_path_factory):
     assert {path.name for path in copy.iterdir()} == {"label", STAGED}
 
 
+def test_a_prestaged_copy_holds_what_links_lead_to(data_root, tmp_path):
+    """Trees of large data sets often lie on other disks."""
+    root = tmp_path / "root"
+    root.mkdir()
+    for tree in data_root.iterdir():
+        (root / tree.name).symlink_to(tree)
+    copy = prestage(root, tmp_path / "copy")
+    assert len(list(copy.rglob("*.jpg"))) == len(list(data_root.rglob("*.jpg"))) > 0
+    with pytest.raises(ValueError, match="lies in the data root"):
+        prestage(root, root / "cache" / "data")
+
+
+def test_tiles_of_a_data_set_that_was_packed_again_are_read_again(data_root, tmp_path):
+    """The pictures of a new recording may be as long as the old ones."""
+    from simlingo_training.data.shards import open_files, pack
+
+    root = tmp_path / "data set"
+    make_run(root, "Mini01_Rep0_0_route0_01_01_00_00_00", seed=0, num_frames=3)
+    build_index(root, jobs=1, show_progress=False)
+    tiles = []
+    for shade in (40, 200):
+        for place in root.rglob("rgb/*.jpg"):
+            content = cv2.imencode(".jpg", np.full((512, 1024, 3), shade, np.uint8))[1].tobytes()
+            place.write_bytes(content.ljust(20000, b"\0"))
+        pack(root, tmp_path / "packed", 10**9)
+        store = TileStore(
+            TileSpec(48), cut=True, folder=tmp_path / "tiles", gigabytes=1.0, files=open_files(tmp_path / "packed")
+        )
+        picture = next(root.rglob("rgb/*.jpg")).relative_to(root)
+        tiles.append(int(store.tiles(tmp_path / "packed" / picture).mean()))
+    assert tiles == pytest.approx([40, 200], abs=2)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_frames_that_lost_their_picture_are_left_out(indexed, tmp_path):
+    run = make_run(tmp_path, "Mini01_Rep0_0_route0_01_01_00_00_00", seed=0, num_frames=20)
+    run.rgb_path(3).unlink()
+    if indexed:
+        build_index(tmp_path, jobs=1, show_progress=False)
+    table = load_table(tmp_path, TableOptions(skip_first=1), tmp_path / "table")
+    assert table.rows["frame"].tolist() == [1, 2, 4, 5]
+
+
+def test_a_table_knows_when_the_shifted_pictures_are_gone(tmp_path):
+    run = make_run(tmp_path, "Mini01_Rep0_0_route0_01_01_00_00_00", seed=0, num_frames=16)
+    options = TableOptions(skip_first=0)
+    assert load_table(tmp_path, options).rows["has_shifted_view"].all()
+    for path in (run.path / "rgb_augmented").iterdir():
+        path.unlink()
+    assert not load_table(tmp_path, options).rows["has_shifted_view"].any()
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_windows_put_rows_of_similar_length_together_and_lose_nothing(data_root, tmp_path_factory, workers):
     def batches(window, resume=(0, 0)):
@@ -606,7 +682,7 @@ def test_unknown_bucket_names_are_refused(data_root, tmp_path, tmp_path_factory)
 
 def test_bucket_paths_match_under_any_root():
     run = "simlingo/training_1_scenario/routes_training/w/Town12_Rep0_1_route0_x"
-    for prefix in ("database/simlingo/", "/mnt/data/other/"):
+    for prefix in ("database/simlingo/", "/mnt/data/other/", ""):
         assert bucket_key(f"{prefix}data/{run}/measurements/0012.json.gz") == f"{run}/0012"
 
 
