@@ -690,6 +690,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         evaluator = LeaderboardEvaluator(options)
     except (OSError, ValueError, RuntimeError, AgentLoadError, CheckpointError) as error:
+        if isinstance(error, AgentLoadError) and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     before = signal.signal(signal.SIGINT, evaluator.interrupt)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,9 @@ from leaderboard.envs.sensor_interface import CallBack
 from leaderboard.rules import Rules
 from srunner.scenariomanager.carla_data_provider import CarlaDataProvider
 from srunner.scenariomanager.timer import GameTime
+
+AGENT_METHODS = ("setup", "sensors", "set_global_plan", "destroy")
+"""What the evaluator calls; `AutonomousAgent` has them all."""
 
 WARM_UP_TICKS = 10
 """Ticks after the sensors were mounted whose data no agent sees."""
@@ -53,7 +57,7 @@ def load_agent_class(path: str | Path) -> type[AutonomousAgent]:
     The file's folder is put first on the module path, so that agents find their helpers beside them.
 
     Raises:
-        AgentLoadError: If there is no such file or it has no usable entry point.
+        AgentLoadError: If there is no such file, it cannot be imported or it has no usable entry point.
     """
     file = Path(path).resolve()
     if not file.is_file():
@@ -64,11 +68,26 @@ def load_agent_class(path: str | Path) -> type[AutonomousAgent]:
     entry_point = getattr(module, "get_entry_point", None)
     if entry_point is None:
         raise AgentLoadError(f"{file} must define get_entry_point(), which returns the name of its agent class")
-    name = entry_point()
-    if not hasattr(module, name):
+    with _loading(file, "get_entry_point() raises"):
+        name = entry_point()
+    agent_class = getattr(module, name, None) if isinstance(name, str) else None
+    if not isinstance(agent_class, type):
         raise AgentLoadError(f"{file}: get_entry_point() names {name!r}, but the file defines no such class")
-    agent_class: type[AutonomousAgent] = getattr(module, name)
+    lacking = [method for method in AGENT_METHODS if not callable(getattr(agent_class, method, None))]
+    if lacking:
+        raise AgentLoadError(
+            f"{file}: {name} is no agent, it lacks {', '.join(lacking)}; derive it from AutonomousAgent"
+        )
     return agent_class
+
+
+@contextmanager
+def _loading(file: Path, what: str) -> Iterator[None]:
+    """Whatever an agent's file raises while it is loaded, an exit included, as an `AgentLoadError`."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise AgentLoadError(f"{file}: {what} {type(error).__name__}: {error}") from error
 
 
 def _import(file: Path) -> ModuleType:
@@ -81,7 +100,12 @@ def _import(file: Path) -> ModuleType:
         raise AgentLoadError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    with _loading(file, "importing it raises"):
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
     return module
 
 

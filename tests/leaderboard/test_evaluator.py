@@ -268,6 +268,35 @@ def test_wrong_input_is_refused_with_advice(
     assert not (evaluation.folder / "r.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("import a_package_that_is_not_there", "importing it raises ModuleNotFoundError: No module named 'a_package"),
+        ("import sys\nsys.exit('not today')", "importing it raises SystemExit: not today"),
+        ("def get_entry_point(:", "importing it raises SyntaxError"),
+        ("x = 1", "must define get_entry_point()"),
+        ("def get_entry_point():\n    return NAME", "get_entry_point() raises NameError"),
+        ("def get_entry_point():\n    return 'Nobody'", "names 'Nobody', but the file defines no such class"),
+        ("def get_entry_point():\n    return None", "names None, but the file defines no such class"),
+        (
+            "class Car:\n    def setup(self, config): ...\n\ndef get_entry_point():\n    return 'Car'",
+            "Car is no agent, it lacks sensors, set_global_plan, destroy",
+        ),
+    ],
+)
+def test_unusable_agent_files_are_refused_before_a_route_is_begun(
+    evaluation: Evaluation, content: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = evaluation.folder / "odd_agent.py"
+    file.write_text(content)
+    assert main(evaluation.arguments("r", file)) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].startswith(f"error: {file}")
+    assert message in told[-1]
+    assert not (evaluation.folder / "r.json").exists()
+    assert "odd_agent" not in sys.modules or "importing" not in message
+
+
 def test_killed_server_leaves_a_crashed_route(evaluation: Evaluation, carla_server_process: Callable[..., Any]) -> None:
     server = carla_server_process("Mini01")
     process = start(evaluation, "r", "--agent-config", "1", "--rules", "bench2drive")
