@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ VERDICTS = ("finished", "failed")
 """Outcomes of ``start_eval.py`` that say something about the driver. What crashed or timed out may have left a record too, of
 the last of its attempts; it is a hole all the same."""
 
+_RUN_ID = re.compile(r"RouteScenario_(.+)_rep\d+")
+
 DUPLICATE_POLICIES = ("error", "last", "best")
 
 Record = Mapping[str, Any]
@@ -27,15 +30,15 @@ class ResultsError(ValueError):
 
 
 def route_number(record: Record) -> str:
-    """The id in the route file of a record's route: ``1711`` of ``RouteScenario_1711_rep0``.
+    """The id in the route file of a record's route: ``1711`` of ``RouteScenario_1711_rep0``. Ids may hold any letter.
 
     Raises:
         ResultsError: If the record's id has another form.
     """
-    parts = str(record["route_id"]).split("_")
-    if len(parts) != 3 or parts[0] != "RouteScenario":
+    found = _RUN_ID.fullmatch(str(record["route_id"]))
+    if found is None:
         raise ResultsError(f"expected a route_id like RouteScenario_<id>_rep<k>, got {record['route_id']!r}")
-    return parts[1]
+    return found[1]
 
 
 def is_success(record: Record) -> bool:

@@ -810,7 +810,8 @@ COMMENTARY = LabelKind("commentary", "commentary", "commentary")
 DREAMER = LabelKind("dreamer", "dreamer", "dreamer")
 LABEL_KINDS = {kind.name: kind for kind in (VQA, COMMENTARY, DREAMER)}
 
-_RUN_NAME = re.compile(r"^(?P<town>.+?)_Rep(?P<repetition>\d+)_(?P<file>.+?)_route(?P<route>\d+)(?:_.*)?$")
+_RUN_NAME = re.compile(r"^(?P<town>.+?)_Rep(?P<repetition>\d+)_(?P<file>.+)_route(?P<route>\d+)(?:_.*)?$")
+"""Names of route files may hold ``_route1`` too: the last one is the route."""
 _FRAME_NAME = re.compile(r"^(\d{4,})\.json\.gz$")
 
 

@@ -95,7 +95,7 @@ class DataAgent(AutoPilot):
         name = route_index or "route"
         if self._driven is not None:
             self.seed = route_seed(self.seed, self._driven)
-            name = re.sub(r"_route\d+_", f"_route{self._driven.index}_", name)
+            name = re.sub(r"_route\d+(?=(?:_\d+)*$)", f"_route{self._driven.index}", name)
         rng = np.random.default_rng(self.seed)
         self._shift_m = float(rng.uniform(-MAX_SHIFT_M, MAX_SHIFT_M))
         self._turn_deg = float(rng.uniform(-MAX_TURN_DEG, MAX_TURN_DEG))

@@ -152,6 +152,17 @@ def test_merge_finds_doubles_and_holes(tmp_path: Path) -> None:
     assert missing_routes(last.records, ["1", "2", "3"]) == ["3"]
 
 
+def test_ids_of_routes_need_not_be_numbers(tmp_path: Path) -> None:
+    names = ["left_turn_1", "a-b", "rep_2"]
+    results(tmp_path, "a.json", [{**record(1, 90.0), "route_id": f"RouteScenario_{name}_rep0"} for name in names])
+    merged = merge_folder(tmp_path)
+    assert {route_number(row) for row in merged.records} == set(names)
+    assert missing_routes(merged.records, [*names, "left"]) == ["left"]
+    for odd in ("RouteScenario_1", "Route_1_rep0", "RouteScenario__rep0"):
+        with pytest.raises(ResultsError, match="expected a route_id like"):
+            route_number({"route_id": odd})
+
+
 def test_broken_results_are_named(tmp_path: Path) -> None:
     (tmp_path / "part.json").write_text('{"_checkpoint": ')
     with pytest.raises(ValueError, match=r"part\.json"):

@@ -185,6 +185,11 @@ def test_old_town_runs_are_parsed():
     assert (run.town, run.route_file, run.route_index) == ("Town01", "Town01_Scenario1_0", 0)
 
 
+def test_names_of_route_files_may_look_like_a_route():
+    run = RunFolder(Path(), Path("Town12_Rep1_cut_route7_b_route3_01_11_13_51_32"))
+    assert (run.town, run.repetition, run.route_file, run.route_index) == ("Town12", 1, "cut_route7_b", 3)
+
+
 @pytest.mark.parametrize("town", ["Mini01", "Town12", "Town10HD"])
 def test_the_towns_name_survives_the_prefix_of_run_folders(town):
     name = f"{town if town.startswith('Town') else 'Town' + town}_Rep0_r7_route0_11_21_10_00_00"

@@ -82,6 +82,19 @@ def test_routes_with_the_same_ends_that_start_in_the_same_second_have_folders_an
         one.destroy()
 
 
+def test_names_of_route_files_that_look_like_a_route_stay_as_they_are(agent, routes: Path) -> None:
+    """Else the runs of two files would pass for repetitions of one route, and the worse would be cleaned away."""
+    names = []
+    for stem in ("cut_route1_a", "cut_route2_a"):
+        file = routes.with_name(f"{stem}.xml")
+        file.write_text(routes.read_text())
+        one = agent("8")
+        one.setup(str(file), f"{stem}_route0_11_21_10_00_00")
+        names.append(one.run.path.name)
+        one.destroy()
+    assert names == [f"TownMini01_Rep0_cut_route{n}_a_route1_11_21_10_00_00" for n in (1, 2)]
+
+
 def test_a_setup_that_failed_leaves_nothing_to_destroy_and_the_other_run_alone(agent, routes: Path) -> None:
     first, again = agent("7"), agent("7")
     first.setup(str(routes), SAME_SECOND)
