@@ -233,7 +233,8 @@ def test_a_simulator_that_cannot_start_leaves_reasons(evaluate: Evaluate, monkey
 def doctor_spec(config: EvalConfig) -> Any:
     from jobs.servers import ServerSpec
 
-    return ServerSpec(command=tuple(config.launch))
+    # Settling makes the stand-in for the evaluator start after its simulator, on which the real one waits.
+    return ServerSpec(command=tuple(config.launch), settle_s=0.01)
 
 
 @pytest.fixture(scope="module")
