@@ -122,7 +122,7 @@ def _check_disk(config: EvalConfig) -> tuple[bool, str]:
     try:
         done = driven(Path(config.out))
         need = sum(task.key not in done for task in read_tasks(config)) * MEGABYTES_PER_ROUTE
-    except (OSError, ValueError):
+    except (OSError, LookupError, ValueError):  # told by the check of the routes, or when the journal is opened
         need = MEGABYTES_PER_ROUTE
     if not os.access(folder, os.W_OK):
         return False, f"{folder} is not writable; choose another out="

@@ -330,6 +330,15 @@ def test_a_disk_need_not_hold_again_what_was_driven(evaluate: Evaluate, monkeypa
     assert evaluate("other") == (2, {})
 
 
+@pytest.mark.parametrize("line", ["[", '{"event": "outcome"}'])
+def test_a_damaged_journal_is_told_once(tmp_path: Path, line: str) -> None:
+    """By whoever opens it, not by a check of the disk that breaks."""
+    (tmp_path / "journal.jsonl").write_text(line + "\n")
+    assert bad(EvalConfig(agent=AGENT, out=str(tmp_path))) == {}
+    with pytest.raises(ValueError, match="line 1"):
+        start_eval.run(EvalConfig(agent=AGENT, out=str(tmp_path)))
+
+
 def test_bad_plans_are_not_started(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, results = evaluate(subset="1")
     assert (status, results) == (2, {})
