@@ -44,7 +44,7 @@ from leaderboard.envs.sensor_interface import SensorConfigurationInvalid, Sensor
 from leaderboard.rules import RULES_BY_NAME, Rules, rules_by_name
 from leaderboard.scenarios.route_scenario import RouteScenario
 from leaderboard.scenarios.scenario_manager import AgentError, ScenarioManager, TickLimitReached
-from leaderboard.scenarios.watchdog import Stage, Watchdog, server_answers
+from leaderboard.scenarios.watchdog import Stage, Watchdog, can_listen, server_answers
 from leaderboard.utils.checkpoint_tools import Checkpoint, CheckpointError, Heartbeat
 from leaderboard.utils.result_writer import console_report, live_report
 from leaderboard.utils.route_indexer import index_runs
@@ -219,7 +219,7 @@ class LeaderboardEvaluator:
 
         Raises:
             RouteFileError, AgentLoadError, CheckpointError: See there.
-            RuntimeError: If no server answers.
+            RuntimeError: If no server answers, or the Traffic Manager's port is taken.
         """
         self.options = options
         self.rules = options.rules
@@ -245,7 +245,9 @@ class LeaderboardEvaluator:
             raise KeyboardInterrupt
 
     def _connect(self) -> carla.Client:
-        host, port = self.options.host, self.options.port
+        host, port, own = self.options.host, self.options.port, self.options.traffic_manager_port
+        if not can_listen(own):  # every route would seem to crash the simulation
+            raise RuntimeError(f"port {own} is taken or not allowed; choose another with --traffic-manager-port")
         advice = f"start one with: python -m carla_server --port {port} --town {self.runs[0].town}"
         waited_until = time.monotonic() + self.options.wait_for_server
         while not (answers := server_answers(host, port)) and time.monotonic() < waited_until:

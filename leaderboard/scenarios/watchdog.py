@@ -43,6 +43,15 @@ def server_answers(host: str, port: int, timeout_s: float = PROBE_TIMEOUT_S) -> 
         return False
 
 
+def can_listen(port: int) -> bool:
+    """Whether a program of this machine may open a TCP port now."""
+    try:
+        with socket.create_server(("0.0.0.0", port)):
+            return True
+    except (OSError, OverflowError):
+        return False
+
+
 class Watchdog:
     """Watches stages of the main thread.
 

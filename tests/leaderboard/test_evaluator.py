@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -252,6 +253,7 @@ def test_killed_evaluator_resumes(evaluation: Evaluation, places: Places) -> Non
         ({"--agent": "nowhere.py"}, "no agent file"),
         ({"--routes": "nowhere.xml"}, "nowhere.xml"),
         ({"--routes-subset": "77"}, "'77'"),
+        ({"--traffic-manager-port": "99999"}, "port 99999 is taken or not allowed"),
     ],
 )
 def test_wrong_input_is_refused_with_advice(
@@ -265,6 +267,18 @@ def test_wrong_input_is_refused_with_advice(
             arguments += [name, value]
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+    assert not (evaluation.folder / "r.json").exists()
+
+
+def test_a_taken_port_for_traffic_is_no_crash_of_the_simulation(
+    evaluation: Evaluation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = evaluation.arguments("r", CONSTANT)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        arguments[arguments.index("--traffic-manager-port") + 1] = port
+        assert main(arguments) == 2
+    assert f"port {port} is taken" in capsys.readouterr().err
     assert not (evaluation.folder / "r.json").exists()
 
 
