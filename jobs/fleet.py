@@ -434,7 +434,8 @@ class Fleet:
         is_final = job is not None and job.exit is Exit.CLIENT_REFUSED
         for task in tasks:
             if task.key in blamed and task.key not in self.results:
-                self._settle(task, *judge_missing(job), job=folder.name, is_final=is_final)
+                missing = judge_missing(job, processes.tail(folder / "worker.log"))
+                self._settle(task, *missing, job=folder.name, is_final=is_final)
         self._journal.append("harvested", job=folder.name)
 
     def _settle(self, task: RouteTask, outcome: Outcome, reason: str, job: str, is_final: bool = False) -> None:

@@ -81,10 +81,15 @@ def judge_record(record: dict[str, Any]) -> tuple[Outcome, str]:
     return (Outcome.FAILED if status.startswith("Failed") else Outcome.FINISHED), status
 
 
-def judge_missing(job: JobOutcome | None) -> tuple[Outcome, str]:
-    """Outcome and reason of a route that was under way, or due next, when its job ended without a record of it."""
+def judge_missing(job: JobOutcome | None, said: str = "") -> tuple[Outcome, str]:
+    """Outcome and reason of a route that was under way, or due next, when its job ended without a record of it.
+
+    Args:
+        job: How it ended; None if the worker left no word of that.
+        said: The end of the worker's log, which is empty unless something is wrong with the worker itself.
+    """
     if job is None:
-        return Outcome.CRASHED, "the worker was killed"
+        return Outcome.CRASHED, f"the worker failed; its log ends:\n{said}" if said else "the worker was killed"
     if job.exit in (Exit.HUNG, Exit.OVER_TIME):
         return Outcome.TIMED_OUT, job.detail
     if job.exit is Exit.DONE:

@@ -285,6 +285,18 @@ def test_an_interrupted_start_is_no_attempt(tmp_path: Path, error: type[BaseExce
     }
 
 
+def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
+    def client(tasks: Sequence[RouteTask], results: Path) -> tuple[str, ...]:
+        return (sys.executable, "{colour}")
+
+    config = FleetConfig(tmp_path, attempts=1, server=None)
+    fleet = Fleet(config, [RouteTask("a", "1", "routes.xml", "Mini01", 1)], client, LocalExecutor())
+    (result,) = fleet.run(interval_s=0.02)
+    assert result.outcome is Outcome.CRASHED
+    assert "the worker failed" in result.reason
+    assert "KeyError: 'colour'" in result.reason
+
+
 def test_what_crashed_before_an_interrupt_still_counts_once(tmp_path: Path) -> None:
     fleet = make_fleet(tmp_path, 2, {"0": "fault", "1": "long"}, server_spec("good"), workers=1)
     interrupt_during(fleet, "Scenario_1_")
