@@ -26,6 +26,13 @@ JOURNAL_SUFFIX = ".journal.jsonl"
 PROGRESS_SUFFIX = ".progress.jsonl"
 
 
+DECISIVE = ("rules", "routes_sha256", "seed", "track", "background_traffic")
+"""What results of one file must have in common: routes driven otherwise are no part of the same run."""
+
+WORTH_KNOWING = ("agent", "agent_config", "server_version")
+"""What may differ for good reasons, such as a folder that was moved, and is told."""
+
+
 class CheckpointError(ValueError):
     """Earlier results cannot be continued; the message says why and what to do."""
 
@@ -133,7 +140,8 @@ class Checkpoint:
         """Begin the run: take over earlier results, or move them aside.
 
         Raises:
-            CheckpointError: If ``resume`` is asked but the earlier results are of another benchmark or route file.
+            CheckpointError: If ``resume`` is asked but the earlier results are of another benchmark, route file, seed, track
+                or traffic.
         """
         if resume:
             self._take_over()
@@ -154,11 +162,13 @@ class Checkpoint:
                 return
         for key, old in self.state.identity.items():
             new = self._identity.get(key)
-            if key in ("rules", "routes_sha256") and new != old:
+            if key in DECISIVE and new != old:
                 raise CheckpointError(
                     f"{self.path} belongs to {key} {old!r}, this run has {new!r}; "
                     "choose another --checkpoint or leave out --resume"
                 )
+            if key in WORTH_KNOWING and new != old and self.state.records:
+                print(f"Note: the results so far are of {key} {old!r}, this run has {new!r}", flush=True)
         for run_id in [name for name in self.state.records if name not in self._run_ids]:
             del self.state.records[run_id]
 

@@ -10,14 +10,17 @@ from leaderboard.utils.checkpoint_tools import Checkpoint, CheckpointError, appe
 from leaderboard.utils.statistics_manager import EntryStatus, FailureReason, RouteRecord, Scores
 
 RUNS = [f"RouteScenario_{i}_rep0" for i in range(4)]
-IDENTITY = {"rules": "bench2drive", "routes_sha256": "abc"}
+IDENTITY: dict[str, Any] = {
+    "rules": "bench2drive", "routes_sha256": "abc", "seed": 0, "track": "SENSORS", "background_traffic": True,
+    "agent_config": "old",
+}  # fmt: skip
 
 
 def record(run_id: str, status: str = "Completed", score: float = 100.0) -> dict[str, Any]:
     return RouteRecord(run_id, status, Scores(score, 1.0, score)).to_json(RUNS.index(run_id))
 
 
-def start(path: Path, resume: bool = True, identity: dict[str, str] = IDENTITY) -> Checkpoint:
+def start(path: Path, resume: bool = True, identity: dict[str, Any] = IDENTITY) -> Checkpoint:
     checkpoint = Checkpoint(path, RUNS, identity)
     checkpoint.start(resume)
     return checkpoint
@@ -115,11 +118,26 @@ def test_truncated_results_are_kept_but_not_trusted(tmp_path: Path, capsys: pyte
     assert "Cannot resume" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("change", [{"rules": "leaderboard_2_0"}, {"routes_sha256": "def"}])
-def test_results_of_another_benchmark_or_route_file_are_refused(tmp_path: Path, change: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rules": "leaderboard_2_0"}, {"routes_sha256": "def"}, {"seed": 1}, {"track": "MAP"},
+        {"background_traffic": False},
+    ],
+)  # fmt: skip
+def test_results_of_another_run_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     start(tmp_path / "r.json", resume=False)
     with pytest.raises(CheckpointError, match="choose another --checkpoint"):
         start(tmp_path / "r.json", identity={**IDENTITY, **change})
+
+
+def test_results_of_a_moved_agent_are_continued_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = start(tmp_path / "r.json", resume=False)
+    old.end(RUNS[0], record(RUNS[0]), {})
+    assert due(start(tmp_path / "r.json")) == RUNS[1:]
+    assert "Note" not in capsys.readouterr().out
+    assert due(start(tmp_path / "r.json", identity={**IDENTITY, "agent_config": "new"})) == RUNS[1:]
+    assert "the results so far are of agent_config 'old', this run has 'new'" in capsys.readouterr().out
 
 
 def test_empty_results_file_starts_anew(tmp_path: Path) -> None:
