@@ -161,16 +161,20 @@ class DataAgent(AutoPilot):
         self._writer.submit(partial(_do_all, jobs))
 
     def destroy(self, results: Any = None) -> None:
-        """Wait for the files and write the result of the route; after a setup that failed there is nothing to write."""
+        """Wait for the files and write the result of the route; after a setup that failed there is nothing to write.
+
+        Raises:
+            OSError: If frames could not be written. The run then has no result: it is not whole.
+        """
         if not self._is_recording:
             super().destroy(results)
             return
         try:
             self._writer.close()
-        finally:
             if results is not None:
                 write_json(self.run.records_path, empty_log(self._town(), self.route_index), indent=None)
                 write_json(self.run.results_path, _plain(results), indent=2)
+        finally:
             super().destroy(results)
 
     def _extra_picture_jobs(

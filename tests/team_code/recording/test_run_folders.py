@@ -95,6 +95,21 @@ def test_names_of_route_files_that_look_like_a_route_stay_as_they_are(agent, rou
     assert names == [f"TownMini01_Rep0_cut_route{n}_a_route1_11_21_10_00_00" for n in (1, 2)]
 
 
+def test_a_run_whose_last_frames_are_lost_has_no_result(agent, routes: Path) -> None:
+    def full_disk() -> None:
+        raise OSError(28, "No space left on device")
+
+    whole, cut = agent("7"), agent("8")
+    for one in (whole, cut):
+        one.setup(str(routes), SAME_SECOND)
+    cut._writer.submit(full_disk)
+    whole.destroy({"status": "Perfect"})
+    with pytest.raises(OSError, match="No space left"):
+        cut.destroy({"status": "Perfect"})
+    assert whole.run.results_path.exists()
+    assert not cut.run.results_path.exists()
+
+
 def test_a_setup_that_failed_leaves_nothing_to_destroy_and_the_other_run_alone(agent, routes: Path) -> None:
     first, again = agent("7"), agent("7")
     first.setup(str(routes), SAME_SECOND)
