@@ -274,9 +274,19 @@ class DataSettings:
             ("batch_size", self.batch_size),
             ("length_window", self.length_window),
             ("pad_multiple", self.pad_multiple),
+            ("samples_per_epoch", self.samples_per_epoch),
+            ("fixed_samples", self.fixed_samples),
         )
-        for name, count in (*counts, ("fixed_samples", 1 if self.fixed_samples is None else self.fixed_samples)):
-            require(count >= 1, f"{name} counts from 1; got {count}")
+        for name, count in counts:
+            require(count is None or count >= 1, f"{name} counts from 1; got {count}")
+        for name in ("num_workers", "skip_first_n_frames", "val_samples"):
+            value = getattr(self, name)
+            require(value is None or value >= 0, f"{name} counts from 0; got {value}")
+        chance = self.paraphrase_probability
+        require(0 <= chance <= 1, f"paraphrase_probability lies in [0, 1]; got {chance}")
+        shares = self.bucket_weights.values()
+        require(all(share >= 0 for share in shares), f"bucket_weights are not negative; got {self.bucket_weights}")
+        require(not shares or sum(shares) > 0, f"at least one of bucket_weights is positive; got {self.bucket_weights}")
 
 
 @dataclass
@@ -326,7 +336,7 @@ class TrainerSettings:
     """How long and on what.
 
     Attributes:
-        max_epochs: Passes of ``samples_per_epoch`` samples.
+        max_epochs: Passes of ``samples_per_epoch`` samples; -1 for no limit but those of ``max_steps`` or ``max_minutes``.
         max_steps: Stop after that many optimiser steps; -1 for no limit.
         max_minutes: End after that many minutes at the latest, with the learning rate annealed by then; None for no
             limit. The result then depends on the speed of the machine.
@@ -392,6 +402,17 @@ class TrainerSettings:
             not together, "ema_decay averages whole weights; with strategy=fsdp2 they are divided. Use strategy=ddp"
         )
         require(0 <= self.memory_budget <= 1, f"memory_budget lies in [0, 1]; got {self.memory_budget}")
+        for name in ("devices", "num_nodes", "accumulate", "val_every_n_epochs", "log_every_n_steps"):
+            require(getattr(self, name) >= 1, f"{name} counts from 1; got {getattr(self, name)}")
+        for name in ("checkpoint_every_n_steps", "threads"):
+            require(getattr(self, name) >= 0, f"{name} counts from 0; got {getattr(self, name)}")
+        for name in ("max_epochs", "max_steps"):
+            value = getattr(self, name)
+            require(value >= 1 or value == -1, f"{name} counts from 1, or is -1 for no limit; got {value}")
+        minutes = self.max_minutes
+        require(minutes is None or minutes > 0, f"max_minutes is a time above 0; got {minutes}")
+        is_limited = self.max_epochs > 0 or self.max_steps > 0 or minutes is not None
+        require(is_limited, "max_epochs=-1 needs max_steps or max_minutes, or training would never end")
 
 
 @dataclass

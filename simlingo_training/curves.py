@@ -12,6 +12,9 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from driving.files import write_text
 
+CURVES = "metrics.csv"
+"""Name of the file."""
+
 COLUMNS = ("step", "name", "value")
 
 
@@ -21,7 +24,7 @@ class CurveLogger(Logger):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.path = folder / "metrics.csv"
+        self.path = folder / CURVES
         self._is_open = False
 
     @property

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,7 +29,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from driving.files import write_json, write_text
 from simlingo_training.average import WeightAverage
 from simlingo_training.config import TrainSettings
-from simlingo_training.curves import CurveLogger
+from simlingo_training.curves import CURVES, CurveLogger
 from simlingo_training.data.module import SimLingoData
 from simlingo_training.evaluation.openloop import table
 from simlingo_training.models import checkpoint as checkpoints
@@ -260,6 +261,22 @@ def uses_gpu(settings: TrainSettings) -> bool:
     return settings.trainer.accelerator != "cpu" and torch.cuda.is_available()
 
 
+def check_devices(settings: TrainSettings) -> None:
+    """See that the GPUs a run asks for are there before its data and weights are read.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    trainer = settings.trainer
+    found = torch.cuda.device_count()
+    if trainer.accelerator == "gpu" and not found:
+        raise ValueError("trainer.accelerator=gpu, but PyTorch sees no GPU here; use trainer.accelerator=auto, or cpu")
+    if uses_gpu(settings) and trainer.devices > found:
+        raise ValueError(
+            f"trainer.devices={trainer.devices}, but PyTorch sees {found} here; use trainer.devices={found}"
+        )
+
+
 def make_strategy(settings: TrainSettings) -> str | Strategy:
     """How a run is spread over devices.
 
@@ -330,6 +347,17 @@ def write_record(settings: TrainSettings) -> None:
     write_json(out / "environment.json", {"python": platform.python_version(), **versions})
 
 
+@rank_zero_only
+def forget_run(out: Path) -> None:
+    """Remove what would pass for this run's although one before it in the same folder left it: the state to resume from, the
+    learning curve, the errors. Its checkpoints stay until they are written again."""
+    folder = out / "checkpoints"
+    if any(folder.glob(f"*/{checkpoints.WEIGHTS}")):
+        log.warning("%s holds checkpoints of an earlier run; those that this run does not write stay there", folder)
+    for left_over in (folder / "last" / RESUME_FILE, out / "validation.json", out / "csv" / CURVES):
+        left_over.unlink(missing_ok=True)
+
+
 def is_finished(out: Path) -> bool:
     """Whether a run in ``out`` came to its end."""
     last = out / "checkpoints" / "last"
@@ -383,7 +411,7 @@ def train(settings: TrainSettings, recipe: Recipe | None = None) -> dict[str, di
         recipe: What is trained; SimLingo by default.
 
     Raises:
-        FileNotFoundError, ValueError: If data, backbone or weights are missing or do not fit.
+        FileNotFoundError, ValueError: If data, backbone, weights or devices are missing or do not fit.
         SystemExit: With status 143 when the process was asked to end; a run of one process has stored its state.
     """
     out = Path(settings.out)
@@ -392,6 +420,7 @@ def train(settings: TrainSettings, recipe: Recipe | None = None) -> dict[str, di
     found = settings.resume and resume_from.is_file()
     if found:
         check_same_run(settings, out)
+    check_devices(settings)
     if settings.resume and is_finished(out) and summary_file.is_file():
         log.info("%s is finished; nothing to do (resume=false trains anew)", out)
         summary = json.loads(summary_file.read_text())
@@ -401,8 +430,12 @@ def train(settings: TrainSettings, recipe: Recipe | None = None) -> dict[str, di
     torch.set_float32_matmul_precision("high")
     if settings.trainer.threads:
         torch.set_num_threads(settings.trainer.threads)
-    checkpoint, data, module = (recipe or simlingo_recipe)(settings)
+    # The stored state holds all weights: what they began with need not be there any more.
+    begun = replace(settings, init_from=None, model=replace(settings.model, pretrained=False)) if found else settings
+    checkpoint, data, module = (recipe or simlingo_recipe)(begun)
     trainer = make_trainer(make_callbacks(checkpoint, settings), settings)
+    if not found:
+        forget_run(out)
     write_record(settings)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=str(resume_from) if found else None, weights_only=True)

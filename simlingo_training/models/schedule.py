@@ -45,14 +45,16 @@ class RunProgress:
 
     def __init__(
         self,
-        total_steps: int,
+        total_steps: float,
         max_minutes: float | None,
         now: Callable[[], float] = time.monotonic,
         before: float = 0.0,
     ) -> None:
-        """``before`` are the seconds that an interrupted run had trained."""
+        """``total_steps`` is infinite where only the time is limited; ``before`` are the seconds that an interrupted run had
+        trained."""
         self.total_steps = total_steps
         self.before = before
+        self._agreed: float | None = None
         self.seconds = None if max_minutes is None else 60 * max_minutes
         self._now = now
         self._started: float | None = None
@@ -61,6 +63,16 @@ class RunProgress:
         """Start the clock at the first step."""
         if self._started is None:
             self._started = self._now()
+
+    def agree(self, seconds: float) -> None:
+        """Go by the seconds that the first of several processes has spent: each by its own clock, they would learn at different
+        rates, and one would end while the others wait for it."""
+        self._agreed = seconds
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that count, see `agree`."""
+        return self.spent if self._agreed is None else self._agreed
 
     @property
     def spent(self) -> float:
@@ -72,12 +84,12 @@ class RunProgress:
         by_steps = step / max(1, self.total_steps - 1)
         if self.seconds is None:
             return min(1.0, by_steps)
-        return min(1.0, max(by_steps, self.spent / self.seconds))
+        return min(1.0, max(by_steps, self.elapsed / self.seconds))
 
     @property
     def is_over(self) -> bool:
         """Whether the time budget is used up."""
-        return self.seconds is not None and self.spent >= self.seconds
+        return self.seconds is not None and self.elapsed >= self.seconds
 
 
 def is_undecayed(name: str, parameter: nn.Parameter) -> bool:
@@ -118,7 +130,7 @@ def make_scheduler(
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=[float(group["lr"]) for group in optimizer.param_groups],
-        total_steps=progress.total_steps,
+        total_steps=int(progress.total_steps),
         pct_start=settings.pct_start,
         cycle_momentum=True,
     )

@@ -79,8 +79,7 @@ class SimLingoTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """One batch; logs total and terms."""
-        if self.progress is not None:
-            self.progress.start()
+        self._take_time()
         losses = self.losses(self(batch), batch)
         terms = losses.terms()
         self.curves.add(losses, batch.tasks)
@@ -89,6 +88,19 @@ class SimLingoTraining(pl.LightningModule):
         for name, term in {**terms, "loss": loss}.items():
             self.log(f"train_losses/{name}", term.detach(), batch_size=len(batch))
         return loss
+
+    def _take_time(self) -> None:
+        """Start the clock of a time budget, and let all processes go by that of the first."""
+        if self.progress is None:
+            return
+        self.progress.start()
+        if self.progress.seconds is not None and self.trainer.world_size > 1:
+            self.progress.agree(float(self.trainer.strategy.broadcast(self.progress.spent)))
+
+    def on_fit_start(self) -> None:
+        """Train no step more when a resumed run had used up its time."""
+        if self.progress is not None and self.progress.is_over:
+            self.trainer.should_stop = True
 
     def configure_gradient_clipping(
         self,
@@ -150,7 +162,7 @@ class SimLingoTraining(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with the one-cycle schedule, stepped every optimiser step."""
         optim, trainer = self.settings.optim, self.settings.trainer
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = self.trainer.estimated_stepping_batches
         self.progress = RunProgress(steps, trainer.max_minutes, before=self._spent)
         optimizer = make_optimizer(self.named_parameters(), optim)
         scheduler = make_scheduler(optimizer, optim, self.progress)

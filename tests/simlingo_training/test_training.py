@@ -4,11 +4,13 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,6 +121,12 @@ def test_every_experiment_composes(experiment):
         ("model.attention=fast", "sdpa"),
         ("trainer.attention_kernel=fast", "cudnn"),
         ("optim.lr=nothing", "lr"),
+        ("data.samples_per_epoch=0", "samples_per_epoch"),
+        ("data.val_samples=-1", "val_samples"),
+        ("data.bucket_weights.all=-1", "bucket_weights"),
+        ("trainer.val_every_n_epochs=0", "val_every_n_epochs"),
+        ("trainer.max_epochs=-1", "max_minutes"),
+        ("trainer.max_minutes=0", "max_minutes"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_starts(override, error):
@@ -170,6 +178,44 @@ def test_a_finished_run_is_not_trained_again(trained, data_root, monkeypatch):
     out, summary = trained
     monkeypatch.setattr(run, "make_trainer", lambda *_: pytest.fail("trained again"))
     assert run.train(small_run(data_root, out)) == summary
+
+
+def test_a_run_begun_anew_does_not_pass_for_the_one_before_it(data_root, tmp_path):
+    """Begun anew and killed before it stored anything, it begins again; it neither is finished nor goes on from the other's
+    state, and has no curve of the other's."""
+    base = small_run(data_root, tmp_path)
+    first = replace(base, trainer=replace(base.trainer, max_epochs=1, log_every_n_steps=1))
+    run.train(first)
+    assert curves(tmp_path)
+    second = replace(first, resume=False, optim=OptimSettings(lr=1e-4), trainer=base.trainer)
+    assert end_at(second, 0, signal.SIGKILL) == -signal.SIGKILL
+    assert not run.is_finished(tmp_path)
+    assert not (tmp_path / "validation.json").exists()
+    assert not (tmp_path / "checkpoints" / "last" / run.RESUME_FILE).exists()
+    assert not (tmp_path / "csv" / "metrics.csv").exists()
+
+
+def test_a_resumed_run_does_not_need_the_weights_it_began_with(trained, data_root, tmp_path):
+    begun = tmp_path / "begun"
+    shutil.copytree(trained[0] / "checkpoints" / "last", begun)
+    settings = replace(small_run(data_root, tmp_path / "out"), init_from=str(begun))
+    assert end_at(settings, 5, signal.SIGKILL) == -signal.SIGKILL
+    shutil.rmtree(begun)
+    run.train(settings)
+    assert checkpoints.read_config(tmp_path / "out" / "checkpoints" / "last")["meta"]["step"] == 8
+
+
+def test_missing_gpus_are_told_before_anything_is_read(data_root, tmp_path, monkeypatch):
+    settings = small_run(data_root, tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    on_gpu = replace(settings, trainer=replace(settings.trainer, accelerator="gpu"))
+    with pytest.raises(ValueError, match=r"no GPU here; use trainer\.accelerator=auto"):
+        run.train(on_gpu, lambda _: pytest.fail("built"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"trainer\.devices=2$"):
+        run.train(replace(on_gpu, trainer=replace(on_gpu.trainer, devices=8)), lambda _: pytest.fail("built"))
 
 
 def test_a_run_is_not_mixed_with_one_of_other_settings(trained, data_root, caplog):
@@ -547,6 +593,30 @@ def test_a_resumed_run_goes_on_with_the_rest_of_its_time_budget(data_root, tmp_p
     second.progress.start()
     clock[0] = 121.0
     assert second.progress.is_over
+
+
+def test_a_run_whose_time_is_used_up_takes_no_step_more(data_root, tmp_path):
+    """Only the time is limited; without validation nothing but the stored state tells that the run is finished."""
+    base = small_run(data_root, tmp_path)
+    trainer = replace(base.trainer, max_epochs=-1, max_minutes=1e-6)
+    settings = replace(base, data=replace(base.data, val_fraction=0.0), trainer=trainer)
+    for _ in range(2):
+        run.train(settings)
+        assert checkpoints.read_config(tmp_path / "checkpoints" / "last")["meta"]["step"] == 1
+        assert run.is_finished(tmp_path)
+
+
+def test_processes_go_by_the_clock_of_the_first(data_root, tmp_path):
+    """By clocks of their own they would learn at different rates, and one would end while the others wait for it."""
+    _, _, module = run.simlingo_recipe(small_run(data_root, tmp_path))
+    _, batch = first_batch(small_run(data_root, tmp_path))
+    strategy = SimpleNamespace(broadcast=lambda _: 90.0)
+    trainer = SimpleNamespace(world_size=2, strategy=strategy, callback_metrics={})
+    module.trainer, module.log = trainer, lambda *_, **__: None
+    module.progress = RunProgress(1000, 2.0, now=lambda: 1e6)
+    module.training_step(batch, 0)
+    assert module.progress.at(10) == pytest.approx(0.75)
+    assert not module.progress.is_over
 
 
 def test_errors_of_known_offsets():
