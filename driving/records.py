@@ -640,15 +640,42 @@ def read_measurement(path: str | os.PathLike[str]) -> Measurement:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is truncated, not JSON, or lacks keys; the message names the file.
+        ValueError: If it is truncated, not JSON, lacks keys, or its places are no places; the message names the file.
     """
     values = read_json(path)
     if not isinstance(values, dict):
         raise RecordError(f"{path}: expected one JSON object, got {type(values).__name__}")
     try:
-        return Measurement.from_dict(values)
+        measurement = Measurement.from_dict(values)
+        _check_geometry(measurement)
     except RecordError as error:
         raise RecordError(f"{path}: {error}") from error
+    return measurement
+
+
+def _check_geometry(measurement: Measurement) -> None:
+    """Look at what everybody computes with: one odd place among millions of frames must not end a program half-way.
+
+    Raises:
+        RecordError: If a place, a path or the ego's pose is not made of as many numbers as it should be.
+    """
+    m = measurement
+    for name, what, points, rows, columns in (
+        ("theta and speed", "two numbers", [(m.theta, m.speed)], 1, 2),
+        ("pos_global", "(x, y)", [m.pos_global], 1, 2),
+        ("target_point", "(x, y)", [m.target_point], 1, 2),
+        ("target_point_next", "(x, y)", [m.target_point_next], 1, 2),
+        ("route", "a list of (x, y)", m.route, None, 2),
+        ("route_original", "a list of (x, y)", m.route_original, None, 2),
+        ("ego_matrix", "(4, 4) numbers", m.ego_matrix, 4, 4),
+    ):
+        try:
+            fits = rows in (None, len(points)) and {len(point) for point in points} <= {columns}
+            sum(map(sum, points))  # raises for what is no number
+        except TypeError:
+            fits = False
+        if not fits:
+            raise RecordError(f"expected {what} for {name}, got {str(points)[:80]}")
 
 
 def read_boxes(path: str | os.PathLike[str]) -> list[Box]:

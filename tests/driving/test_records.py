@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
@@ -142,6 +143,28 @@ def test_duplicate_and_null_entries_are_tolerated():
     box = box_from_dict({**walker, "id": None, "extent": [0.2, 0.2, 0.9]})
     assert isinstance(box, WalkerBox)
     assert box.yaw == 0.0
+
+
+@pytest.mark.parametrize(
+    ("key", "odd", "expected"),
+    [
+        ("ego_matrix", [[1.0, 0.0], [0.0, 1.0]], "(4, 4) numbers for ego_matrix"),
+        ("ego_matrix", [[0.0] * 4] * 3, "(4, 4) numbers for ego_matrix"),
+        ("target_point", None, "(x, y) for target_point"),
+        ("pos_global", [1.0], "(x, y) for pos_global"),
+        ("route", [[1.0, 2.0], [1.0]], "a list of (x, y) for route"),
+        ("route_original", None, "a list of (x, y) for route_original"),
+        ("speed", "fast", "two numbers for theta and speed"),
+    ],
+)
+def test_places_that_are_no_places_are_named_with_their_file(frame, tmp_path, key, odd, expected):
+    path = tmp_path / "0003.json.gz"
+    whole = frame[0].to_dict()
+    path.write_bytes(gzip.compress(json.dumps({**whole, "route": [], "route_original": []}).encode()))
+    assert read_measurement(path).route == [], "a route may have come to its end"
+    path.write_bytes(gzip.compress(json.dumps({**whole, key: odd}).encode()))
+    with pytest.raises(RecordError, match=re.escape(f"{path}: expected {expected}, got")):
+        read_measurement(path)
 
 
 def test_missing_keys_are_named_with_file_and_entry(tmp_path):
