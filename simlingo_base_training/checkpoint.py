@@ -48,7 +48,8 @@ def load(folder: str | os.PathLike[str]) -> BaseCheckpoint:
         simlingo_training.models.checkpoint.CheckpointError: If it is incomplete, of another kind, or does not fit.
     """
     record, settings = checkpoints.read_settings(folder, KIND, BaseModelSettings)
-    settings = replace(settings, backbone=str(folder))
+    # A folder's bare name could be that of a packaged backbone.
+    settings = replace(settings, backbone=str(Path(folder).absolute()))
     model = SimLingoBase(settings)
     checkpoints.load_weights(model, checkpoints.read_tensors(Path(folder) / checkpoints.WEIGHTS), str(folder))
     return BaseCheckpoint(model.eval(), settings, bool(record.get("cut_bonnet", True)), record.get("meta"))

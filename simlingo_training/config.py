@@ -91,6 +91,11 @@ class ModelSettings:
     def __post_init__(self) -> None:
         known = ("sdpa", "eager", "flash_attention_2")
         require(self.attention in known, f"attention is one of {known}; got {self.attention!r}")
+        require(
+            not (self.pretrained and self.tokenizer == "packaged"),
+            "model.pretrained=true loads weights that know the tokens of their own tokenizer, not those of the packaged one; "
+            f"set model.tokenizer={self.backbone}",
+        )
 
 
 @dataclass

@@ -25,9 +25,9 @@ from simlingo_training.config import LoraSettings, ModelSettings
 from simlingo_training.data.images import TileSpec
 from simlingo_training.inference.decoder import merged_weight
 from simlingo_training.models import checkpoint as checkpoints
-from simlingo_training.models.backbone import backbone_values
+from simlingo_training.models.backbone import InternVLBackbone, backbone_values
 from simlingo_training.models.checkpoint import Checkpoint, CheckpointError, read_released
-from simlingo_training.models.released import from_released, to_released
+from simlingo_training.models.released import from_released, to_released, without_adapters
 
 
 def settings_from_hydra(values: dict[str, Any], backbone: str, tokenizer: str) -> tuple[ModelSettings, bool]:
@@ -109,14 +109,24 @@ def import_released(
 
 
 def export_released(checkpoint: Checkpoint, target: Path) -> None:
-    """Write a ``pytorch_model.pt`` with published names and types: trained tensors float32, frozen ones float16."""
+    """Write a ``pytorch_model.pt`` with published names and types: trained tensors float32, frozen ones float16.
+
+    Raises:
+        CheckpointError: For a model that the published code does not have, with which its weights would drive otherwise.
+    """
+    settings = checkpoint.settings
+    own = [name for name in ("straight_prior", "numbers_in_queries") if getattr(settings, name)]
+    if own or not isinstance(checkpoint.model.backbone, InternVLBackbone):
+        what = " and ".join(f"model.{name}=true" for name in own) or "another backbone than InternVL"
+        raise CheckpointError(f"the published code has no model with {what}; only models without can be exported")
     trained = {name for name, parameter in checkpoint.model.named_parameters() if parameter.requires_grad}
     tensors = {
         name: tensor.float() if name in trained else tensor.half()
         for name, tensor in checkpoint.model.state_dict().items()
     }
+    released = to_released(tensors)
     with atomic_writer(target) as stream:
-        torch.save(to_released(tensors), stream)
+        torch.save(released if settings.lora.enabled else without_adapters(released), stream)
 
 
 def merge(checkpoint: Checkpoint) -> Checkpoint:

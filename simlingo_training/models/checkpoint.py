@@ -132,7 +132,9 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
             names missing and unexpected tensors.
     """
     record, settings = read_settings(folder, "simlingo", ModelSettings)
-    settings = replace(settings, backbone=str(folder), tokenizer=str(folder))
+    # A folder's bare name could be that of a packaged backbone.
+    place = str(Path(folder).absolute())
+    settings = replace(settings, backbone=place, tokenizer=place)
     checkpoint = build(settings)
     load_weights(checkpoint.model, read_tensors(Path(folder) / WEIGHTS), str(folder))
     checkpoint.cut_bonnet = bool(record.get("cut_bonnet", True))

@@ -19,7 +19,9 @@ from simlingo_training.models.languages import is_repacked, to_llama
 Tensors = Mapping[str, torch.Tensor]
 
 VISION_PREFIX = "vision_model.image_encoder.model."
-LANGUAGE_PREFIX = "language_model.model.base_model.model."
+PLAIN_PREFIX = "language_model.model."
+LANGUAGE_PREFIX = f"{PLAIN_PREFIX}base_model.model."
+"""Of the decoder in a run with adapters, which wrap it; in a run without them it has `PLAIN_PREFIX`."""
 
 ALIASES = {
     f"{LANGUAGE_PREFIX}embed_tokens.weight": f"{LANGUAGE_PREFIX}model.embed_tokens.weight",
@@ -114,7 +116,10 @@ def from_released(tensors: Tensors) -> dict[str, torch.Tensor]:
     Unknown names are kept as they are, so that a later comparison reports them.
     """
     result: dict[str, torch.Tensor] = {}
-    for name, tensor in tensors.items():
+    for released, tensor in tensors.items():
+        name = released
+        if name.startswith(PLAIN_PREFIX) and not name.startswith(LANGUAGE_PREFIX):
+            name = LANGUAGE_PREFIX + name.removeprefix(PLAIN_PREFIX)
         if name in ALIASES:
             continue
         if name.startswith(VISION_PREFIX):
@@ -160,6 +165,14 @@ def to_released(tensors: Tensors, with_aliases: bool = True) -> dict[str, torch.
     if with_aliases:
         result.update({alias: result[name] for alias, name in ALIASES.items() if name in result})
     return result
+
+
+def without_adapters(tensors: Tensors) -> dict[str, torch.Tensor]:
+    """Names of `to_released` as a published run without adapters has them."""
+    return {
+        PLAIN_PREFIX + name.removeprefix(LANGUAGE_PREFIX) if name.startswith(LANGUAGE_PREFIX) else name: tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def _rename_prefix(name: str, renames: Mapping[str, str]) -> str:

@@ -112,6 +112,38 @@ def test_merged_adapters_predict_the_same(tmp_path):
     np.testing.assert_allclose(with_adapters.path, without.path, atol=1e-4)
 
 
+def test_merged_adapters_are_exported_under_the_names_of_a_run_without_adapters(source, tmp_path):
+    """The published code wraps the decoder only where it has adapters."""
+    backbone = str(source / "backbone")
+    values = yaml.safe_load(hydra_file(tmp_path).read_text())
+    imported = convert.import_released(source / "pytorch_model.pt", hydra_file(tmp_path), backbone, backbone, 4, 8)
+    merged, exported = convert.merge(imported), tmp_path / "merged.pt"
+    convert.export_released(merged, exported)
+    names = set(torch.load(exported, weights_only=True))
+    assert "language_model.model.model.layers.0.self_attn.q_proj.weight" in names
+    assert not [name for name in names if "lora_" in name or "base_" in name]
+    values["model"]["language_model"]["lora"] = False
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    again = convert.import_released(exported, tmp_path / "config.yaml", backbone, backbone, 4, 8)
+    for name, tensor in merged.model.state_dict().items():
+        torch.testing.assert_close(again.model.state_dict()[name], tensor, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"straight_prior": True}, "straight_prior"),
+        ({"numbers_in_queries": True}, "numbers_in_queries"),
+        ({"backbone": "tiny_smolvlm", "overrides": {}}, "InternVL"),
+    ],
+)
+def test_models_that_the_published_code_does_not_have_are_not_exported(changes, named, tmp_path):
+    """With a straight prior the names are the same and the drive is not."""
+    with pytest.raises(CheckpointError, match=named):
+        convert.export_released(checkpoints.build(small_model(**changes)), tmp_path / "weights.pt")
+    assert not (tmp_path / "weights.pt").exists()
+
+
 def test_backbone_weights_from_a_folder_in_either_layout(tmp_path):
     plain = checkpoints.build(small_model()).model
     tensors = plain.state_dict()

@@ -119,6 +119,7 @@ def test_every_experiment_composes(experiment):
         ("data.batch_size=0", "batch_size"),
         ("data.bucket_sampling=other", "intended"),
         ("model.attention=fast", "sdpa"),
+        ("model.pretrained=true", r"model\.tokenizer=tiny"),
         ("trainer.attention_kernel=fast", "cudnn"),
         ("optim.lr=nothing", "lr"),
         ("data.samples_per_epoch=0", "samples_per_epoch"),
@@ -435,6 +436,12 @@ def test_checkpoints_of_another_kind_size_or_state_are_refused(trained, tmp_path
     (copy / "config.yaml").write_text(text.replace("kind: simlingo", "kind: simlingo_base"))
     with pytest.raises(checkpoints.CheckpointError, match="simlingo_base"):
         checkpoints.load(copy)
+
+
+def test_a_checkpoint_in_a_folder_named_like_a_packaged_backbone_is_read(tmp_path, monkeypatch):
+    checkpoints.build(small_model()).save(tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    assert checkpoints.load("tiny").model.backbone.width == SMALL["text"]["hidden_size"]
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04"])
