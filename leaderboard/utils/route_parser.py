@@ -20,6 +20,9 @@ from srunner.scenarioconfigs.scenario_configuration import ActorConfigurationDat
 DEFAULT_SUN_ALTITUDE_DEG = 70.0
 DEFAULT_CLOUDINESS = 50.0
 
+NO_ID = frozenset(",/\\")
+"""What ids of routes cannot hold."""
+
 
 class RouteFileError(ValueError):
     """A route file cannot be used. ``problems`` lists everything wrong with it, one line each."""
@@ -139,6 +142,11 @@ class _Reader:
 
     def route(self, element: ElementTree.Element) -> RouteScenarioConfiguration:
         route_id = self.attribute(element, "id")
+        if set(route_id) & NO_ID or route_id != route_id.strip():
+            self.problems.append(
+                f"line {_line(element)}: route id {route_id!r} must hold no comma, no slash and no blank at its ends: "
+                "subsets name it and files are named after it"
+            )
         waypoints, scenarios = self.child(element, "waypoints"), self.child(element, "scenarios")
         keypoints = [] if waypoints is None else [self.location(point) for point in waypoints.iter("position")]
         if waypoints is not None and len(keypoints) < 2:
@@ -168,11 +176,12 @@ def default_weather() -> carla.WeatherParameters:
 
 
 def select_routes(route_ids: Sequence[str], subset: str) -> list[str]:
-    """Apply the subset syntax: comma-separated ids and ``a-b`` ranges, blanks ignored.
+    """Apply the subset syntax: comma-separated ids and ``a-b`` ranges, blanks around them ignored.
 
     Args:
         route_ids: All ids in file order.
-        subset: E.g. ``"1711, 2050-2091"``; empty selects everything. A range takes every route from a to b in file order.
+        subset: E.g. ``"1711, 2050-2091"``; empty selects everything. A range takes every route from a to b in file order. An
+            id that looks like a range is an id.
 
     Returns:
         The selected ids in file order, whatever the order of the text.
@@ -183,11 +192,11 @@ def select_routes(route_ids: Sequence[str], subset: str) -> list[str]:
     if not subset.strip():
         return list(route_ids)
     chosen: Counter[str] = Counter()
-    for part in subset.replace(" ", "").split(","):
+    for part in map(str.strip, subset.split(",")):
         if part in route_ids:
             chosen[part] += 1
             continue
-        first, _, last = part.partition("-")
+        first, last = (end.strip() for end in part.partition("-")[::2])
         for name in (first, last or first):
             if name not in route_ids:
                 raise ValueError(

@@ -65,6 +65,9 @@ def test_route_without_weather_gets_the_default(tmp_path: Path) -> None:
         ("waypoints>", "points>", "line 2: route '7' has no <waypoints> element"),
         ('<position x="10" y="0" z="0"/>', "", "needs at least two positions, got 1"),
         ('type="Accident"', "", "line 4: <scenario> needs the attribute 'type'"),
+        ('route id="7"', 'route id="../7"', "line 2: route id '../7' must hold no comma, no slash"),
+        ('route id="7"', 'route id="7,8"', "line 2: route id '7,8' must hold no comma, no slash"),
+        ('route id="7"', 'route id="7 "', "line 2: route id '7 ' must hold no comma, no slash and no blank"),
         ("</routes>", ROUTE[ROUTE.index("  <route ") :], "route id '7' occurs 2 times"),
     ],
 )
@@ -81,10 +84,17 @@ def test_broken_files_are_refused_with_the_place(tmp_path: Path, old: str, new: 
         ("5, 3", ["3", "5"]),
         ("1-5", ["1", "7", "5"]),
         ("3,7-5", ["3", "7", "5"]),
+        (" 1 - 5 ,3", ["3", "1", "7", "5"]),
     ],
 )
 def test_subsets_filter_in_file_order(subset: str, selected: list[str]) -> None:
     assert select_routes(["3", "1", "7", "5"], subset) == selected
+
+
+def test_subsets_find_ids_that_are_no_numbers() -> None:
+    ids = ["left turn 1", "a-b", "a", "b"]
+    assert select_routes(ids, "left turn 1, a-b") == ["left turn 1", "a-b"]
+    assert select_routes(ids, "a-b, a - b") == ["a-b", "a", "b"]
 
 
 @pytest.mark.parametrize(
