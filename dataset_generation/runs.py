@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from driving.records import RecordError, RouteResult, RunFolder, read_result, training_rejection
@@ -65,6 +66,15 @@ def superseded(verdicts: Iterable[Verdict]) -> dict[RunFolder, RunFolder]:
     return worse
 
 
+def _numbers(texts: Mapping[str, str]) -> dict[str, float]:
+    """The attributes that are numbers. Route files may hold others, such as the name of a weather, which no simulator reads."""
+    numbers = {}
+    for key, text in texts.items():
+        with contextlib.suppress(ValueError):
+            numbers[key] = float(text)
+    return numbers
+
+
 @dataclass(frozen=True)
 class RouteFacts:
     """What the copy of the route file in a run says: town, scenario types and the weather at the start."""
@@ -85,7 +95,7 @@ def route_facts(run: RunFolder) -> RouteFacts:
     try:
         route = next(ElementTree.parse(run.route_path).getroot().iter("route"))
         weather = next(iter(route.iter("weather")), None)
-        numbers = {} if weather is None else {key: float(value) for key, value in weather.attrib.items()}
+        numbers = {} if weather is None else _numbers(weather.attrib)
     except (ElementTree.ParseError, StopIteration, ValueError) as error:
         raise RecordError(f"{run.route_path}: not the copy of a route file ({error or 'no route'})") from error
     types = tuple(sorted({scenario.get("type", "") for scenario in route.iter("scenario")}))

@@ -416,7 +416,7 @@ def find_run(root: Path, name: str) -> RunFolder:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point. Exit codes: 0 done, 2 wrong input."""
+    """Entry point. Exit codes: 0 done, 1 runs of ``--all`` that cannot be shown were left out, 2 wrong input."""
     parser = argparse.ArgumentParser(
         prog="python -m dataset_generation.viewer",
         description=__doc__,
@@ -434,18 +434,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--speed-up", type=float, default=1.0, help="times real time (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
-        if options.run:
-            jobs = [(find_run(options.data, options.run), options.out)]
-        else:
-            jobs = [(run, options.out / f"{run.name}.html") for run in require_runs(options.data)]
-        for run, out in jobs:
-            if options.run or not out.exists():
-                write_page(run, out, options.speed_up, labels_root=options.labels)
-                print(out)
+        if options.all:
+            return write_all_pages(options.data, options.out, options.speed_up, options.labels)
+        write_page(find_run(options.data, options.run), options.out, options.speed_up, labels_root=options.labels)
+        print(options.out)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def write_all_pages(root: Path, folder: Path, speed_up: float, labels_root: Path | None) -> int:
+    """A page for every run that has none; 1 if there are runs that cannot be shown, which are named, else 0."""
+    status = 0
+    for run in require_runs(root):
+        out = folder / f"{run.name}.html"
+        if out.exists():
+            continue
+        try:
+            write_page(run, out, speed_up, labels_root=labels_root)
+            print(out)
+        except ValueError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            status = 1
+    return status
 
 
 if __name__ == "__main__":
