@@ -839,6 +839,7 @@ LABEL_KINDS = {kind.name: kind for kind in (VQA, COMMENTARY, DREAMER)}
 
 _RUN_NAME = re.compile(r"^(?P<town>.+?)_Rep(?P<repetition>\d+)_(?P<file>.+)_route(?P<route>\d+)(?:_.*)?$")
 """Names of route files may hold ``_route1`` too: the last one is the route."""
+_WEATHER_SEED = re.compile(r"(?<=random_weather_seed_)\d+")
 _FRAME_NAME = re.compile(r"^(\d{4,})\.json\.gz$")
 
 
@@ -889,11 +890,11 @@ class RunFolder:
         """A number in [0, 1) that depends on the recorded route alone, not on when, how often and in which weather it was
         recorded; runs below a fraction make up that share of any dataset.
 
-        The folder around a run names the weather set: the published ``random_weather_seed_1`` and ``random_weather_seed_2``
-        hold the same routes, and all count as in ``default``, which the recorder writes for route files without such a folder.
+        Folders such as ``random_weather_seed_1`` and ``random_weather_seed_2`` hold the same routes in other weather, and all
+        count as in the first.
         """
-        group = self.relative.parent.parent.as_posix()
-        route = f"{group}/default/{self.town}/{self.route_file}/{self.route_index}"
+        group = _WEATHER_SEED.sub("1", self.relative.parent.as_posix())
+        route = f"{group}/{self.town}/{self.route_file}/{self.route_index}"
         return int.from_bytes(sha256(route.encode()).digest()[:8], "big") / 2**64
 
     @cached_property
