@@ -308,7 +308,7 @@ class OptimSettings:
             ``max_minutes``.
         decay_all: Decay biases, norms and queries too, as the published run did.
         gradient_clip: Largest gradient norm.
-        fused: Use the fused optimiser kernel where there is one.
+        fused: Use the fused optimiser kernel where there is one; not under ``bf16-mixed`` and ``16-mixed``.
         path_weight, speed_weight, language_weight: Factors of the three losses.
         object_weight: Factor of the loss of the maps of what is to be seen where; counts with ``data.object_cells``.
         turning_point_m: Errors of points up to there count squared, larger ones linearly, metres. Where the future is open,

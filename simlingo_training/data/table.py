@@ -341,7 +341,7 @@ def read_run(run: RunFolder, options: TableOptions) -> NDArray[np.void]:
     Raises:
         RecordError: If a measurement is damaged; the message names the file.
     """
-    pictures = {name.split(".")[0] for name in os.listdir(run.path / "rgb") if name.endswith((".jpg", ".png"))}
+    pictures = {name.split(".")[0] for name in _listed(run.path / "rgb") if name.endswith((".jpg", ".png"))}
     due = range(options.skip_first, len(pictures) - options.pred_len - 2)
     frames = [frame for frame in due if f"{frame:04d}" in pictures]
     if len(frames) < len(due):
@@ -395,8 +395,12 @@ def relative_positions(
     return ((places - start[:3, 3]) @ start[:3, :3])[:, :2]
 
 
+def _listed(folder: Path) -> list[str]:
+    return os.listdir(folder) if folder.is_dir() else []
+
+
 def _names(folder: Path) -> set[str]:
-    return {name.split(".")[0] for name in os.listdir(folder)} if folder.is_dir() else set()
+    return {name.split(".")[0] for name in _listed(folder)}
 
 
 def _label_frames(run: RunFolder, kind: LabelKind) -> set[int]:

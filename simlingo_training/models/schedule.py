@@ -127,11 +127,14 @@ def make_scheduler(
         return torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: one_cycle(progress.at(step), pct(settings, progress))
         )
+    total, pct_start = int(progress.total_steps), settings.pct_start
+    if math.isclose(pct_start * total, 1):
+        pct_start *= 1 + 1e-6  # with a warm-up of exactly one step torch divides by zero
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=[float(group["lr"]) for group in optimizer.param_groups],
-        total_steps=int(progress.total_steps),
-        pct_start=settings.pct_start,
+        total_steps=total,
+        pct_start=pct_start,
         cycle_momentum=True,
     )
 

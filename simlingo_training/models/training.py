@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import distributed, nn
 
 from simlingo_training.config import TrainSettings
@@ -164,7 +166,9 @@ class SimLingoTraining(pl.LightningModule):
         optim, trainer = self.settings.optim, self.settings.trainer
         steps = self.trainer.estimated_stepping_batches
         self.progress = RunProgress(steps, trainer.max_minutes, before=self._spent)
-        optimizer = make_optimizer(self.named_parameters(), optim)
+        # Lightning clips no gradients for fused optimisers under autocast, because these could undo a loss scale themselves.
+        is_mixed = isinstance(self.trainer.precision_plugin, MixedPrecision)
+        optimizer = make_optimizer(self.named_parameters(), replace(optim, fused=optim.fused and not is_mixed))
         scheduler = make_scheduler(optimizer, optim, self.progress)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -579,6 +580,18 @@ def test_frames_that_lost_their_picture_are_left_out(indexed, tmp_path):
         build_index(tmp_path, jobs=1, show_progress=False)
     table = load_table(tmp_path, TableOptions(skip_first=1), tmp_path / "table")
     assert table.rows["frame"].tolist() == [1, 2, 4, 5]
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_run_without_pictures_is_left_out(indexed, tmp_path):
+    """As where an archive was not unpacked to its end."""
+    runs = [make_run(tmp_path, f"Mini01_Rep0_{n}_route0_01_01_00_00_00", seed=n, num_frames=14) for n in range(2)]
+    shutil.rmtree(runs[0].path / "rgb")
+    if indexed:
+        build_index(tmp_path, jobs=1, show_progress=False)
+    table = load_table(tmp_path, TableOptions(skip_first=0), tmp_path / "table")
+    assert [run.key for run in table.runs] == [runs[1].key]
+    assert table.rejected == {"too short for one sample": 1}
 
 
 def test_a_table_knows_when_the_shifted_pictures_are_gone(tmp_path):

@@ -48,7 +48,7 @@ from simlingo_training.inference import Observation, Policy
 from simlingo_training.models import checkpoint as checkpoints
 from simlingo_training.models.losses import loss_terms
 from simlingo_training.models.released import compare_keys
-from simlingo_training.models.schedule import RunProgress, one_cycle
+from simlingo_training.models.schedule import RunProgress, make_scheduler, one_cycle
 from simlingo_training.models.training import SimLingoTraining
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -217,6 +217,17 @@ def test_missing_gpus_are_told_before_anything_is_read(data_root, tmp_path, monk
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match=r"trainer\.devices=2$"):
         run.train(replace(on_gpu, trainer=replace(on_gpu.trainer, devices=8)), lambda _: pytest.fail("built"))
+
+
+def test_gradients_are_clipped_under_autocast(data_root, tmp_path, monkeypatch):
+    """The usual precision on a GPU, here computed by the CPU."""
+    monkeypatch.setattr(run, "uses_gpu", lambda _: True)
+    monkeypatch.setattr(run, "check_devices", lambda _: None)
+    base = small_run(data_root, tmp_path)
+    trainer = replace(base.trainer, precision=TrainerSettings().precision, max_epochs=1)
+    assert trainer.precision == "bf16-mixed"
+    run.train(replace(base, trainer=trainer))
+    assert run.is_finished(tmp_path)
 
 
 def test_a_run_is_not_mixed_with_one_of_other_settings(trained, data_root, caplog):
@@ -541,8 +552,6 @@ def test_one_cycle_starts_at_a_25th_peaks_and_ends_near_zero():
 
 @pytest.mark.parametrize("total", [20, 37, 1000])
 def test_the_schedule_is_torchs_one_cycle(total):
-    from simlingo_training.models.schedule import make_scheduler
-
     def rates(scheduler, optimizer):
         found = []
         for _ in range(total - 1):
@@ -569,6 +578,22 @@ def test_the_schedule_is_torchs_one_cycle(total):
         rates(scheduler, reference),
         rtol=1e-6,
     )
+
+
+@pytest.mark.parametrize("total", [1, 20, 21])
+def test_the_published_schedule_takes_any_number_of_steps(total):
+    """With twenty steps five per cent are one, for which torch alone divides by zero."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    settings = OptimSettings(lr=1.0, cycle_momentum=True)
+    optimizer = torch.optim.AdamW([weight], lr=1.0)
+    scheduler = make_scheduler(optimizer, settings, RunProgress(total, None))
+    rates = [optimizer.param_groups[0]["lr"]]
+    for _ in range(total - 1):
+        optimizer.step()
+        scheduler.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert all(rate > 0 for rate in rates)
+    assert rates == pytest.approx([*sorted(rates[:2]), *sorted(rates[2:], reverse=True)])
 
 
 def test_a_time_budget_ends_the_run_and_anneals_the_rate():
