@@ -47,7 +47,7 @@ INSTRUCTED = "dreamer"
 """Start of the task names of instructed alternatives."""
 
 METRICS = ("loss", "path_ade", "path_fde", "waypoint_ade", "waypoint_fde", "speed_error")
-"""The driving terms of the training loss together; metres for the next four; m/s for the last."""
+"""SimLingo's published driving losses together, whatever a run trains with; metres for the next four; m/s for the last."""
 
 
 def displacement(prediction: Array, label: Array) -> tuple[Array, Array]:
