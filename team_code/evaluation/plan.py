@@ -22,9 +22,8 @@ from team_code.evaluation.config import EvalConfig
 
 SPIN_COUNT = "2000"
 """How long threads of a model look for the next product before they sleep, in looks of GNU's OpenMP. By its own measure they
-take the cores from whatever else runs and then wait the longer: two models with two threads each on two cores need 50 ms per
-tick and at times more than a second, 28 ms like this, 17 ms if they sleep at once, which a model alone pays for with 17 ms
-instead of 11."""
+take the cores from whatever else runs and then wait the longer; if they slept at once, a model alone would be slower with
+several threads than with one."""
 
 
 def read_tasks(config: EvalConfig) -> list[RouteTask]:
